@@ -1,0 +1,1 @@
+"""BridgeTower at the shell."""

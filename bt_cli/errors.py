@@ -1,0 +1,95 @@
+"""What can go wrong for a user, by name.
+
+Every exception here carries one finished line: what was wrong, with the file or value, and the way out. `commands.app`
+alone turns them into a line on stderr and an exit code; library users catch :class:`BtError`.
+"""
+
+from __future__ import annotations
+
+
+class BtError(Exception):
+    """Base of everything that bt refuses or fails at; `exit_code` is what the shell sees."""
+
+    exit_code = 1
+
+
+class Misuse(BtError):
+    """The command or call was put together wrongly (an empty query, options that exclude each other)."""
+
+    exit_code = 2
+
+
+class NotFound(BtError):
+    """A file or folder that was named does not exist."""
+
+
+class UnreadableImage(BtError):
+    """A file that is no image, or a broken one."""
+
+
+class UnreadableCaptions(BtError):
+    """A caption file whose format or line can't be read; the message has the line number."""
+
+
+class EmptyFolder(BtError):
+    """No image below the folders that were named."""
+
+
+class Unwritable(BtError):
+    """A folder or file that can't be written: permissions, a full disk."""
+
+
+class UnknownModel(BtError):
+    """No checkpoint by that name: not bundled, no folder, not on the hub."""
+
+
+class Offline(BtError):
+    """The hub is needed and can't be reached, and nothing is cached."""
+
+
+class DownloadFailed(BtError):
+    """The hub refused (401, 403) or sent a broken file."""
+
+
+class BadConfig(BtError):
+    """A config.json, preprocessor_config.json or recipe with an impossible value, named."""
+
+
+class BadTokenizer(BtError):
+    """Tokenizer files that are missing or don't fit the checkpoint."""
+
+
+class CheckpointMismatch(BtError):
+    """Tensors that are missing or have the wrong shape for the configuration; lists names and shapes."""
+
+
+class UnsafePickle(BtError):
+    """A pickle file that asks to run code on loading."""
+
+
+class MissingHead(BtError):
+    """The work needs a head (ITM, MLM, ITC) that the checkpoint does not have."""
+
+
+class NoDevice(BtError):
+    """A device or precision that this machine does not have."""
+
+
+class NoIndex(BtError):
+    """No index where one was expected."""
+
+
+class BrokenIndex(BtError):
+    """An index folder whose files do not fit together."""
+
+
+class IndexMismatch(BtError):
+    """The index was made by another checkpoint, preprocessing or version."""
+
+
+class IndexBusy(BtError):
+    """Another process is writing the index."""
+
+
+class NoMask(BtError):
+    """A fill-mask text without `<mask>`."""
