@@ -1,0 +1,70 @@
+# Everything here runs in a virtual environment of its own, .venv; the first target that needs it makes it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Tests run in two processes: one thread each, or they fight over the cores.
+TEST_THREADS ?= 1
+
+.PHONY: help demo test lint format bench bench-full parity tiny eval sample-data clean
+
+help:
+	@echo 'make demo         index sample_data, search, rerank, fill a mask (no network after the install)'
+	@echo 'make test         the whole test suite'
+	@echo 'make lint         ruff and mypy;  make format  puts the code into form'
+	@echo 'make parity       the network against transformers, config by config'
+	@echo 'make eval         recall of the bundled checkpoint on held-out scenes, without and with reranking'
+	@echo 'make bench        speed against transformers, within 3 minutes;  make bench-full  takes its time'
+	@echo 'make tiny         retrain the bundled checkpoint from nothing'
+	@echo 'make sample-data  redraw sample_data (needs the Noto Color Emoji font)'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Two stamps: the demo needs the package alone, the tests need the oracles too.
+$(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.package
+
+demo: $(VENV)/.package
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ./sample_data/demo.sh
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+parity: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.parity
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.speed
+
+bench-full: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.speed --full
+
+eval: $(VENV)/.package
+	@echo '$$ bt eval sample_data/captions.csv --images sample_data/images --model tiny'
+	@$(BIN)/bt eval sample_data/captions.csv --images sample_data/images --model tiny
+	@echo '$$ bt eval sample_data/captions.csv --images sample_data/images --model tiny --rerank --candidates 50'
+	@$(BIN)/bt eval sample_data/captions.csv --images sample_data/images --model tiny --rerank --candidates 50
+
+tiny: $(VENV)/.package
+	$(BIN)/bt train --recipe tiny --out runs/tiny
+
+sample-data: $(VENV)/.package
+	$(BIN)/python sample_data/draw.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .demo runs
