@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,3 +37,42 @@ def reference() -> Path:
     if not REFERENCE.is_dir():
         pytest.skip("no reference data beside the project")
     return REFERENCE
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind: exit code, stdout as bytes and text, stderr."""
+
+    code: int
+    out_bytes: bytes
+    err: str
+
+    @property
+    def out(self) -> str:
+        return self.out_bytes.decode("utf-8", "surrogateescape")
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The JSON objects of a `--json` run."""
+        return [json.loads(line) for line in self.out_bytes.splitlines()]
+
+
+@pytest.fixture
+def bt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run a command in this process: `bt("search", "a cat", "--json", stdin=b"...")`; no terminal anywhere."""
+    from bt_cli.commands.app import main
+
+    def run(*arguments: str | os.PathLike[str], stdin: bytes = b"") -> Ran:
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="surrogateescape")
+        err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            patch.setenv("COLUMNS", "100")
+            code = main([os.fspath(argument) for argument in arguments])
+            out.flush()
+            err.flush()
+        return Ran(code, out.buffer.getvalue(), err.buffer.getvalue().decode())
+
+    return run

@@ -1,0 +1,105 @@
+"""The options that commands share, as annotated types: `def run(model: Model = None, device: Device = "auto", ...)`.
+
+Each has one meaning and one environment variable wherever it appears. Only typer and the standard library are imported
+here, so that `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bt_cli.display import remarks
+
+DTYPES = ("auto", "float32", "bfloat16", "int8")
+DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def check_device(value: str) -> str:
+    """Refuse a device that is none of the contract's spellings; whether the machine has it is seen on loading."""
+    if not DEVICE_PATTERN.fullmatch(value):
+        raise typer.BadParameter(f"{value!r} is no device: auto, cpu, cuda, cuda:N or mps")
+    return value
+
+
+def check_dtype(value: str) -> str:
+    """Refuse a precision that bt does not know."""
+    if value not in DTYPES:
+        raise typer.BadParameter(f"{value!r} is no precision: {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    return value
+
+
+def _hear_quiet(value: bool) -> bool:
+    remarks.set_quiet(value)
+    return value
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        envvar="BT_MODEL",
+        help="Checkpoint: tiny (bundled), a hub name, or a folder in hub layout.",
+        show_default=False,
+    ),
+]
+Reranker = Annotated[
+    str | None,
+    typer.Option(
+        "--reranker",
+        metavar="NAME|PATH",
+        envvar="BT_RERANKER",
+        help="Checkpoint with the ITM head. Default: --model if it has one, "
+        "else BridgeTower/bridgetower-large-itm-mlm.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        envvar="BT_DEVICE",
+        callback=check_device,
+        help="Where to compute.",
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype", metavar="|".join(DTYPES), envvar="BT_DTYPE", callback=check_dtype, help="Precision of the network."
+    ),
+]
+Index = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        envvar="BT_INDEX",
+        help="Index folder. Default: .bt in the working directory, else the nearest one above it.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_hear_quiet, help="No remarks and no progress on stderr.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail on the first file that can't be read, instead of skipping it.")
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="N", min=1, help="Images encoded at a time.", show_default="by device"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=0, help="Workers that decode images.", show_default="by processor"),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, help="Threads of the network on the CPU.", show_default="all cores"),
+]

@@ -1,0 +1,1 @@
+"""What a person sees: tables with score bars on stdout, progress and remarks on stderr. Formats; decides nothing."""

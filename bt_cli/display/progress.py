@@ -1,0 +1,44 @@
+"""The progress bar: rate and time left on stderr, only where a person is looking and did not ask for quiet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bt_cli.display import remarks
+
+
+@contextmanager
+def progress(description: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
+    """Give a callback `tick(done, total)` that draws a bar until the block ends.
+
+    The bar appears with the first tick. Where stderr is no terminal, or under `--quiet`, the callback does nothing and
+    tqdm is not even imported.
+    """
+    if remarks.is_quiet() or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    bar: Any = None
+
+    def tick(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            from tqdm import tqdm
+
+            # The unit is written behind the rate, where tqdm puts no space of its own.
+            bar = tqdm(
+                total=total, desc=description, unit=f" {unit}s", dynamic_ncols=True, leave=False, file=sys.stderr
+            )
+            remarks.set_bar(bar)
+        if total != bar.total:
+            bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        yield tick
+    finally:
+        if bar is not None:
+            remarks.set_bar(None)
+            bar.close()
