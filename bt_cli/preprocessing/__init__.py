@@ -1,0 +1,1 @@
+"""Images to pixels, text to ids."""

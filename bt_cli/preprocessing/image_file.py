@@ -1,0 +1,257 @@
+"""Any image file to an upright 8-bit RGB picture."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Union
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from bt_cli.errors import BadConfig, UnreadableImage
+from bt_cli.shown_path import shown_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ImageSource = Union[str, Path, bytes, "os.PathLike[str]", Image.Image, "NDArray[Any]"]
+"""A path; the bytes of an image file; a Pillow image; a uint8 array (H, W), (H, W, 3) or (H, W, 4)."""
+
+PIXEL_LIMIT = 178_956_970
+"""Pixels beyond which a file counts as a decompression bomb: Pillow's own hard limit. BT_MAX_PIXELS sets another."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+
+# Pillow remarks on every odd tag that it meets. What matters is raised as UnreadableImage; the rest is no news to a
+# user with ten thousand pictures.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def open_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> Image.Image:
+    """Decodes an image to mode RGB, upright as its EXIF orientation says, first frame of an animation.
+
+    Transparency is laid on white. Greyscale of 16 bits is divided by 257; 32-bit integers and floats are scaled as
+    `_narrow` says. Colour profiles are not applied. RGB images without orientation come back as they are, uncopied.
+
+    Args:
+        source: What to open, see `ImageSource`.
+        draft: Shorter side, in pixels, that is enough for what follows. A JPEG may then be decoded at 1/2, 1/4 or 1/8
+            of its size as long as its shorter side stays at least that long: much faster, almost the same picture.
+            None decodes in full.
+        name: What messages call the image; its path where there is one.
+
+    Raises:
+        UnreadableImage: Missing, no image, truncated, too many pixels, a folder, not permitted. One line.
+    """
+    if isinstance(source, Image.Image):
+        return _guarded(lambda: _upright_rgb(source, None), name or "image")
+    if isinstance(source, np.ndarray):
+        return _upright_rgb(_from_array(source, name or "array"), None)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+        return _guarded(lambda: _decode(io.BytesIO(data), draft), name or "image")
+    if not isinstance(source, (str, os.PathLike)):
+        raise UnreadableImage(f"{name or 'image'}: {type(source).__name__} is neither a path nor an image")
+    path = os.fspath(source)
+
+    def decode_file() -> Image.Image:
+        with _open_file(path) as file:
+            return _decode(file, draft)
+
+    return _guarded(decode_file, name or shown_path(path))
+
+
+def read_image_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file, for whoever needs to hash and decode the same content.
+
+    Raises:
+        UnreadableImage: As `open_image`; one that is clearly no image is refused before it is read whole.
+    """
+
+    def read() -> bytes:
+        with _open_file(os.fspath(path)) as file:
+            if os.fstat(file.fileno()).st_size > 64 << 20:
+                _identify(file).close()
+                file.seek(0)
+            return file.read()
+
+    result: bytes = _guarded(read, shown_path(path))
+    return result
+
+
+def pixel_limit() -> int | None:
+    """The most pixels an image may have: BT_MAX_PIXELS (0 = no limit), else `PIXEL_LIMIT`.
+
+    Raises:
+        BadConfig: BT_MAX_PIXELS is no number.
+    """
+    text = os.environ.get("BT_MAX_PIXELS", "").strip().replace("_", "")
+    if not text:
+        return PIXEL_LIMIT
+    if not (text.isascii() and text.isdigit()):
+        raise BadConfig(f"BT_MAX_PIXELS={text}: a whole number of pixels is needed, 0 for no limit")
+    return int(text) or None
+
+
+def _guarded(work: Any, name: str) -> Any:
+    """Runs `work`; whatever goes wrong in reading a picture becomes one line that starts with `name`."""
+    try:
+        return work()
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{name}: {error}") from error.__cause__
+    except (BadConfig, RecursionError):
+        raise
+    # Pillow's readers raise nearly everything over broken files: struct.error, SyntaxError, KeyError, ValueError ...
+    except Exception as error:
+        raise UnreadableImage(f"{name}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "not permitted to read it"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be read"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more pixels than the {pixel_limit() or PIXEL_LIMIT:,} allowed; BT_MAX_PIXELS raises the limit"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    detail = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return f"broken image: {detail[:200] or type(error).__name__}"
+
+
+def _open_file(path: str) -> IO[bytes]:
+    kind = os.stat(path).st_mode
+    if stat.S_ISDIR(kind):
+        raise UnreadableImage("a folder, not an image")
+    if stat.S_ISFIFO(kind):  # a shell's <(...)
+        with open(path, "rb") as pipe:
+            return io.BytesIO(pipe.read())
+    if not stat.S_ISREG(kind):
+        raise UnreadableImage("not a regular file")
+    return open(path, "rb")
+
+
+def _decode(file: IO[bytes], draft: int | None) -> Image.Image:
+    with _identify(file) as image:
+        return _upright_rgb(image, draft)
+
+
+def _identify(file: IO[bytes]) -> Image.Image:
+    """Opens the image by its first bytes, registering HEIC when one turns up and pillow_heif is there."""
+    limit = pixel_limit()
+    if os.environ.get("BT_MAX_PIXELS"):
+        Image.MAX_IMAGE_PIXELS = limit  # the user's explicit wish, for the whole process; ours is the exact check
+    head = file.read(16)
+    file.seek(0)
+    if not head:
+        raise UnreadableImage("the file is empty")
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError:
+        if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+            raise
+        _register_heif()
+        file.seek(0)
+        image = Image.open(file)
+    width, height = image.size
+    if limit is not None and width * height > limit:
+        raise Image.DecompressionBombError
+    return image
+
+
+def _register_heif() -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UnreadableImage("HEIC/AVIF needs an extra: pip install 'bt-cli[heif]'") from None
+    pillow_heif.register_heif_opener()
+
+
+def _upright_rgb(image: Image.Image, draft: int | None) -> Image.Image:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise UnreadableImage("the image has no pixels")
+    if draft is not None and image.format in ("JPEG", "MPO"):
+        scale = draft / min(width, height)
+        if scale <= 0.5:
+            image.draft(None, (-int(-width * scale // 1), -int(-height * scale // 1)))
+    image.load()
+    # Asked after loading: Pillow turns TIFFs itself while loading, and PNG and WebP carry EXIF behind the pixels.
+    turn = _UPRIGHT.get(_orientation(image))
+    rgb = _rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+        return int(value)
+    except Exception:  # a broken EXIF block says nothing about the picture
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith(("I", "F")):
+        image = _narrow(image)
+    if image.has_transparency_data:
+        return _on_white(image)
+    return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    white = Image.new("RGB", rgba.size, (255, 255, 255))
+    white.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
+    return white
+
+
+def _narrow(image: Image.Image) -> Image.Image:
+    """Greyscale of more than 8 bits (modes I;16*, I, F) to mode L, whole range to whole range.
+
+    16 bits: value / 257, rounded. For I and F the file doesn't say what white is, so the values do: floats within 0..1
+    are times 255; anything within 0..255 stays; integers within 0..65535 are 16 bits; the rest is stretched from its
+    least to its greatest value. Not-a-number counts as black.
+    """
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low >= 0 and high <= 1 and image.mode == "F":
+        values = values * 255
+    elif low >= 0 and high <= 255:
+        pass
+    elif low >= 0 and high <= 65535 and image.mode == "I":
+        values = values / 257
+    else:
+        values = (np.clip(values, low, high) - low) * (255 / (high - low or 1))
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _from_array(array: NDArray[Any], name: str) -> Image.Image:
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shaped or 0 in array.shape:
+        raise UnreadableImage(
+            f"{name}: {array.dtype} {array.shape} is no image; uint8 (H, W), (H, W, 3) or (H, W, 4) is"
+        )
+    return Image.fromarray(np.ascontiguousarray(array))

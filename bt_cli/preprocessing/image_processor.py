@@ -1,0 +1,187 @@
+"""Upright RGB pictures to the network's pixel values, by the rules of preprocessor_config.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from bt_cli.errors import BadConfig
+from bt_cli.preprocessing.image_file import ImageSource, open_image
+from bt_cli.preprocessing.image_settings import ImageSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_REVISION = 1
+"""Counts changes of this file that change pixels, so that an old index is told apart from a new one."""
+
+
+class ImageProcessor:
+    """Resizes, crops and normalises images, to the bit as `transformers`' Pillow path does where that works.
+
+    Two pipelines. "crop" (the hub's checkpoints): shorter side to `size`, longer side at most 1333/800 of that, both
+    floored to a multiple of `size_divisor`, then the centre of `crop_size`, padded with black where smaller. "squash"
+    (the paper's retrieval): straight to (height, width), whatever the proportions. Both bicubic unless configured.
+
+    An instance holds no changing state: threads may share it.
+    """
+
+    def __init__(self, settings: ImageSettings) -> None:
+        self.settings = settings
+        self._tables = _normalisation_tables(settings)
+
+    @classmethod
+    def from_dict(
+        cls,
+        preprocessor_config: Mapping[str, Any] | None = None,
+        image_size: int | None = None,
+        *,
+        pipeline: str | None = None,
+    ) -> ImageProcessor:
+        """From the content of preprocessor_config.json, every key of which may be missing.
+
+        Args:
+            preprocessor_config: The file's object; keys that mean nothing here are kept for `to_dict`.
+            image_size: Pixels per side where the object names none, as a checkpoint's config.json has them.
+            pipeline: "crop" or "squash", over what the object says.
+
+        Raises:
+            BadConfig: An impossible value, by name.
+        """
+        return cls(ImageSettings.from_dict(preprocessor_config or {}, image_size, pipeline=pipeline))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What preprocessor_config.json should hold: read by `from_dict` and by `transformers` to the same pixels."""
+        return self.settings.to_dict()
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when the pixels of some image would."""
+        effective = {"revision": _REVISION, **self.settings.effective()}
+        return hashlib.blake2b(json.dumps(effective, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"ImageProcessor({self.settings.describe()})"
+
+    @property
+    def output_size(self) -> tuple[int, int] | None:
+        """(height, width) of every result, None where it depends on the image (no crop, or no resize)."""
+        if self.settings.pipeline == "crop":
+            return self.settings.crop_size if self.settings.do_center_crop else None
+        return self.settings.size if self.settings.do_resize else None
+
+    def shorter_side_needed(self) -> int | None:
+        """Shorter side of an image that resizing would just not enlarge: for `open_image(draft=...)`.
+
+        None where images aren't resized, so that every pixel counts.
+        """
+        return max(self.settings.size) if self.settings.do_resize else None
+
+    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that an image of this size is resized to, before the crop."""
+        settings = self.settings
+        if not settings.do_resize:
+            return height, width
+        if settings.pipeline == "squash":
+            return settings.size
+        return _proportional_size(height, width, settings.size[0], settings.size_divisor)
+
+    def resized(self, image: ImageSource) -> Image.Image:
+        """The picture that the network will see, before normalising: RGB, resized and cropped."""
+        picture = open_image(image)
+        height, width = self.resized_size(picture.height, picture.width)
+        if (height, width) != (picture.height, picture.width):
+            picture = picture.resize((width, height), resample=Image.Resampling(self.settings.resample))
+        if self.settings.pipeline == "crop" and self.settings.do_center_crop:
+            picture = _centre_crop(picture, *self.settings.crop_size)
+        return picture
+
+    def __call__(self, image: ImageSource, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """One image to (3, h, w) float32, contiguous; into `out` where given (of exactly that shape).
+
+        Raises:
+            UnreadableImage: `image` is a path, bytes or an array that is no image.
+        """
+        pixels = np.asarray(self.resized(image))
+        shape = (3, *pixels.shape[:2])
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif out.shape != shape or out.dtype != np.float32:
+            raise ValueError(f"out is {out.dtype} {out.shape}, float32 {shape} is needed")
+        for channel in range(3):
+            # mode="clip" spares numpy a buffer; 8-bit indices can't leave a table of 256 anyway.
+            np.take(self._tables[channel], pixels[..., channel], out=out[channel], mode="clip")
+        return out
+
+    def batch(self, images: Sequence[ImageSource]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Images to `(pixel_values (n, 3, H, W) float32, pixel_mask (n, H, W) int64)`.
+
+        Smaller ones are padded at the bottom and right with zeros, after normalising; the mask is 1 where the image is.
+        """
+        if self.output_size is not None:
+            height, width = self.output_size
+            values = np.empty((len(images), 3, height, width), np.float32)
+            for image, row in zip(images, values, strict=True):
+                self(image, out=row)
+            return values, np.ones((len(images), height, width), np.int64)
+        return pad_batch([self(image) for image in images])
+
+
+def pad_batch(pixels: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Arrays (3, h, w) of any sizes to one batch and its mask, as `ImageProcessor.batch` gives them."""
+    height = max((each.shape[1] for each in pixels), default=0)
+    width = max((each.shape[2] for each in pixels), default=0)
+    values = np.zeros((len(pixels), 3, height, width), np.float32)
+    mask = np.zeros((len(pixels), height, width), np.int64)
+    for row, each in enumerate(pixels):
+        values[row, :, : each.shape[1], : each.shape[2]] = each
+        mask[row, : each.shape[1], : each.shape[2]] = 1
+    return values, mask
+
+
+def _proportional_size(height: int, width: int, shorter: int, divisor: int) -> tuple[int, int]:
+    """The crop pipeline's size rule, in the port's order of float operations, with at least one cell per side."""
+    longer = int(1333 / 800 * shorter)
+    scale = shorter / min(height, width)
+    new_height, new_width = (shorter, scale * width) if height < width else (scale * height, shorter)
+    if max(new_height, new_width) > longer:
+        scale = longer / max(new_height, new_width)
+        new_height, new_width = scale * new_height, scale * new_width
+    rounded_height, rounded_width = int(new_height + 0.5), int(new_width + 0.5)
+    return (
+        max(rounded_height // divisor * divisor, divisor),
+        max(rounded_width // divisor * divisor, divisor),
+    )
+
+
+def _centre_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The centre (height, width) of the picture, on black where it is smaller.
+
+    Rounding is the port's: an odd pixel too many goes at the bottom right, one too few at the top left.
+    """
+    top, left = (picture.height - height) // 2, (picture.width - width) // 2
+    # Pillow fills what lies outside the picture with black.
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _normalisation_tables(settings: ImageSettings) -> NDArray[np.float32]:
+    """(3, 256) float32: what each 8-bit value of a channel becomes.
+
+    (u8 -> float64) * factor -> float32, then (x - mean) / std in float32: this order alone gives the port's bits. A
+    look-up of 256 values gives the same bits as the arithmetic on every pixel, eight times faster.
+    """
+    values = np.arange(256, dtype=np.float64)
+    if settings.do_rescale:
+        values = values * settings.rescale_factor
+    tables = np.repeat(values.astype(np.float32)[None], 3, axis=0)
+    if settings.do_normalize:
+        mean = np.array(settings.image_mean, np.float32)[:, None]
+        std = np.array(settings.image_std, np.float32)[:, None]
+        tables = (tables - mean) / std
+    if not np.isfinite(tables).all():
+        raise BadConfig("preprocessor_config.json: image_mean, image_std and rescale_factor leave the range of float32")
+    return np.ascontiguousarray(tables)
