@@ -31,6 +31,10 @@ class UnreadableCaptions(BtError):
     """A caption file whose format or line can't be read; the message has the line number."""
 
 
+class UnreadableRun(BtError):
+    """A TREC run, qrels or queries file with a line that can't be read; the message has the line number."""
+
+
 class EmptyFolder(BtError):
     """No image below the folders that were named."""
 
@@ -61,6 +65,10 @@ class BadTokenizer(BtError):
 
 class CheckpointMismatch(BtError):
     """Tensors that are missing or have the wrong shape for the configuration; lists names and shapes."""
+
+
+class BrokenCheckpoint(BtError):
+    """A weights file that is cut short or is not what its name says."""
 
 
 class UnsafePickle(BtError):
