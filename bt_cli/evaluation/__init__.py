@@ -1,0 +1,1 @@
+"""How well retrieval works: recall on captioned images, the paper's two-stage protocol, TREC files."""
