@@ -1,4 +1,4 @@
-"""Multi-head attention over projected queries, keys and values, and the post-LN blocks that RoBERTa layers are made of."""
+"""Multi-head attention, and the post-LN blocks that RoBERTa and cross-modal layers are made of."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ Wanted = Literal["all", "pooled", "text"]
 
 @dataclass
 class CrossAttentionMaps:
-    """Attention of one cross layer, each map (B, heads, queries, keys) float; `image_to_text` has queries in the image."""
+    """Attention of one cross layer, each map (B, heads, queries, keys), rows summing to 1.
+
+    `image_to_text` has its queries in the image and its keys in the text.
+    """
 
     text_self: Tensor
     image_self: Tensor
@@ -64,7 +67,8 @@ class CrossLayer(nn.Module):
         states, self_map = self.self_attention(states, keep, weights=True)
         key_value = self.cross_attention.key_value(other)
         states, cross_map = self.cross_attention(states, key_value, other_keep, weights=True)
-        assert self_map is not None and cross_map is not None
+        assert self_map is not None
+        assert cross_map is not None
         return self.feed_forward(states), self_map, cross_map
 
 
@@ -99,8 +103,8 @@ class CrossModalEncoder(nn.Module):
         `wanted="pooled"` computes the last layer for the two class rows alone, `"text"` for the text stream alone.
         """
         image_bridges, text_bridges = images.need_bridges(), texts.need_bridges()
-        text, image = self._first_layer(image_bridges[0], text_bridges[0], texts.keep, pairs, wanted)
-        keep = _pick(texts.keep, pairs, 1)
+        keep = None if texts.keep is None else _pick(texts.keep, pairs, 1)
+        text, image = self._first_layer(image_bridges[0], text_bridges[0], texts.keep, keep, pairs, wanted)
         layers = [(text, image)]
         for layer in range(1, self.depth):
             last = layer == self.depth - 1
@@ -118,11 +122,12 @@ class CrossModalEncoder(nn.Module):
         image_bridge: Tensor,
         text_bridge: Tensor,
         keep: Tensor | None,
+        pair_keep: Tensor | None,
         pairs: tuple[Tensor, Tensor] | None,
         wanted: Wanted,
     ) -> tuple[Tensor, Tensor]:
         """Self-attention, keys and values once per item; cross-attention and feed-forward per pair."""
-        text_layer, image_layer = self.text_layers[0], self.image_layers[0]
+        text_layer, image_layer = _layer(self.text_layers, 0), _layer(self.image_layers, 0)
         only = self.depth == 1 and wanted == "pooled"
         text_in, image_in = self.text_norm(text_bridge), self.image_norm(image_bridge)
         text, _ = text_layer.self_attention(text_in, keep, first_only=only)
@@ -130,20 +135,21 @@ class CrossModalEncoder(nn.Module):
         text_reads = _pick(text_layer.cross_attention.key_value(image_in), pairs, 0)
         image_reads = _pick(image_layer.cross_attention.key_value(text_in), pairs, 1)
         text, _ = text_layer.cross_attention(_pick(text, pairs, 1), text_reads, None)
-        image, _ = image_layer.cross_attention(_pick(image, pairs, 0), image_reads, _pick(keep, pairs, 1))
+        image, _ = image_layer.cross_attention(_pick(image, pairs, 0), image_reads, pair_keep)
         return text_layer.feed_forward(text), image_layer.feed_forward(image)
 
     def forward_with_maps(self, images: ImageStates, texts: TextStates) -> Fusion:
         """Fuse row with row and keep every cross layer's attention maps; all rows, nothing shared between pairs."""
         image_bridges, text_bridges, keep = images.need_bridges(), texts.need_bridges(), texts.keep
         text_in, image_in = self.text_norm(text_bridges[0]), self.image_norm(image_bridges[0])
+        text, image = text_in, image_in
         maps, layers = [], []
         for layer in range(self.depth):
             if layer:
                 text_in = self._link(self.text_links, layer)(text_bridges[layer], text)
                 image_in = self._link(self.image_links, layer)(image_bridges[layer], image)
-            text, text_self, text_cross = self.text_layers[layer].with_maps(text_in, image_in, keep, None)
-            image, image_self, image_cross = self.image_layers[layer].with_maps(image_in, text_in, None, keep)
+            text, text_self, text_cross = _layer(self.text_layers, layer).with_maps(text_in, image_in, keep, None)
+            image, image_self, image_cross = _layer(self.image_layers, layer).with_maps(image_in, text_in, None, keep)
             maps.append(CrossAttentionMaps(text_self, image_self, text_cross, image_cross))
             layers.append((text, image))
         fusion = self._gather(text, image, "all", layers)
@@ -164,6 +170,12 @@ class CrossModalEncoder(nn.Module):
         return links[0 if len(links) == 1 else layer - 1]
 
 
-def _pick(states: Tensor | None, pairs: tuple[Tensor, Tensor] | None, side: int) -> Tensor | None:
+def _layer(layers: nn.ModuleList, index: int) -> CrossLayer:
+    layer = layers[index]
+    assert isinstance(layer, CrossLayer)
+    return layer
+
+
+def _pick(states: Tensor, pairs: tuple[Tensor, Tensor] | None, side: int) -> Tensor:
     """Rows of `states` for each pair; `side` 0 picks by image index, 1 by text index."""
-    return states if states is None or pairs is None else states.index_select(0, pairs[side])
+    return states if pairs is None else states.index_select(0, pairs[side])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bt_cli.bridgetower.network import BridgeTower
-from bt_cli.bridgetower.vision_tower import VisionTower
+from bt_cli.bridgetower.vision_tower import VisionBlock, VisionTower
 
 
 def initialise(network: BridgeTower, seed: int = 0, *, wave_positions: float = 0.0) -> None:
@@ -56,6 +56,7 @@ def _draw_vision_tower(tower: VisionTower, generator: torch.Generator) -> None:
     tower.position_embedding.normal_(0.0, inward * factor, generator=generator)
     tower.patch_embedding.weight.normal_(0.0, tower.patch_embedding.in_features**-0.5 * factor, generator=generator)
     for block in tower.blocks:
+        assert isinstance(block, VisionBlock)
         block.qkv.weight.normal_(0.0, inward * factor, generator=generator)
         block.out.weight.normal_(0.0, outward * factor, generator=generator)
         block.up.weight.normal_(0.0, (2 * width) ** -0.5 * factor, generator=generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from bt_cli.errors import BadConfig, MissingHead
 
 HEADS = ("itm", "mlm", "itc", "itc_cross")
 TOWERS = ("text", "vision", "cross")
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 @dataclass
@@ -178,7 +181,8 @@ class BridgeTower(nn.Module):
         texts = self.encode_texts(input_ids, attention_mask)
         fusion = self.fuse(images, texts, attentions=attentions)
         assert fusion.text_features is not None
-        assert fusion.image_features is not None and fusion.pooler_output is not None
+        assert fusion.image_features is not None
+        assert fusion.pooler_output is not None
         pooled = fusion.pooler_output
         return BridgeTowerOutput(
             text_features=fusion.text_features,
@@ -199,7 +203,7 @@ class BridgeTower(nn.Module):
                 part.recompute = on
 
 
-def _need(part: nn.Module | None, what: str) -> nn.Module:
+def _need(part: Part | None, what: str) -> Part:
     if part is None:
         raise MissingHead(f"this network was built without {what}; load a checkpoint that has it, or more of this one")
     return part
