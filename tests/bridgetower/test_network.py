@@ -165,9 +165,7 @@ def test_recomputed_activations_give_the_same_gradients(pixels: torch.Tensor, to
 
 
 def test_initialisation_is_set_by_its_seed_alone() -> None:
-    
-        BridgeTower(small_config()) for _ in range(3)
-    )
+    first, second, third = (BridgeTower(small_config()) for _ in range(3))
     initialise(first, seed=3, wave_positions=0.5)
     initialise(second, seed=3, wave_positions=0.5)
     initialise(third, seed=4)
