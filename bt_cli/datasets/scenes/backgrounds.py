@@ -61,10 +61,8 @@ def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
 
     grain = rng.normal(size=(64, 64, 3)).astype(np.float32)
     grain = 0.5 * grain + 0.8 * grain.mean(axis=2, keepdims=True)
-    planes = [
-        np.asarray(Image.fromarray(grain[:, :, c]).resize((size, size), Image.Resampling.BICUBIC)) for c in range(3)
-    ]
-    return np.stack(planes, axis=2)
+    planes = (Image.fromarray(grain[:, :, channel]) for channel in range(3))
+    return np.stack([np.asarray(plane.resize((size, size), Image.Resampling.BICUBIC)) for plane in planes], axis=2)
 
 
 def _sky(top: tuple[int, int, int], bottom: tuple[int, int, int], size: int) -> np.ndarray:
@@ -74,7 +72,7 @@ def _sky(top: tuple[int, int, int], bottom: tuple[int, int, int], size: int) -> 
 
 
 def _ground(canvas: np.ndarray, edge: np.ndarray, near: tuple[int, int, int], far: tuple[int, int, int]) -> None:
-    """Fill below `edge` (a height for each column, fraction from the top), `far` at the edge to `near` at the bottom."""
+    """Fill below `edge` (fraction from the top, for each column) from colour `far` to `near`."""
     size = len(canvas)
     y = (np.arange(size)[:, None] + 0.5) / size
     below = y > edge[None, :]

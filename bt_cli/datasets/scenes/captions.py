@@ -28,7 +28,7 @@ _PLACES = {
     "top": "at the {top}",
     "bottom": "at the {bottom}",
 }
-_PLAIN_PHRASES = ("on a {%s} background", "in front of a {%s} wall")
+_PLAIN_PHRASES = (("on", "background"), ("in front of", "wall"))
 _LANDSCAPE_PHRASES = {
     "beach": ("on the {beach}", "at the {beach}"),
     "meadow": ("in a {meadow}", "on the {grass}"),
@@ -80,19 +80,24 @@ class Wording:
 
 
 class _Sentence:
-    """Text put together piece by piece; a word in braces becomes a span."""
+    """Text put together piece by piece; telling words become spans."""
 
     def __init__(self, opening: str) -> None:
         self.text = opening
         self.spans: list[Span] = []
 
-    def add(self, piece: str, role: str = "") -> None:
-        before, brace, rest = piece.partition("{")
+    def word(self, word: str, role: str) -> None:
+        """A telling word."""
+        self.spans.append(Span(len(self.text), len(self.text) + len(word), role))
+        self.text += word
+
+    def phrase(self, phrase: str, role: str) -> None:
+        """A phrase whose telling word stands in braces."""
+        before, _, rest = phrase.partition("{")
+        word, _, after = rest.partition("}")
         self.text += before
-        if brace:
-            word, _, after = rest.partition("}")
-            self.spans.append(Span(len(self.text), len(self.text) + len(word), role))
-            self.text += word + after
+        self.word(word, role)
+        self.text += after
 
     def caption(self) -> Caption:
         return Caption(self.text, tuple(self.spans))
@@ -107,37 +112,39 @@ def put_into_words(meaning: Meaning, wording: Wording) -> Caption:
     sentence = _Sentence(opening)
     _mention(sentence, mentions[0], wording.names[0])
     if relation is not None:
-        sentence.add(" is " if wording.copula and not opening else " ")
-        sentence.add(_RELATIONS[relation][wording.relation], "relation")
-        sentence.add(" ")
+        sentence.text += " is " if wording.copula and not opening else " "
+        sentence.phrase(_RELATIONS[relation][wording.relation], "relation")
+        sentence.text += " "
         _mention(sentence, mentions[1], wording.names[1])
         rest = mentions[2:]
     else:
         rest = mentions[1:]
     for index, mention in enumerate(rest, len(mentions) - len(rest)):
-        sentence.add(" and " if index == len(mentions) - 1 else ", ")
+        sentence.text += " and " if index == len(mentions) - 1 else ", "
         _mention(sentence, mention, wording.names[index])
     if meaning.background is not None:
-        sentence.add(" ")
-        sentence.add(_background_phrase(meaning.background, wording.background), "background")
+        sentence.text += " "
+        sentence.phrase(_background_phrase(meaning.background, wording.background), "background")
     return sentence.caption()
 
 
 def _mention(sentence: _Sentence, mention: Mention, name_index: int) -> None:
     thing = THING[mention.thing]
     name = thing.names[min(name_index, len(thing.names) - 1)]
-    if mention.count is not None:
-        sentence.add("{%s} " % COUNT_WORDS[mention.count], "count")
+    if mention.count is None:
+        sentence.text += _article(mention.colour or name) + " "
+    else:
+        sentence.word(COUNT_WORDS[mention.count], "count")
+        sentence.text += " "
         if mention.count > 1:
             name = thing.plural(name)
-    else:
-        sentence.add(_article(mention.colour or name) + " ")
     if mention.colour is not None:
-        sentence.add("{%s} " % mention.colour, "colour")
-    sentence.add("{%s}" % name, "object")
+        sentence.word(mention.colour, "colour")
+        sentence.text += " "
+    sentence.word(name, "object")
     if mention.place is not None:
-        sentence.add(" ")
-        sentence.add(_PLACES[mention.place], "relation")
+        sentence.text += " "
+        sentence.phrase(_PLACES[mention.place], "relation")
 
 
 def _article(word: str) -> str:
@@ -147,5 +154,5 @@ def _article(word: str) -> str:
 def _background_phrase(name: str, choice: int) -> str:
     if name not in PLAIN:
         return _LANDSCAPE_PHRASES[name][choice]
-    phrase = _PLAIN_PHRASES[choice] % name
-    return phrase.replace(" a {", " an {") if _article(name) == "an" else phrase
+    before, after = _PLAIN_PHRASES[choice]
+    return f"{before} {_article(name)} {{{name}}} {after}"
