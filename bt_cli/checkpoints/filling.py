@@ -1,0 +1,132 @@
+"""Reading a checkpoint's tensors straight into the memory of a network: only those it needs, cast while they are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from bt_cli.bridgetower.network import TOWERS, BridgeTower
+from bt_cli.bridgetower.vision_tower import resize_positions
+from bt_cli.checkpoints.hub_layout import TIED, HubLayout, Piece
+from bt_cli.checkpoints.safetensors_file import TensorEntry
+from bt_cli.errors import CheckpointMismatch
+
+if TYPE_CHECKING:
+    from bt_cli.checkpoints.checkpoint import Checkpoint
+
+POSITIONS = "vision_tower.position_embedding"
+_LISTED = 6  # an error names this many tensors, then counts
+
+
+def filled_network(
+    checkpoint: Checkpoint,
+    heads: Collection[str],
+    towers: Collection[str] | None,
+    dtype: torch.dtype | None,
+    device: str | torch.device,
+) -> BridgeTower:
+    """See `Checkpoint.network`, which is the way in."""
+    config = checkpoint.config
+    with torch.device("meta"):  # modules without memory: what is read below becomes their memory
+        network = BridgeTower(config, heads=heads, towers=TOWERS if towers is None else towers)
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    plan = HubLayout(config).plan(_native_shapes(shapes, checkpoint))
+    entries = {name: checkpoint.entry(name) for name in checkpoint.tensor_names}
+    check_plan(plan, entries, where=str(checkpoint.name), tied=config.tie_word_embeddings)
+    reader = _Reader(checkpoint, dtype or torch.float32, torch.device(device))
+    # The largest first: what a file's format makes us hold beside a tensor weighs least while little else is held.
+    filled = {
+        name: reader.parameter(name, shapes[name], plan[name])
+        for name in sorted(shapes, key=lambda name: -math.prod(shapes[name]))
+    }
+    network.load_state_dict(filled, strict=True, assign=True)
+    return network.eval()
+
+
+def check_plan(
+    plan: Mapping[str, list[Piece]], entries: Mapping[str, TensorEntry], *, where: str, tied: bool = False
+) -> None:
+    """Raise `CheckpointMismatch`, naming tensors and shapes, unless every piece is there in its shape."""
+    pieces = {piece.hub_name: piece for pieces in plan.values() for piece in pieces}
+    missing, misshaped = [], []
+    for name, piece in pieces.items():
+        entry = entries.get(_stored_name(name, entries, tied))
+        if entry is None and not piece.optional:
+            missing.append(f"{name} {_shape(piece.hub_shape)}")
+        elif entry is not None and entry.shape != piece.hub_shape:
+            misshaped.append(f"{name} is {_shape(entry.shape)} instead of {_shape(piece.hub_shape)}")
+    complaints = [f"missing: {_some(missing)}"] if missing else []
+    complaints += [f"mis-shaped: {_some(misshaped)}"] if misshaped else []
+    if complaints:
+        raise CheckpointMismatch(f"{where} does not fit its config.json: {'; '.join(complaints)}")
+
+
+class _Reader:
+    """Makes one parameter after another in the wanted dtype and place."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
+        self.checkpoint, self.dtype, self.device = checkpoint, dtype, device
+        self.tied = checkpoint.config.tie_word_embeddings
+
+    def parameter(self, name: str, shape: tuple[int, ...], pieces: list[Piece]) -> torch.Tensor:
+        if name == "logit_scale":
+            return self._logit_scale(pieces[0])
+        if name == POSITIONS:
+            return self._positions(pieces[0], shape)
+        target = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for piece in pieces:
+            stored = self._stored(piece)
+            if stored is None:  # carried and used by nothing
+                target.zero_()
+            elif piece.hub_rows is not None:
+                whole = torch.empty(piece.hub_shape, dtype=self.dtype, device=self.device)
+                self.checkpoint.files.read_into(stored, whole)
+                target.copy_(whole[slice(*piece.hub_rows)])
+            else:
+                rows = target if piece.rows is None else target[slice(*piece.rows)]
+                self.checkpoint.files.read_into(stored, rows.view(piece.hub_shape))
+        return target
+
+    def _stored(self, piece: Piece) -> str | None:
+        names = self.checkpoint.tensor_names
+        return names.get(_stored_name(piece.hub_name, names, self.tied))
+
+    def _logit_scale(self, piece: Piece) -> torch.Tensor:
+        """Always float32: its exponential multiplies every similarity."""
+        scale = torch.tensor(float(self.checkpoint.config.logit_scale_init_value), device=self.device)
+        stored = self._stored(piece)
+        if stored is not None:
+            self.checkpoint.files.read_into(stored, scale)
+        return scale
+
+    def _positions(self, piece: Piece, shape: tuple[int, ...]) -> torch.Tensor:
+        """The position table, brought to the grid of another image size where one was asked for."""
+        table = torch.empty(piece.hub_shape, dtype=torch.float32, device=self.device)
+        self.checkpoint.files.read_into(self._stored(piece) or piece.hub_name, table)
+        table = resize_positions(table, self.checkpoint.native_grid, self.checkpoint.config.vision_config.grid)
+        assert tuple(table.shape) == shape
+        return table.to(self.dtype)
+
+
+def _native_shapes(shapes: Mapping[str, tuple[int, ...]], checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """The shapes to expect in the file: the position table has the grid of the checkpoint's own image size."""
+    native = dict(shapes)
+    if POSITIONS in native:
+        native[POSITIONS] = (1 + math.prod(checkpoint.native_grid), native[POSITIONS][1])
+    return native
+
+
+def _stored_name(name: str, present: Collection[str], tied: bool) -> str:
+    return TIED[name] if tied and name in TIED and name not in present else name
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) if shape else "a single number"
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return ", ".join(items[:_LISTED]) + more

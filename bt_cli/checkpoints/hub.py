@@ -1,0 +1,246 @@
+"""Fetching a checkpoint from the hub into the hub's own cache: only the files needed, resumed where it broke off, checked.
+
+The cache is that of `huggingface_hub`, so what `transformers` has downloaded is found here and the other way round. The
+client itself starts each interrupted file anew; at 3.5 GB a file that is not good enough, so files arrive here under a name
+of ours in the cache, survive an interruption, are compared with the hub's checksum, and only then take their place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bt_cli.checkpoints.hub_cache import (
+    CONFIG,
+    PREPROCESSOR,
+    TOKENIZER_FILES,
+    cache_folder,
+    cached_snapshot,
+    has_processors,
+    repo_folder,
+)
+from bt_cli.checkpoints.hub_errors import named_hub_error
+from bt_cli.checkpoints.tensor_files import choose_weights, shard_names
+from bt_cli.errors import BtError, DownloadFailed, Offline, UnknownModel, Unwritable
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+logger = logging.getLogger("bt_cli")
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as the hub lists it: `etag` is its SHA-256 when it lies in large-file storage, else its git object name."""
+
+    name: str
+    size: int
+    etag: str
+
+
+def find_on_hub(
+    repo_id: str, *, revision: str | None = None, token: str | None = None, progress: Progress | None = None
+) -> Path:
+    """The folder of a hub checkpoint: the cached one, without asking the hub whether it changed, else downloaded.
+
+    A checkpoint that is cached but lacks its processors' files is completed when the hub can be reached.
+    """
+    snapshot = cached_snapshot(repo_id, revision)
+    if snapshot is not None and (is_offline() or has_processors(snapshot)):
+        return snapshot
+    if snapshot is None:
+        return download(repo_id, revision=revision, token=token, progress=progress)
+    try:
+        return download(repo_id, revision=revision, token=token, progress=progress)
+    except BtError:
+        return snapshot
+
+
+def is_offline() -> bool:
+    """Whether the user told the hub's client to stay off the network (`HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`)."""
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def endpoint() -> str:
+    """The hub's address (`HF_ENDPOINT`)."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def download(
+    repo_id: str, *, revision: str | None = None, token: str | None = None, progress: Progress | None = None
+) -> Path:
+    """Bring the newest state of a revision (default `main`) into the cache and return its folder.
+
+    Files that are cached already are not fetched again. Raises `UnknownModel`, `Offline`, `DownloadFailed` or
+    `Unwritable`, each with the way out.
+    """
+    if is_offline():
+        raise Offline(
+            f"{repo_id} is not in the cache ({cache_folder()}) and HF_HUB_OFFLINE forbids fetching it; "
+            "use --model tiny, which is bundled, or go online once"
+        )
+    try:
+        return _Download(repo_id, revision, token, progress).run()
+    except BtError:
+        raise
+    except Exception as error:
+        raise named_hub_error(error, repo_id, revision, endpoint()) from error
+
+
+class _Download:
+    """One run of fetching one checkpoint: what is listed, what is needed, how far it is."""
+
+    def __init__(self, repo_id: str, revision: str | None, token: str | None, progress: Progress | None) -> None:
+        self.repo_id, self.revision, self.token, self.progress = repo_id, revision or "main", token, progress
+        self.folder = repo_folder(repo_id)
+        self.done = 0
+        self.total = 0
+
+    def run(self) -> Path:
+        listed = self._list()
+        small = [listed[name] for name in (CONFIG, PREPROCESSOR, *TOKENIZER_FILES) if name in listed]
+        weights = choose_weights(listed)
+        if CONFIG not in listed or weights is None:
+            missing = CONFIG if CONFIG not in listed else "weights (safetensors or pytorch_model.bin)"
+            raise UnknownModel(f"{self.repo_id} on the hub is no checkpoint for bt: it has no {missing}")
+        self._fetch_all([*small, listed[weights]], announce=not weights.endswith(".json"))
+        if weights.endswith(".json"):
+            self._fetch_all([listed[name] for name in self._shards(weights, listed)], announce=True)
+        folder = cached_snapshot(self.repo_id, self.revision)
+        if folder is None:
+            raise DownloadFailed(f"{self.repo_id}: the cache {self.folder} is not whole after the download; try again")
+        return folder
+
+    def _list(self) -> dict[str, RemoteFile]:
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=endpoint(), token=self.token)
+        info = api.model_info(self.repo_id, revision=self.revision, files_metadata=True, timeout=10)
+        self.commit = info.sha or self.revision
+        return {
+            file.rfilename: RemoteFile(
+                file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else file.blob_id or ""
+            )
+            for file in info.siblings or []
+        }
+
+    def _shards(self, index: str, listed: dict[str, RemoteFile]) -> list[str]:
+        names = shard_names(self.folder / "snapshots" / self.commit / index)
+        for name in names:
+            if name not in listed:
+                raise DownloadFailed(f"{self.repo_id}: {index} names {name}, which is not on the hub")
+        return names
+
+    def _fetch_all(self, files: Iterable[RemoteFile], *, announce: bool) -> None:
+        wanted = [file for file in files if not (self.folder / "snapshots" / self.commit / file.name).exists()]
+        self.total += sum(file.size for file in wanted)
+        missing = sum(file.size for file in wanted if not (self.folder / "blobs" / file.etag).exists())
+        self._check_space(missing)
+        if announce and missing:
+            logger.info("downloading %s: %s to %s", self.repo_id, _size(missing), self.folder)
+        for file in wanted:
+            self._fetch(file)
+            self._put_in_place(file)
+            self._tick(file.size)
+            self.done += file.size
+
+    def _check_space(self, size: int) -> None:
+        existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        if free < size:
+            raise Unwritable(
+                f"{self.repo_id} needs {_size(size)}, {existing} has {_size(free)} free; make room or set HF_HOME elsewhere"
+            )
+
+    def _fetch(self, file: RemoteFile) -> None:
+        """Make `blobs/ETAG` be there, whole and checked."""
+        from huggingface_hub.file_download import hf_hub_url, http_get
+        from huggingface_hub.utils import WeakFileLock, build_hf_headers
+
+        blob = self.folder / "blobs" / file.etag
+        part = blob.with_name(f"{file.etag}.bt.incomplete")
+        lock = cache_folder() / ".locks" / self.folder.name / f"{file.etag}.bt.lock"
+        for folder in (blob.parent, lock.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(lock):
+            if blob.exists():
+                return
+            url = hf_hub_url(self.repo_id, file.name, revision=self.commit, endpoint=endpoint())
+            with open(part, "ab") as target:
+                have = target.tell()
+                http_get(
+                    url,
+                    target,
+                    resume_size=have,
+                    headers=build_hf_headers(token=self.token),
+                    expected_size=file.size,
+                    displayed_filename=file.name,
+                    _tqdm_bar=_Bar(self, have),
+                )
+                target.flush()
+                os.fsync(target.fileno())
+            if _checksum(part, file) != file.etag:
+                part.unlink()
+                raise DownloadFailed(
+                    f"{self.repo_id}: {file.name} arrived broken (its checksum is not the hub's); download it again"
+                )
+            os.replace(part, blob)
+
+    def _put_in_place(self, file: RemoteFile) -> None:
+        """Let the hub's client link the file into its snapshot; it finds the content in the cache."""
+        from huggingface_hub import hf_hub_download
+
+        for revision in dict.fromkeys((self.commit, self.revision)):
+            hf_hub_download(
+                self.repo_id,
+                file.name,
+                revision=revision,
+                token=self.token,
+                endpoint=endpoint(),
+                cache_dir=cache_folder(),
+            )
+
+    def _tick(self, part: int) -> None:
+        if self.progress is not None:
+            self.progress(self.done + part, self.total)
+
+
+class _Bar:
+    """Stands in for the client's own progress bar: bytes go to our callback, nothing to the screen."""
+
+    def __init__(self, run: _Download, have: int) -> None:
+        self._run, self._have = run, have
+
+    def update(self, count: int) -> None:
+        self._have += count
+        self._run._tick(self._have)
+
+
+def _checksum(path: Path, file: RemoteFile) -> str:
+    """The file's name in the hub's terms; a 40-digit one is git's, with the size ahead of the content."""
+    digest: Any = hashlib.sha256()
+    if len(file.etag) == 40:
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    elif len(file.etag) != 64:
+        return file.etag  # a mirror's own kind of tag says nothing about the content
+    with open(path, "rb") as content:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+    return str(digest.hexdigest())
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

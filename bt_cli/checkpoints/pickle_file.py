@@ -1,0 +1,133 @@
+"""One `pytorch_model.bin`: a pickle of named tensors, opened so that it can run no code and is read only where asked."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
+from bt_cli.errors import BrokenCheckpoint, UnsafePickle
+
+if TYPE_CHECKING:
+    import torch
+
+# Pages of a mapping count as the process's own memory once read, so the mapping is dropped and made anew after this much.
+_REMAP_AFTER_BYTES = 64 << 20
+
+# What tensors are made of; anything else that a refused pickle names is worth telling.
+_HARMLESS_MODULES = ("torch", "torch._utils", "torch.storage", "collections", "torch.nn.parameter")
+
+
+class PickleFile:
+    """The tensors of one file written by `torch.save`.
+
+    Files in the zip format (torch 1.6 and later) are memory-mapped; older ones have to be read whole. Raises `UnsafePickle`
+    for a file that asks for anything but tensors, `BrokenCheckpoint` for one that can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tensors: Mapping[str, torch.Tensor] | None = None
+        self._bytes_read = 0
+        self._whole = not zipfile.is_zipfile(path)
+        self.entries: dict[str, TensorEntry] = {}
+        for name, tensor in self._mapping().items():
+            code = DTYPE_CODES.get(str(tensor.dtype).removeprefix("torch."))
+            if code is None:
+                raise BrokenCheckpoint(f"{path}: {name} is stored as {tensor.dtype}, which bt does not read")
+            self.entries[name] = TensorEntry(tuple(tensor.shape), code)
+
+    def read_into(self, name: str, destination: torch.Tensor) -> None:
+        """Fill `destination`, contiguous and of the same number of elements, any floating dtype and device."""
+        source = self._mapping()[name]
+        destination.detach().view(source.shape).copy_(source.detach())
+        self._count(self.entries[name].nbytes)
+
+    def spans(self, name: str, spans: Sequence[tuple[int, int]]) -> bytes:
+        """The bytes of the tensor between the given offsets, one span after another."""
+        import torch
+
+        flat = self._mapping()[name].detach().contiguous().reshape(-1).view(torch.uint8)
+        return b"".join(flat[first:last].numpy().tobytes() for first, last in spans)
+
+    def _mapping(self) -> Mapping[str, torch.Tensor]:
+        if self._tensors is None:
+            self._tensors = _named_tensors(self.path, load_pickle(self.path, mapped=not self._whole))
+        return self._tensors
+
+    def _count(self, nbytes: int) -> None:
+        self._bytes_read += nbytes
+        if self._bytes_read >= _REMAP_AFTER_BYTES and not self._whole:
+            self._tensors, self._bytes_read = None, 0
+
+
+def load_pickle(path: Path, *, mapped: bool) -> Any:
+    """What `torch.load` makes of the file on the CPU without running any code; `mapped` leaves tensors on disk."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except FileNotFoundError:
+        raise
+    except pickle.UnpicklingError as error:
+        asked = _forbidden_globals(path)
+        if asked:
+            raise UnsafePickle(
+                f"{path} asks to run {', '.join(asked)} when opened; refused. Ask its author for safetensors"
+            ) from None
+        raise BrokenCheckpoint(f"{path} is no readable weights file: {_last_line(error)}") from None
+    except (
+        Exception
+    ) as error:  # torch reports a broken file as RuntimeError, OSError, EOFError, KeyError, UnicodeError...
+        raise BrokenCheckpoint(f"{path} is broken or cut short ({_last_line(error)}); {_hint(path)}") from None
+
+
+def _named_tensors(path: Path, content: Any) -> Mapping[str, torch.Tensor]:
+    import torch
+
+    if isinstance(content, Mapping) and "state_dict" in content:
+        raise BrokenCheckpoint(f"{path} is a Lightning file; turn it into a checkpoint with `bt models convert`")
+    if not isinstance(content, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
+        raise BrokenCheckpoint(f"{path} holds no dictionary of tensors")
+    return content
+
+
+def _forbidden_globals(path: Path) -> list[str]:
+    """The functions and classes that the pickle names and tensors have no need of, found without running it."""
+    import torch
+
+    if zipfile.is_zipfile(path):
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    found: set[str] = set()
+    strings: list[str] = []
+    try:
+        with open(path, "rb") as file:
+            while True:  # the older format is several pickles in a row
+                for opcode, argument, _ in pickletools.genops(file):
+                    if opcode.name in ("GLOBAL", "INST"):
+                        found.add(str(argument).replace(" ", "."))
+                    elif opcode.name == "STACK_GLOBAL":
+                        found.add(".".join(strings[-2:]))
+                    elif isinstance(argument, str):
+                        strings.append(argument)
+    except Exception:  # the end of the pickles, or what is none
+        pass
+    return sorted(name for name in found if name.rpartition(".")[0] not in _HARMLESS_MODULES)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "documentation" not in line]
+    return (telling or lines or [type(error).__name__])[-1][:200]
+
+
+def _hint(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start == b"version ":
+        return "it is a Git LFS pointer: fetch the weights with `git lfs pull`"
+    return "get it again"

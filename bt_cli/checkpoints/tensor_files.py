@@ -1,0 +1,78 @@
+"""The weights of a checkpoint folder, whatever files they lie in: which files those are, and any tensor by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bt_cli.checkpoints.pickle_file import PickleFile
+from bt_cli.checkpoints.safetensors_file import SafetensorsFile, TensorEntry
+from bt_cli.errors import BrokenCheckpoint, NotFound
+
+if TYPE_CHECKING:
+    import torch
+
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
+
+# In the order of preference: safetensors can carry no code and is read without unpickling.
+WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, PICKLE, PICKLE_INDEX)
+
+
+def choose_weights(names: Collection[str]) -> str | None:
+    """The weights file, or index of shards, to use among a folder's file names; None when there is none."""
+    return next((name for name in WEIGHTS if name in names), None)
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files that an index of shards names, each once; raises `BrokenCheckpoint` for an index that is none."""
+    try:
+        files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BrokenCheckpoint(f"{index} is no index of weight files") from None
+    for name in files:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise BrokenCheckpoint(f"{index} names {name!r}, which is no file of this folder")
+    return files
+
+
+class TensorFiles:
+    """Every tensor of a folder's weights, by the name it has in the file.
+
+    `entries` is read from the files' headers; nothing else is read until `read_into`.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self.entries: dict[str, TensorEntry] = {}
+        self._files: dict[str, SafetensorsFile | PickleFile] = {}
+        for path in self.paths:
+            if not path.is_file():
+                raise NotFound(f"{path} is missing; the checkpoint's other weight files are there")
+            file = SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
+            self.entries.update(file.entries)
+            self._files.update(dict.fromkeys(file.entries, file))
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> TensorFiles:
+        """The weights of `folder`, safetensors before pickles; raises `NotFound` where there are none."""
+        chosen = choose_weights([path.name for path in folder.iterdir()])
+        if chosen is None:
+            raise NotFound(f"no weights in {folder}: none of {', '.join(WEIGHTS)}")
+        names = shard_names(folder / chosen) if chosen.endswith(".json") else [chosen]
+        return cls([folder / name for name in names])
+
+    def read_into(self, name: str, destination: torch.Tensor) -> None:
+        """Fill `destination` with the tensor, cast to the destination's dtype and device while it is read.
+
+        `destination` is contiguous and has the tensor's number of elements.
+        """
+        self._files[name].read_into(name, destination)
+
+    def spans(self, name: str, spans: Sequence[tuple[int, int]]) -> bytes:
+        """The tensor's stored bytes between the given byte offsets, one span after another."""
+        return self._files[name].spans(name, spans)
