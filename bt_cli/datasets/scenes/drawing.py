@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-
 from bt_cli.datasets.scenes.backgrounds import BACKGROUNDS, VARIANTS, paint_background
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ FAMILIES = ("one", "one-position", "two", "two-positions", "relation", "count", 
 
 _PLAIN, _COLOURS, _NAMES = tuple(PLAIN), tuple(COLOURS), tuple(thing.name for thing in THINGS)
 _SPOT = tuple[float, float, float]  # x, y, size
+_SIDES = {"left": ("left", "right"), "right": ("right", "left"), "above": ("top", "bottom"), "below": ("bottom", "top")}
 _MANY = ((1, 1, 1), (1, 1, 1), (2, 1), (2, 1), (3, 1), (2, 2), (1, 1, 1, 1), (2, 1, 1))
 
 
@@ -31,14 +32,22 @@ class Look(NamedTuple):
     said: str | None
 
 
-def compose(family: str, rng: random.Random, *, split: str, colour: float, background: float) -> Composed:
+def compose(
+    family: str,
+    rng: random.Random,
+    *,
+    split: str,
+    colour: float,
+    background: float,
+    things: tuple[str, ...] = (),
+) -> Composed:
     """A random scene of `family` (one of FAMILIES).
 
     `colour` is the share of things that are tinted (shapes always are), `background` the share of sentences that
-    name the background. Different things in one picture are pairs of `split`.
+    name the background. Different things in one picture are pairs of `split`, unless `things` says which they are.
     """
     behind = rng.choice(_PLAIN) if rng.random() < 0.6 else rng.choice(LANDSCAPES)
-    painter = _Painter(rng, split, colour, behind)
+    painter = _Painter(rng, split, colour, behind, things)
     match family:
         case "one" | "one-position":
             objects, mentions = _one(painter, placed=family == "one-position")
@@ -63,8 +72,9 @@ def compose(family: str, rng: random.Random, *, split: str, colour: float, backg
 class _Painter:
     """Picks things that may meet and colours that can be seen."""
 
-    def __init__(self, rng: random.Random, split: str, colour: float, background: str) -> None:
+    def __init__(self, rng: random.Random, split: str, colour: float, background: str, things: tuple[str, ...]) -> None:
         self.rng = rng
+        self._wanted = list(things)
         self._split = split
         self._colour = colour
         self._drowned = DROWNED[background]
@@ -72,6 +82,8 @@ class _Painter:
 
     def things(self, count: int) -> list[str]:
         """`count` different things; every two of them a pair of the split."""
+        if self._wanted:
+            return self._wanted[:count]
         while True:
             chosen = [self.rng.choice(_NAMES)]
             while len(chosen) < count:
@@ -92,7 +104,7 @@ class _Painter:
 
     def looks(self, count: int) -> list[Look]:
         """Different things, or now and then twice the same in two colours."""
-        if count == 2 and self.rng.random() < 0.12 * self._colour:
+        if count == 2 and not self._wanted and self.rng.random() < 0.12 * self._colour:
             thing = self.rng.choice(_NAMES)
             return [Look(thing, tint, tint) for tint in self.rng.sample(self._visible, 2)]
         return [self.look(thing) for thing in self.things(count)]
@@ -128,13 +140,7 @@ def _two(painter: _Painter, family: str) -> tuple[tuple[Placed, ...], tuple[Ment
     objects = (painter.put(a, spots[0]), painter.put(b, spots[1]))
     if family == "relation":
         return objects, (_said(a), _said(b)), relation
-    places = {
-        "left": ("left", "right"),
-        "right": ("right", "left"),
-        "above": ("top", "bottom"),
-        "below": ("bottom", "top"),
-    }
-    first, second = places[relation]
+    first, second = _SIDES[relation]
     return objects, (Mention(a.thing, a.said, None, first), Mention(b.thing, b.said, None, second)), None
 
 

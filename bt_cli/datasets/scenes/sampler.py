@@ -75,10 +75,10 @@ def truth_of(scenes: list[Scene], meanings: list[Meaning]) -> np.ndarray:
 class SceneSampler:
     """Draws batch after batch; each is a pure function of the arguments, the step and its length.
 
-    `mix` weights the families of scenes (layout.FAMILIES), e.g. ``{"relation": 3, "count": 1}``. `colour` is the share of
-    things drawn in a named colour, `background` the share of captions that name the background, `synonyms` the share of
-    names replaced with a synonym, `phrases` the share of captions with an opening such as "a picture of", and `jitter`
-    varies light and adds faint noise as photographs and JPEG do.
+    `mix` weights the families of scenes (layout.FAMILIES), e.g. ``{"relation": 3, "count": 1}``. `colour` is the share
+    of things drawn in a named colour, `background` the share of captions that name the background, `synonyms` the
+    share of names replaced with a synonym, `phrases` the share of captions with an opening such as "a picture of",
+    and `jitter` varies the light and adds faint noise, as cameras and JPEG do.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
-"""The things as small pictures: emoji rendered from the Noto Color Emoji font, and drawn shapes, at any size and tint."""
+"""The things as small pictures: emoji rendered from the Noto Color Emoji font, and shapes, at any size and tint."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from pathlib import Path
@@ -12,11 +11,14 @@ import numpy as np
 
 from bt_cli.datasets.scenes.things import COLOURS, THINGS
 from bt_cli.errors import NotFound, UnreadableImage
+from bt_cli.whole_file import open_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from PIL.Image import Image
+
+    from bt_cli.datasets.scenes.things import Thing
 
 FONT_PLACES = (
     "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",  # Debian, Ubuntu
@@ -64,19 +66,16 @@ class Sprite:
 
 
 class SpriteSheet:
-    """All things as RGBA pictures of their own size, with scaled versions made as they are asked for."""
+    """Things by name as RGBA pictures, (h, w, 4) uint8 of their own size, and as sprites of any size asked for."""
 
     def __init__(self, masters: Mapping[str, np.ndarray]) -> None:
-        missing = [thing.name for thing in THINGS if thing.name not in masters]
-        if missing:
-            raise NotFound(f"the sprite sheet lacks {', '.join(missing[:5])}; draw it anew from the font")
-        self._masters = {thing.name: masters[thing.name] for thing in THINGS}
+        self._masters = dict(masters)
         self._shades = {name: _shade(rgba) for name, rgba in self._masters.items()}
         self._scaled: dict[tuple[str, int], Sprite] = {}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | None = None) -> SpriteSheet:
-        """The sheet drawn from an emoji font (.ttf), or one that :meth:`save` wrote (.npz).
+    def load(cls, path: str | os.PathLike[str] | None = None, things: Sequence[Thing] = THINGS) -> SpriteSheet:
+        """The sheet of `things` drawn from an emoji font (.ttf), or one that :meth:`save` wrote (.npz).
 
         Without `path`: the file that BT_EMOJI_FONT names, else the font where Linux distributions keep it.
         Raises NotFound where there is none, UnreadableImage where the font has no usable colour bitmaps.
@@ -86,21 +85,23 @@ class SpriteSheet:
             raise NotFound(f"no emoji font or sprite sheet at {found}")
         if found.suffix == ".npz":
             with np.load(found) as arrays:
-                return cls({name: arrays[name] for name in arrays.files})
-        shapes = {thing.name: _draw_shape(thing.name) for thing in THINGS if not thing.emoji}
-        return cls(_render_font(found) | shapes)
+                missing = [thing.name for thing in things if thing.name not in arrays]
+                if missing:
+                    raise NotFound(
+                        f"{found}: no picture of {', '.join(missing[:5])}; draw the sheet anew from the font"
+                    )
+                return cls({thing.name: arrays[thing.name] for thing in things})
+        shapes = {thing.name: _draw_shape(thing.name) for thing in things if not thing.emoji}
+        return cls(_render_font(found, [thing for thing in things if thing.emoji]) | shapes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sheet as .npz (about 2 MB), for machines without the font."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **self._masters)  # type: ignore[arg-type]
-        target = Path(path)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
-        with aside.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target)
+        with open_whole(path) as file:
+            np.savez_compressed(file, **self._masters)  # type: ignore[arg-type]
+
+    def master(self, name: str) -> np.ndarray:
+        """The thing as it was drawn, (h, w, 4) uint8 with straight alpha."""
+        return self._masters[name]
 
     def sprite(self, name: str, pixels: int) -> Sprite:
         """The thing with its longer side `pixels` long."""
@@ -128,7 +129,7 @@ def find_font() -> Path:
     )
 
 
-def _render_font(path: Path) -> dict[str, np.ndarray]:
+def _render_font(path: Path, things: Sequence[Thing]) -> dict[str, np.ndarray]:
     from PIL import Image, ImageDraw, ImageFont
 
     try:
@@ -138,9 +139,7 @@ def _render_font(path: Path) -> dict[str, np.ndarray]:
             f"{path}: no colour bitmap font of size {_STRIKE} ({error}); set BT_EMOJI_FONT to NotoColorEmoji.ttf"
         ) from error
     masters = {}
-    for thing in THINGS:
-        if not thing.emoji:
-            continue
+    for thing in things:
         glyph = Image.new("RGBA", (2 * _MASTER, 2 * _MASTER))
         ImageDraw.Draw(glyph).text((20, 20), thing.emoji, font=font, embedded_color=True)
         box = glyph.getbbox()
