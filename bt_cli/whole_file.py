@@ -41,7 +41,9 @@ def open_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         beside = None
         _sync_folder(path.parent)
     except OSError as error:
-        raise Unwritable(f"{shown_path(path)}: can't be written: {error.strerror or error}") from error
+        in_the_way = isinstance(error, (FileExistsError, NotADirectoryError))
+        reason = "a file stands where a folder is needed" if in_the_way else error.strerror or error
+        raise Unwritable(f"{shown_path(path)}: can't be written: {reason}") from error
     finally:
         if beside is not None:
             with contextlib.suppress(OSError):

@@ -39,7 +39,6 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 # Pillow remarks on every odd tag that it meets. What matters is raised as UnreadableImage; the rest is no news to a
 # user with ten thousand pictures.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def open_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> Image.Image:

@@ -70,9 +70,9 @@ class ImageProcessor:
     @property
     def output_size(self) -> tuple[int, int] | None:
         """(height, width) of every result, None where it depends on the image (no crop, or no resize)."""
-        if self.settings.pipeline == "crop":
-            return self.settings.crop_size if self.settings.do_center_crop else None
-        return self.settings.size if self.settings.do_resize else None
+        if self.settings.do_center_crop:
+            return self.settings.crop_size
+        return self.settings.size if self.settings.do_resize and self.settings.pipeline == "squash" else None
 
     def shorter_side_needed(self) -> int | None:
         """Shorter side of an image that resizing would just not enlarge: for `open_image(draft=...)`.
@@ -96,7 +96,7 @@ class ImageProcessor:
         height, width = self.resized_size(picture.height, picture.width)
         if (height, width) != (picture.height, picture.width):
             picture = picture.resize((width, height), resample=Image.Resampling(self.settings.resample))
-        if self.settings.pipeline == "crop" and self.settings.do_center_crop:
+        if self.settings.do_center_crop:
             picture = _centre_crop(picture, *self.settings.crop_size)
         return picture
 
@@ -179,9 +179,10 @@ def _normalisation_tables(settings: ImageSettings) -> NDArray[np.float32]:
         values = values * settings.rescale_factor
     tables = np.repeat(values.astype(np.float32)[None], 3, axis=0)
     if settings.do_normalize:
-        mean = np.array(settings.image_mean, np.float32)[:, None]
-        std = np.array(settings.image_std, np.float32)[:, None]
-        tables = (tables - mean) / std
+        with np.errstate(all="ignore"):  # looked at below
+            mean = np.array(settings.image_mean, np.float32)[:, None]
+            std = np.array(settings.image_std, np.float32)[:, None]
+            tables = (tables - mean) / std
     if not np.isfinite(tables).all():
         raise BadConfig("preprocessor_config.json: image_mean, image_std and rescale_factor leave the range of float32")
     return np.ascontiguousarray(tables)

@@ -54,7 +54,11 @@ class ImageSettings:
         if isinstance(config.get("image_processor"), Mapping):  # processor_config.json of newer transformers
             config = config["image_processor"]
         named = next((key for key in ("size", "image_size") if config.get(key) is not None), None)
-        size = _size(named, config[named]) if named else _size("image_size", image_size or DEFAULT_SIZE)
+        size = (
+            _size(named, config[named])
+            if named
+            else _size("image_size", DEFAULT_SIZE if image_size is None else image_size)
+        )
         pipeline = pipeline or config.get("pipeline") or _pipeline_of(config.get(named) if named else None)
         if pipeline not in PIPELINES:
             raise _impossible("pipeline", pipeline, "crop or squash")
@@ -65,13 +69,13 @@ class ImageSettings:
             pipeline=pipeline,
             size=size,
             crop_size=size if crop is None else _size("crop_size", crop),
-            size_divisor=_whole("size_divisor", _value(config, "size_divisor", 32)),
+            size_divisor=_side("size_divisor", _value(config, "size_divisor", 32)),
             resample=_resample(_value(config, "resample", BICUBIC)),
             rescale_factor=_number("rescale_factor", _value(config, "rescale_factor", 1 / 255), above_zero=True),
             image_mean=_channels("image_mean", _value(config, "image_mean", CLIP_MEAN)),
             image_std=_channels("image_std", _value(config, "image_std", CLIP_STD), above_zero=True),
             do_resize=_flag("do_resize", _value(config, "do_resize", True)),
-            do_center_crop=_flag("do_center_crop", _value(config, "do_center_crop", True)),
+            do_center_crop=_flag("do_center_crop", _value(config, "do_center_crop", True)) and pipeline == "crop",
             do_rescale=_flag("do_rescale", _value(config, "do_rescale", True)),
             do_normalize=_flag("do_normalize", _value(config, "do_normalize", True)),
             unknown={key: value for key, value in config.items() if key not in _WRITTEN},
@@ -99,7 +103,7 @@ class ImageSettings:
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
             "do_resize": self.do_resize,
-            "do_center_crop": self.do_center_crop and crop,
+            "do_center_crop": self.do_center_crop,
             "do_rescale": self.do_rescale,
             "do_normalize": self.do_normalize,
             "do_pad": True,
@@ -113,7 +117,7 @@ class ImageSettings:
             parts |= {"pipeline": self.pipeline, "size": self.size, "resample": self.resample}
             if crop:
                 parts["size_divisor"] = self.size_divisor
-        if crop and self.do_center_crop:
+        if self.do_center_crop:
             parts["crop_size"] = self.crop_size
         if self.do_rescale:
             parts["rescale_factor"] = self.rescale_factor
@@ -167,9 +171,8 @@ def _side(key: str, value: Any) -> int:
 
 
 def _whole(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value != int(value):
-        raise _impossible(key, value, "a whole number above zero")
-    if value < 1:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value != int(value) or value < 1:
         raise _impossible(key, value, "a whole number above zero")
     return int(value)
 

@@ -1,0 +1,378 @@
+"""Every kind of file that people keep among their pictures, and every way it can be broken."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from bt_cli.errors import BadConfig, UnreadableImage
+from bt_cli.preprocessing.image_file import open_image, pixel_limit, read_image_file
+
+RNG = np.random.default_rng(7)
+PHOTO = np.kron(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))  # 48 x 64 x 3
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def pixels(source: object) -> np.ndarray:
+    image = open_image(source)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "TGA", "WEBP", "GIF"])
+def test_rgb_survives_every_lossless_format(format: str) -> None:
+    image = Image.fromarray(PHOTO)
+    data = encoded(image, format, **({"lossless": True} if format == "WEBP" else {}))
+    np.testing.assert_array_equal(pixels(data), PHOTO)
+
+
+def test_the_four_kinds_of_source_agree(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(PHOTO).save(path)
+    for source in (path, str(path), path.read_bytes(), Image.open(path), PHOTO):
+        np.testing.assert_array_equal(pixels(source), PHOTO)
+
+
+def test_an_rgb_image_is_not_copied() -> None:
+    image = Image.fromarray(PHOTO)
+    assert open_image(image) is image
+
+
+@pytest.mark.parametrize(
+    ("mode", "array", "expected"),
+    [
+        ("L", [[0, 100], [200, 255]], [[0, 100], [200, 255]]),
+        ("I;16", [[0, 257], [25_700, 65_535]], [[0, 1], [100, 255]]),
+        ("I;16", [[128, 129], [385, 386]], [[0, 1], [1, 2]]),  # rounded, not cut off
+        ("I", [[0, 257], [25_700, 65_535]], [[0, 1], [100, 255]]),
+        ("I", [[0, 1], [100, 255]], [[0, 1], [100, 255]]),
+        ("I", [[-1000, 0], [500, 1000]], [[0, 128], [191, 255]]),
+        ("F", [[0.0, 0.2], [0.5, 1.0]], [[0, 51], [128, 255]]),
+        ("F", [[0.0, 1.5], [100.0, 255.0]], [[0, 2], [100, 255]]),
+        ("F", [[-1.0, 0.0], [1.0, 3.0]], [[0, 64], [128, 255]]),
+        ("F", [[np.nan, -np.inf], [0.0, np.inf]], [[0, 0], [0, 255]]),
+        ("F", [[np.nan, np.nan], [np.nan, np.nan]], [[0, 0], [0, 0]]),
+        ("F", [[900.0, 900.0], [900.0, 900.0]], [[0, 0], [0, 0]]),
+    ],
+)
+def test_grey_of_any_depth_spans_black_to_white(mode: str, array: list, expected: list) -> None:
+    dtype = {"L": np.uint8, "I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    image = Image.fromarray(np.array(array, dtype))
+    assert image.mode == mode
+    np.testing.assert_array_equal(pixels(image), np.repeat(np.array(expected, np.uint8)[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_sixteen_bits_through_a_file(format: str) -> None:
+    image = Image.fromarray(np.array([[0, 32_896, 65_535]], np.uint16))
+    np.testing.assert_array_equal(pixels(encoded(image, format))[0, :, 0], [0, 128, 255])
+
+
+def test_big_endian_sixteen_bits() -> None:
+    image = Image.frombytes("I;16B", (3, 1), np.array([0, 25_700, 65_535], ">u2").tobytes())
+    np.testing.assert_array_equal(pixels(image)[0, :, 1], [0, 100, 255])
+
+
+def test_one_bit() -> None:
+    bits = np.array([[True, False, True]])
+    expected = np.repeat(bits.astype(np.uint8)[..., None] * 255, 3, axis=2)
+    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(bits), "PNG")), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa", "La", "PA"])
+def test_transparency_is_laid_on_white(mode: str) -> None:
+    rgba = Image.fromarray(np.array([[[40, 40, 40, 255], [40, 40, 40, 0], [40, 40, 40, 102]]], np.uint8))
+    image = {"La": lambda: rgba.convert("LA").convert("La"), "PA": lambda: rgba.convert("P").convert("PA")}.get(
+        mode, lambda: rgba.convert(mode)
+    )()
+    if mode == "PA":  # Pillow's palette drops the alpha band on the way
+        image.putalpha(rgba.getchannel("A"))
+    found = pixels(image)[0, :, 0].astype(int)
+    assert abs(found[0] - 40) <= 1
+    assert found[1] == 255
+    assert abs(found[2] - (0.4 * 40 + 0.6 * 255)) <= 2
+
+
+@pytest.mark.parametrize(("mode", "key"), [("P", 1), ("L", 7), ("RGB", (9, 9, 9))])
+def test_a_transparent_colour_is_white(mode: str, key: object) -> None:
+    image = Image.new(mode, (2, 1), key)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 9, 9, 9, 200, 100, 50])
+    image.putpixel((1, 0), {"P": 2, "L": 50, "RGB": (200, 100, 50)}[mode])
+    found = pixels(encoded(image, "PNG", transparency=key))
+    assert found[0, 0].tolist() == [255, 255, 255]
+    assert found[0, 1].tolist() == ([50, 50, 50] if mode == "L" else [200, 100, 50])
+
+
+def test_cmyk_and_ycbcr_jpegs() -> None:
+    red = Image.new("RGB", (16, 16), (220, 20, 30))
+    for mode in ("CMYK", "YCbCr", "RGB"):
+        found = pixels(encoded(red.convert(mode), "JPEG", quality=100)).reshape(-1, 3).mean(axis=0)
+        assert np.abs(found - [220, 20, 30]).max() < 4, mode
+
+
+def test_lab_and_hsv() -> None:
+    hsv = Image.new("RGB", (4, 4), (220, 20, 30)).convert("HSV")
+    assert np.abs(pixels(hsv)[0, 0].astype(int) - [220, 20, 30]).max() <= 6
+    lab = Image.new("LAB", (4, 4), (128, 128, 128))
+    grey = pixels(lab)[0, 0].astype(int)
+    assert grey.max() - grey.min() <= 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation(orientation: int, format: str) -> None:
+    image = Image.fromarray(PHOTO)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(format, {})
+    data = encoded(image, format, exif=exif, **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    found = pixels(data)
+    assert found.shape == ((48, 64, 3) if orientation <= 4 else (64, 48, 3))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\x00\x00", b"Exif\x00\x00MM\x00*\x00\x00\xff\xff", b"Exif\x00\x00garbage!"]
+)
+def test_broken_exif_is_no_reason_to_lose_the_picture(exif: bytes) -> None:
+    assert pixels(encoded(Image.fromarray(PHOTO), "JPEG", exif=exif)).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("value", [0, 9, 65_535])
+def test_an_orientation_that_does_not_exist_turns_nothing(value: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(PHOTO), "PNG", exif=exif)), PHOTO)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_of_an_animation(format: str) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    data = encoded(
+        frames[0], format, save_all=True, append_images=frames[1:], **({"lossless": True} if format == "WEBP" else {})
+    )
+    assert Image.open(io.BytesIO(data)).n_frames == 3
+    assert pixels(data)[3, 4].tolist() == [250, 0, 0]
+
+
+def test_heic_and_avif() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    image = Image.new("RGB", (64, 64), (200, 40, 60))
+    found = pixels(encoded(image, "HEIF", quality=95))
+    assert found.shape == (64, 64, 3)
+    assert np.abs(found[32, 32].astype(int) - [200, 40, 60]).max() < 6
+
+
+def test_heic_needs_no_registering_by_the_user(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    path = tmp_path / "photo.heic"
+    Image.new("RGB", (64, 64), (200, 40, 60)).save(path, "HEIF", quality=95)
+    code = f"from bt_cli.preprocessing.image_file import open_image; print(open_image({str(path)!r}).size)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "(64, 64)\n"
+
+
+def test_heic_without_the_extra_names_it(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    path = tmp_path / "photo.heic"
+    Image.new("RGB", (64, 64)).save(path, "HEIF")
+    code = (
+        "import sys; sys.modules['pillow_heif'] = None\n"
+        "from bt_cli.preprocessing.image_file import open_image\n"
+        f"try: open_image({str(path)!r})\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert out == f"UnreadableImage {path}: HEIC/AVIF needs an extra: pip install 'bt-cli[heif]'\n"
+
+
+def refusal(source: object) -> str:
+    with pytest.raises(UnreadableImage) as caught:
+        open_image(source)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_no_image(tmp_path: Path) -> None:
+    text = tmp_path / "notes.jpg"
+    text.write_text("not a picture at all, whatever its name says")
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    assert refusal(text) == f"{text}: not an image that can be read"
+    assert refusal(empty) == f"{empty}: the file is empty"
+    assert refusal(tmp_path) == f"{tmp_path}: a folder, not an image"
+    assert refusal(tmp_path / "gone.jpg") == f"{tmp_path}/gone.jpg: no such file"
+    assert refusal(text / "below") == f"{text}/below: broken image: Not a directory"
+    assert refusal("/dev/null") == "/dev/null: not a regular file"
+    assert refusal(b"") == "image: the file is empty"
+    assert refusal(17) == "image: int is neither a path nor an image"
+    assert refusal("a\0b.jpg").startswith("a\\x00b.jpg: ")
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "float32 (4, 4, 3)"),
+        (np.zeros((3, 4, 5), np.uint8), "uint8 (3, 4, 5)"),
+        (np.zeros((0, 4), np.uint8), "uint8 (0, 4)"),
+    ],
+)
+def test_arrays_of_another_kind(array: np.ndarray, said: str) -> None:
+    assert refusal(array) == f"array: {said} is no image; uint8 (H, W), (H, W, 3) or (H, W, 4) is"
+
+
+def test_a_picture_without_pixels() -> None:
+    assert refusal(Image.new("RGB", (0, 5))) == "image: the image has no pixels"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = tmp_path / "secret.png"
+    Image.fromarray(PHOTO).save(path)
+    path.chmod(0)
+    assert refusal(path) == f"{path}: not permitted to read it"
+
+
+def test_permission_reads_well_whoever_runs_the_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("bt_cli.preprocessing.image_file.os.stat", refuse)
+    assert refusal(tmp_path / "a.png") == f"{tmp_path}/a.png: not permitted to read it"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_truncated_file_gives_one_line(format: str, share: float, tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)), format)
+    path = tmp_path / "half"
+    path.write_bytes(data[: int(len(data) * share)])
+    assert refusal(path).startswith(f"{path}: ")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP"]), st.data())
+def test_a_damaged_file_is_a_picture_or_one_line(format: str, data: st.DataObject) -> None:
+    content = bytearray(encoded(Image.fromarray(PHOTO), format))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    said = ""
+    try:
+        assert open_image(bytes(content)).mode == "RGB"
+    except UnreadableImage as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(b"two\nlines.png", r"two\nlines.png"), (b"caf\xe9.png", r"caf\xe9.png"), (b"\x1b[31m.png", r"\x1b[31m.png")],
+)
+def test_strange_names(name: bytes, shown: str, tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), name)
+    with open(path, "wb") as file:
+        file.write(encoded(Image.fromarray(PHOTO), "PNG"))
+    np.testing.assert_array_equal(pixels(os.fsdecode(path)), PHOTO)
+    with open(path, "wb") as file:
+        file.write(b"no picture")
+    assert refusal(os.fsdecode(path)) == f"{tmp_path}/{shown}: not an image that can be read"
+
+
+def bomb(side: int) -> bytes:
+    """A PNG header that promises side x side pixels."""
+    data = bytearray(encoded(Image.new("L", (8, 8)), "PNG"))
+    data[16:24] = side.to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_a_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(bomb(100_000)) == ("image: more pixels than the 178,956,970 allowed; BT_MAX_PIXELS raises the limit")
+
+
+def test_the_pixel_limit_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # put back afterwards
+    photo = encoded(Image.fromarray(PHOTO), "PNG")
+    monkeypatch.setenv("BT_MAX_PIXELS", "3071")
+    assert refusal(photo) == "image: more pixels than the 3,071 allowed; BT_MAX_PIXELS raises the limit"
+    monkeypatch.setenv("BT_MAX_PIXELS", "3072")
+    assert pixels(photo).shape == (48, 64, 3)
+    monkeypatch.setenv("BT_MAX_PIXELS", "0")
+    assert pixel_limit() is None
+    assert "broken image" in refusal(bomb(20_000))  # no limit: Pillow sets out to decode it
+    monkeypatch.setenv("BT_MAX_PIXELS", "many")
+    with pytest.raises(BadConfig, match="BT_MAX_PIXELS=many: a whole number of pixels is needed, 0 for no limit"):
+        open_image(photo)
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = encoded(Image.fromarray(PHOTO), "PNG")
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    np.testing.assert_array_equal(pixels(pipe), PHOTO)
+    writer.join()
+
+
+def test_reading_bytes_fails_like_opening(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(PHOTO).save(path)
+    assert read_image_file(path) == path.read_bytes()
+    with pytest.raises(UnreadableImage, match="no such file"):
+        read_image_file(tmp_path / "gone.png")
+
+
+def test_a_huge_file_that_is_no_image_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "film.jpg"
+    with open(path, "wb") as file:
+        file.write(b"film")
+        file.truncate(20 << 30)  # sparse
+    with pytest.raises(UnreadableImage, match="not an image"):
+        read_image_file(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "draft", "expected"),
+    [
+        ((1600, 1200), None, (1600, 1200)),
+        ((1600, 1200), 600, (800, 600)),
+        ((1600, 1200), 601, (1600, 1200)),
+        ((1600, 1200), 288, (400, 300)),
+        ((1600, 1200), 100, (200, 150)),
+        ((1599, 1199), 300, (800, 600)),
+        ((1599, 1199), 299, (400, 300)),
+        ((1201, 1601), 288, (301, 401)),
+        ((4000, 500), 288, (4000, 500)),
+        ((64, 48), 288, (64, 48)),
+    ],
+)
+def test_draft_never_decodes_below_what_is_needed(size: tuple, draft: int | None, expected: tuple) -> None:
+    data = encoded(Image.new("RGB", size, (10, 200, 30)), "JPEG")
+    assert open_image(data, draft=draft).size == expected
+
+
+def test_draft_heeds_orientation_and_other_formats() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tall = encoded(Image.new("RGB", (1600, 1200)), "JPEG", exif=exif)
+    assert open_image(tall, draft=300).size == (300, 400)
+    assert open_image(encoded(Image.new("RGB", (1600, 1200)), "PNG"), draft=300).size == (1600, 1200)
