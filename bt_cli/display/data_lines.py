@@ -15,10 +15,19 @@ from typing import Any
 
 
 def write_object(record: Mapping[str, Any]) -> None:
-    """Write one JSON object as one line of UTF-8 on stdout; keys in the mapping's order, no NaN."""
+    """Write one JSON object as one line on stdout."""
+    _write(object_line(record))
+
+
+def object_line(record: Mapping[str, Any]) -> bytes:
+    """One JSON object as one line of UTF-8, its line break included; keys in the mapping's order.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which JSON does not have.
+    """
     line = json.dumps(record, ensure_ascii=False, allow_nan=False)
     # The only characters that UTF-8 cannot hold are lone surrogates, and Python's escape for them is JSON's too.
-    _write(line.encode("utf-8", "backslashreplace") + b"\n")
+    return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def write_paths(paths: Iterable[str], *, nul: bool = False) -> None:

@@ -1,0 +1,76 @@
+"""What is to be reranked: images from arguments or stdin, or the hits of a search."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bt_cli.errors import Misuse
+from bt_cli.retrieval.hit import Hit
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image (or, with `caption`, a caption) to be reranked; `id` and `itc` where a search found it."""
+
+    path: str | None
+    id: int | None = None
+    itc: float | None = None
+    caption: str | None = None
+
+
+def from_hits(hits: Iterable[Hit]) -> list[Candidate]:
+    """The answers of a search as candidates."""
+    return [Candidate(hit.path, hit.id, hit.itc, hit.caption) for hit in hits]
+
+
+def from_paths(paths: Sequence[str]) -> list[Candidate]:
+    """Image files as candidates."""
+    return [Candidate(path) for path in paths]
+
+
+def from_bytes(data: bytes, *, nul: bool = False) -> list[Candidate]:
+    """Candidates as another program wrote them: paths, or `bt search --json` lines, told apart by the first line.
+
+    Args:
+        data: Paths, one a line (or, with `nul`, each ended by a NUL), or JSON objects with a `path`, one a line.
+        nul: Paths are separated by NULs and may hold line breaks.
+
+    Raises:
+        Misuse: A JSON line that is none, or has no path; the message has its number.
+    """
+    if nul:
+        return from_paths([os.fsdecode(path) for path in data.split(b"\0") if path])
+    lines = data.split(b"\n")
+    first = next((line for line in lines if line.strip()), b"")
+    if _is_object(first):
+        return [_from_json(line, number) for number, line in enumerate(lines, 1) if line.strip()]
+    return from_paths([os.fsdecode(path) for path in (line.removesuffix(b"\r") for line in lines) if path])
+
+
+def _is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object; a file may well be called `{a}.png`, so the brace alone says little."""
+    if not line.lstrip().startswith(b"{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _from_json(line: bytes, number: int) -> Candidate:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise Misuse(f"stdin line {number} is no JSON object, as the first line is: {error}") from None
+    path = record.get("path") if isinstance(record, dict) else None
+    if not isinstance(path, str) or not path:
+        raise Misuse(f'stdin line {number} has no "path": expected the lines of `bt search --json`')
+    id, itc = record.get("id"), record.get("itc")
+    return Candidate(
+        path,
+        id if isinstance(id, int) and not isinstance(id, bool) else None,
+        float(itc) if isinstance(itc, (int, float)) and not isinstance(itc, bool) else None,
+    )

@@ -1,0 +1,47 @@
+"""Which checkpoint does what."""
+
+from __future__ import annotations
+
+import pytest
+
+from bt_cli.errors import MissingHead
+from bt_cli.retrieval.checkpoint_choice import DEFAULT_RERANKER, DEFAULT_RETRIEVER, choose_reranker, require_head
+
+HEADS = {"both": {"itc", "itm"}, "finder": {"itc"}, "reader": {"itm", "mlm"}}
+
+
+@pytest.mark.parametrize(
+    ("reranker", "retriever", "chosen"),
+    [
+        (None, None, DEFAULT_RERANKER),
+        (None, "both", "both"),
+        (None, "finder", DEFAULT_RERANKER),
+        ("reader", "finder", "reader"),
+        ("reader", "both", "reader"),
+        ("both", None, "both"),
+    ],
+)
+def test_the_reranker(reranker: str | None, retriever: str | None, chosen: str) -> None:
+    assert choose_reranker(reranker, retriever, HEADS.__getitem__) == chosen
+
+
+def test_the_published_retriever_is_not_opened_to_learn_what_is_known() -> None:
+    def never(name: str) -> set[str]:
+        raise AssertionError(name)
+
+    assert choose_reranker(None, DEFAULT_RETRIEVER, never) == DEFAULT_RERANKER
+
+
+def test_a_named_reranker_without_the_head_is_refused() -> None:
+    with pytest.raises(MissingHead) as refused:
+        choose_reranker("finder", "both", HEADS.__getitem__)
+    assert str(refused.value) == (
+        "finder has no itm head for match scores, which rerank and score need (it has: itc); "
+        "try --reranker BridgeTower/bridgetower-large-itm-mlm or --reranker tiny"
+    )
+
+
+def test_require_head() -> None:
+    require_head("m", "mlm", {"mlm"})
+    with pytest.raises(MissingHead, match=r"m has no mlm head .* \(it has: none\); try --model .* or --model tiny"):
+        require_head("m", "mlm", set())
