@@ -76,3 +76,11 @@ def bt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
         return Ran(code, out.buffer.getvalue(), err.buffer.getvalue().decode())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole checkpoint of random weights with every head (see random_checkpoint.py). Read it, never write to it."""
+    from random_checkpoint import random_checkpoint
+
+    return random_checkpoint(tmp_path_factory.mktemp("checkpoints") / "random")

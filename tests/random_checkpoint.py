@@ -1,0 +1,82 @@
+"""Checkpoints of random weights, small and whole: config, weights, image settings and a tokenizer of single bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bt_cli.bridgetower.configuration import BridgeTowerConfig
+from bt_cli.bridgetower.network import BridgeTower
+from bt_cli.checkpoints.saving import save_checkpoint
+from bt_cli.preprocessing.image_processor import ImageProcessor
+from bt_cli.preprocessing.tokenizer import Tokenizer
+
+VOCABULARY = 4 + 256 + 1
+HEADS = ("itm", "mlm", "itc", "itc_cross")
+
+
+def small_config(**changes: Any) -> BridgeTowerConfig:
+    """A configuration of about half a million parameters; `text_config` and `vision_config` are merged into it."""
+    values: dict[str, Any] = {
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "contrastive_hidden_size": 32,
+        "text_config": {
+            "hidden_size": 64,
+            "num_attention_heads": 4,
+            "num_hidden_layers": 3,
+            "intermediate_size": 128,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": 66,
+        },
+        "vision_config": {"hidden_size": 64, "num_hidden_layers": 3, "patch_size": 16, "image_size": 64},
+    }
+    for name, value in changes.items():
+        values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value
+    return BridgeTowerConfig.from_dict(values)
+
+
+def random_network(config: BridgeTowerConfig, heads: tuple[str, ...] = HEADS, seed: int = 0) -> BridgeTower:
+    """A network in which every parameter, norms and biases included, is random and matters to the result."""
+    generator = torch.Generator().manual_seed(seed)
+    network = BridgeTower(config, heads=heads)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.normal_(0.0, 0.2, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.add_(1.0)
+        if network.logit_scale is not None:
+            network.logit_scale.fill_(config.logit_scale_init_value)
+    return network.eval()
+
+
+def write_tokenizer_files(folder: Path) -> None:
+    """vocab.json and merges.txt of a byte-level BPE without merges: one id per byte, RoBERTa's special tokens around."""
+    from tokenizers import pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *alphabet, "<mask>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}), "utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", "utf-8")
+
+
+def random_checkpoint(
+    folder: Path, *, heads: tuple[str, ...] = HEADS, seed: int = 0, dtype: torch.dtype | None = None, **changes: Any
+) -> Path:
+    """Write a whole checkpoint with these heads to `folder`; `changes` go into `small_config`. Returns the folder."""
+    config = small_config(**changes)
+    files = folder.with_name(folder.name + ".tokenizer")
+    write_tokenizer_files(files)
+    save_checkpoint(
+        random_network(config, heads, seed),
+        folder,
+        image_processor=ImageProcessor.from_dict({"size": min(config.vision_config.image)}),
+        tokenizer=Tokenizer.from_files(vocab=files / "vocab.json", merges=files / "merges.txt"),
+        dtype=dtype,
+    )
+    return folder
