@@ -12,11 +12,16 @@ from typing import NamedTuple
 from bt_cli.errors import NotFound
 from bt_cli.shown_path import shown_path
 
-IMAGE_SUFFIXES = frozenset(
-    ".apng .avif .avifs .bmp .bmpf .cur .dds .dib .gif .heic .heics .heif .heifs .hif .icns .ico .j2c .j2k .jfif .jp2 .jpc .jpe "
-    ".jpeg .jpf .jpg .jpx .mpo .pam .pbm .pcx .pfm .pgm .png .pnm .ppm .psd .qoi .sgi .tga .tif .tiff .webp .xbm .xpm".split()
-)
-"""Suffixes (lower case) of the still-image formats that Pillow reads, HEIC and AVIF included: a file so called is taken for an image."""
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".apng", ".avif", ".avifs", ".bmp", ".bmpf", ".cur", ".dds", ".dib", ".gif", ".heic", ".heics", ".heif",
+    ".heifs", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg",
+    ".jpx", ".mpo", ".pam", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi", ".tga",
+    ".tif", ".tiff", ".webp", ".xbm", ".xpm",
+})
+# fmt: on
+"""Suffixes (lower case) of the still-image formats that Pillow reads, HEIC and AVIF included: a file so called is
+taken for an image."""
 
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"8BPS", b"qoif")
 """First bytes that tell an image among files without a suffix (RIFF/WEBP and the ISO boxes are looked at apart)."""

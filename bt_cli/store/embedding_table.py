@@ -1,0 +1,188 @@
+"""Embeddings as Parquet tables that pandas, polars and DuckDB read as they stand; one row an image, or one a caption.
+
+Columns of an image table: `path`, `path_bytes` (the name's own bytes where it is no UTF-8, else null), `size`
+(bytes), `mtime` (nanoseconds since 1970), `content_hash` (SHA-256, hex), `width`, `height` (of the picture as it is
+shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image table, or null),
+`image_bytes`, `caption_id`, `embedding`. The metadata (`bt.*`) name what made the embeddings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bt_cli.errors import BrokenIndex
+from bt_cli.shown_path import shown_path
+from bt_cli.store.identity import Identity
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "1"
+ROW_GROUP = 8192
+"""Rows a group: a reader of columns still skips well, and a writer holds 16 MiB at 1,024 dimensions in float16."""
+
+
+def metadata(identity: Identity, dtype: str) -> dict[str, str]:
+    """The key-value metadata of a table."""
+    import bt_cli
+
+    return {
+        "bt.format": FORMAT,
+        "bt.version": bt_cli.__version__,
+        "bt.checkpoint": identity.checkpoint,
+        "bt.fingerprint": identity.fingerprint,
+        "bt.preprocessing": identity.preprocessing,
+        "bt.precision": identity.precision,
+        "bt.dimension": str(identity.dimension),
+        "bt.dtype": dtype,
+    }
+
+
+def image_schema(identity: Identity, dtype: str) -> pa.Schema:
+    """Columns of an image table with its metadata."""
+    import pyarrow as pa
+
+    fields = [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("path_bytes", pa.binary()),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mtime", pa.int64(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
+    ]
+    return pa.schema(fields, metadata(identity, dtype))
+
+
+def caption_schema(identity: Identity, dtype: str) -> pa.Schema:
+    """Columns of a caption table with its metadata."""
+    import pyarrow as pa
+
+    fields = [
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("image", pa.string()),
+        pa.field("image_bytes", pa.binary()),
+        pa.field("caption_id", pa.string()),
+        pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
+    ]
+    return pa.schema(fields, metadata(identity, dtype))
+
+
+def path_columns(paths: list[str]) -> tuple[list[str], list[bytes | None]]:
+    r"""Paths as text that UTF-8 can hold (each stray byte written as `\xNN`), and the bytes of those that it can't."""
+    texts: list[str] = []
+    raw: list[bytes | None] = []
+    for path in paths:
+        name = os.fsencode(path)
+        try:
+            texts.append(name.decode("utf-8"))
+            raw.append(None)
+        except UnicodeDecodeError:
+            texts.append(name.decode("utf-8", "backslashreplace"))
+            raw.append(name)
+    return texts, raw
+
+
+def paths_of(texts: list[str], raw: list[bytes | None]) -> list[str]:
+    """The reverse of `path_columns`: paths as the file system functions take them."""
+    return [os.fsdecode(text if name is None else name) for text, name in zip(texts, raw, strict=True)]
+
+
+def vector_array(vectors: np.ndarray, dtype: str) -> pa.Array:
+    """(n, d) vectors as a column of fixed-size lists."""
+    import pyarrow as pa
+
+    kind = _vector_type(vectors.shape[1], dtype)
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=dtype).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+
+
+def vectors_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A column of fixed-size lists as (n, d) in its own dtype."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+
+
+class TableWriter:
+    """A Parquet table in the making, row group by row group; synced to disk on closing.
+
+    The file is written under its own name: a table belongs to an index only when the manifest names it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], schema: pa.Schema) -> None:
+        import pyarrow.parquet
+
+        self.schema = schema
+        self.file = open(path, "wb")  # noqa: SIM115  (closed in close)
+        # Embeddings don't compress: only the time would be lost. Dictionaries neither, but for nothing here.
+        compression = {name: "none" if name.startswith("embedding") else "zstd" for name in schema.names}
+        compression["embedding.list.element"] = "none"
+        self.writer = pyarrow.parquet.ParquetWriter(
+            self.file, schema, compression=compression, use_dictionary=False, write_statistics=["path", "caption"]
+        )
+
+    def write(self, columns: dict[str, Any]) -> None:
+        """Write one row group; `columns` as `pyarrow.table` takes them."""
+        import pyarrow as pa
+
+        self.writer.write_table(pa.table(columns, schema=self.schema), row_group_size=ROW_GROUP)
+
+    def close(self) -> None:
+        """Write the footer, sync and close."""
+        try:
+            self.writer.close()
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        finally:
+            self.file.close()
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.file.close()
+
+
+def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:
+    """Some columns of a table, whole.
+
+    Raises:
+        BrokenIndex: The file is no table of ours.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(path, columns=columns)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise BrokenIndex(
+            f"{shown_path(path)}: {str(error).splitlines()[0]}; bt index --rebuild makes it anew"
+        ) from error
+
+
+def read_embeddings(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
+    """The embeddings of a table in order, group by group: (n, d) in the dtype of the file."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(Path(path)) as file:
+        for batch in file.iter_batches(ROW_GROUP, columns=["embedding"]):
+            yield vectors_of(batch.column(0))
+
+
+def _vector_type(dimension: int, dtype: str) -> pa.DataType:
+    import pyarrow as pa
+
+    element = pa.float16() if dtype == "float16" else pa.float32()
+    return pa.list_(pa.field("element", element, nullable=False), dimension)

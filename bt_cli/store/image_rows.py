@@ -1,0 +1,89 @@
+"""The rows of an image table without their embeddings, as arrays: about 100 bytes and a path each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bt_cli.store.embedding_table import path_columns, paths_of, read_columns
+
+COLUMNS = ["path", "path_bytes", "size", "mtime", "content_hash", "width", "height"]
+HASH = "S64"
+
+
+@dataclass
+class ImageRows:
+    """Rows in the order of the table; the arrays have one entry a path."""
+
+    paths: list[str]
+    size: np.ndarray
+    """(n,) int64, bytes."""
+    mtime: np.ndarray
+    """(n,) int64, nanoseconds."""
+    content_hash: np.ndarray
+    """(n,) S64: SHA-256 as hex digits."""
+    width: np.ndarray
+    """(n,) int32, pixels."""
+    height: np.ndarray
+    """(n,) int32, pixels."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @classmethod
+    def blank(cls, paths: list[str]) -> ImageRows:
+        """Rows with these paths and zeros."""
+        n = len(paths)
+        return cls(
+            paths,
+            np.zeros(n, np.int64),
+            np.zeros(n, np.int64),
+            np.zeros(n, HASH),
+            np.zeros(n, np.int32),
+            np.zeros(n, np.int32),
+        )
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> ImageRows:
+        """The rows of a Parquet table; its embeddings are not read.
+
+        Raises:
+            BrokenIndex: It is no image table.
+        """
+        return cls.from_columns(read_columns(path, COLUMNS))
+
+    @classmethod
+    def from_columns(cls, table: Any) -> ImageRows:
+        """The rows of a pyarrow table or record batch with the columns of an image table."""
+        return cls(
+            paths_of(table.column("path").to_pylist(), table.column("path_bytes").to_pylist()),
+            np.asarray(table.column("size"), np.int64),
+            np.asarray(table.column("mtime"), np.int64),
+            np.array(table.column("content_hash").to_pylist(), HASH),
+            np.asarray(table.column("width"), np.int32),
+            np.asarray(table.column("height"), np.int32),
+        )
+
+    def columns(self, first: int, last: int) -> dict[str, Any]:
+        """Rows `first` to `last` as columns of an image table, all but the embeddings."""
+        texts, raw = path_columns(self.paths[first:last])
+        return {
+            "path": texts,
+            "path_bytes": raw,
+            "size": self.size[first:last],
+            "mtime": self.mtime[first:last],
+            "content_hash": [digest.decode("ascii") for digest in self.content_hash[first:last].tolist()],
+            "width": self.width[first:last],
+            "height": self.height[first:last],
+        }
+
+    def copy_rows(
+        self, positions: Iterable[int] | np.ndarray, other: ImageRows, rows: Iterable[int] | np.ndarray
+    ) -> None:
+        """Take over everything but the paths from `rows` of `other` into `positions`."""
+        for name in ("size", "mtime", "content_hash", "width", "height"):
+            getattr(self, name)[positions] = getattr(other, name)[rows]

@@ -1,0 +1,215 @@
+"""Writing an index folder: the lock, the journal of a run, and the step from one generation to the next.
+
+A generation is a set of files with its number in their names. They are written and synced first; then the manifest
+that names them takes the place of the old one in one step; only then do the old files go. Whatever instant a
+process dies at, the manifest names a whole set. Files that no manifest names are swept up by the next writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+import bt_cli
+from bt_cli.errors import BtError, IndexMismatch, NoIndex, Unwritable
+from bt_cli.shown_path import shown_path
+from bt_cli.store.embedding_table import caption_schema, image_schema
+from bt_cli.store.generation import PREFIXES, CaptionRows, GenerationFiles
+from bt_cli.store.identity import Identity
+from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.journal import Journal
+from bt_cli.store.lock import WriterLock
+from bt_cli.store.manifest import Manifest
+
+
+class IndexWriter:
+    """Holds the writers' lock of an index folder between `with` and its end.
+
+    Attributes:
+        manifest: Of the index as it stands, or None where there is none yet (or it is to be made anew).
+        identity, dtype: What encodes, and in which precision embeddings are kept.
+        journal, caption_journal: What interrupted runs encoded, and what this one does.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], identity: Identity, *, dtype: str | None = None, rebuild: bool = False
+    ):
+        self.folder = Path(folder)
+        self.identity = identity
+        self._wanted_dtype = dtype
+        self._rebuild = rebuild
+        self._lock = WriterLock(self.folder)
+        self._keep: set[str] = set()
+        self._last_generation = 0
+        self.manifest: Manifest | None = None
+        self.dtype = dtype or "float16"
+        self._journals()
+
+    def __enter__(self) -> IndexWriter:
+        """Raises IndexBusy, Unwritable, or IndexMismatch where the index was made by something else."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.__enter__()
+        try:
+            self._read_state()
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            for journal in (self.journal, self.caption_journal):
+                with contextlib.suppress(OSError):
+                    journal.close()
+            if kind is not None:
+                self._sweep()
+        finally:
+            self._lock.__exit__(kind, error, trace)
+
+    def image_rows(self) -> ImageRows:
+        """The rows of the index as it stands; none where there is none yet."""
+        if self.manifest is None:
+            return ImageRows.blank([])
+        return ImageRows.read(self.folder / self.manifest.images.table)
+
+    def caption_rows(self) -> CaptionRows | None:
+        """The captions of the index as it stands."""
+        if self.manifest is None or self.manifest.captions is None:
+            return None
+        return CaptionRows.read(self.folder / self.manifest.captions.table, self.manifest.caption_files)
+
+    def commit(
+        self,
+        rows: ImageRows,
+        from_table: np.ndarray,
+        *,
+        roots: list[str],
+        captions: CaptionRows | None = None,
+        factory: str | None = None,
+    ) -> Manifest:
+        """Put a new generation in place.
+
+        Args:
+            rows: Of the new table, in the order of their paths. Those that come from the journal need only path,
+                size and mtime.
+            from_table: (n,) int64: row of the standing table that has the embedding, or -1: it is in the journal.
+            roots: For the manifest.
+            captions: All captions; the embeddings of those not in the standing table are in the caption journal.
+            factory: FAISS factory string, or None for the automatic choice.
+
+        Raises:
+            Unwritable: A full disk; the standing generation and the journal stay.
+        """
+        with writing(self.folder):
+            files = GenerationFiles(self.folder, self._last_generation + 1, self.identity, self.dtype, factory)
+            standing = self.manifest
+            image_table = self.folder / standing.images.table if standing else None
+            images = files.write_images(rows, image_table, from_table, self.journal)
+            caption_entry = None
+            if captions is not None:
+                caption_table = self.folder / standing.captions.table if standing and standing.captions else None
+                caption_entry = files.write_captions(captions, rows.paths, caption_table, self.caption_journal)
+            manifest = Manifest(
+                generation=files.number,
+                identity=self._merged_identity(),
+                store_dtype=self.dtype,
+                home=str(self.folder.absolute().parent),
+                roots=roots,
+                images=images,
+                captions=caption_entry,
+                caption_files=captions.files if captions else [],
+                written=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                version=bt_cli.__version__,
+                factory=factory,
+            )
+            manifest.write(self.folder)
+        self._keep = manifest.files()
+        self._last_generation = manifest.generation
+        self.manifest = manifest
+        # From here on the new generation stands; what can't be removed now, the next writer removes.
+        self.journal.clear()
+        self.caption_journal.clear()
+        with contextlib.suppress(OSError):
+            (self.folder / "journal").rmdir()
+        self._sweep()
+        return manifest
+
+    def _read_state(self) -> None:
+        standing: Manifest | None = None
+        self._keep = {path.name for path in self._generated()}
+        try:
+            standing = Manifest.read(self.folder)
+            self._keep = standing.files()
+        except NoIndex:
+            self._keep = set()
+        except BtError:
+            if not self._rebuild:
+                raise
+        self._last_generation = self._highest_generation(standing)
+        self.manifest = None if self._rebuild else standing
+        if self.manifest is not None:
+            self.manifest.identity.require(self.identity, f"index {shown_path(self.folder)}")
+            self._require_dtype(self.manifest.store_dtype)
+            self.dtype = self.manifest.store_dtype
+            self._journals()
+        self._sweep()
+
+    def _journals(self) -> None:
+        journals = self.folder / "journal"
+        self.journal = Journal(journals / "images", image_schema(self.identity, self.dtype))
+        self.caption_journal = Journal(journals / "captions", caption_schema(self.identity, self.dtype))
+
+    def _require_dtype(self, stored: str) -> None:
+        if self._wanted_dtype not in (None, stored):
+            raise IndexMismatch(
+                f"index {shown_path(self.folder)}: keeps {stored} embeddings, not {self._wanted_dtype}; "
+                "leave --store-dtype out, or bt index --rebuild to encode everything again"
+            )
+
+    def _merged_identity(self) -> Identity:
+        """This run's identity, its precision joined by that of the rows that stand already."""
+        if self.manifest is None:
+            return self.identity
+        precisions = dict.fromkeys([*self.manifest.identity.precision.split("+"), self.identity.precision])
+        return replace(self.manifest.identity, precision="+".join(precisions))
+
+    def _generated(self) -> list[Path]:
+        return (
+            [path for path in self.folder.iterdir() if path.name.startswith(PREFIXES)] if self.folder.is_dir() else []
+        )
+
+    def _highest_generation(self, standing: Manifest | None) -> int:
+        numbers = [standing.generation] if standing else [0]
+        for path in self._generated():
+            digits = path.name.split(".")[0].rsplit("-", 1)[-1]
+            numbers.append(int(digits) if digits.isdigit() else 0)
+        return max(numbers)
+
+    def _sweep(self) -> None:
+        """Remove files of generations that are not, or no longer, the index."""
+        for path in self._generated():
+            if path.name not in self._keep:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn an OSError of writing below `folder` into Unwritable."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(
+            f"{shown_path(folder)}: can't be written: {error.strerror or error}; the index is as it was, and what was "
+            "encoded is kept for the next run"
+        ) from error

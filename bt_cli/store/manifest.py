@@ -1,0 +1,120 @@
+"""The manifest of an index folder: which files are the index at this instant, and what made them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
+from bt_cli.shown_path import shown_path
+from bt_cli.store.identity import Identity
+from bt_cli.whole_file import write_whole
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class VectorIndexEntry:
+    """One searchable set of vectors (the images' or the captions')."""
+
+    rows: int
+    table: str
+    """Parquet file with the embeddings."""
+    vectors: str
+    """FAISS file."""
+    strings: str
+    """String table: the images' paths or the captions' texts."""
+    kind: str = "exact"
+    """`exact`, or the factory string of an approximate index."""
+    reason: str = ""
+    """Why that kind, in words."""
+    search: dict[str, Any] = field(default_factory=dict)
+    """What the search of an approximate index was tuned to (`nprobe` or `efSearch`, the recall that was measured)."""
+    owners: str | None = None
+    """Captions: file with the row of each one's image (int64, -1 for none)."""
+
+    def files(self) -> list[str]:
+        """Names of all its files."""
+        return [name for name in (self.table, self.vectors, self.strings, self.owners) if name]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index folder holds. A new generation is a new set of files and then a new manifest, in one step."""
+
+    generation: int
+    identity: Identity
+    store_dtype: str
+    """`float16` or `float32`."""
+    home: str
+    """The folder that relative paths start from, when the index was written: the one above the index folder."""
+    roots: list[str]
+    """What was indexed: relative to `home` where below it, else absolute. Surrogates stand for bytes that are no
+    UTF-8."""
+    images: VectorIndexEntry
+    captions: VectorIndexEntry | None = None
+    caption_files: list[str] = field(default_factory=list)
+    written: str = ""
+    """When, ISO 8601, UTC."""
+    version: str = ""
+    """Of bt."""
+    factory: str | None = None
+    """The factory string that the user asked for, kept for later updates."""
+
+    def files(self) -> set[str]:
+        """Names of all files of this generation."""
+        return set(self.images.files()) | set(self.captions.files() if self.captions else [])
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Make this the folder's manifest in one step.
+
+        Raises:
+            Unwritable: The folder can't be written.
+        """
+        fields = {"format": FORMAT, **asdict(self)}
+        # ASCII: a lone surrogate in a path is kept as its escape.
+        write_whole(Path(folder) / NAME, json.dumps(fields, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> Manifest:
+        """The manifest of an index folder.
+
+        Raises:
+            NoIndex: There is none.
+            IndexMismatch: It was written by a later version of bt, in a format that this one does not know.
+            BrokenIndex: It can't be understood.
+        """
+        path = Path(folder) / NAME
+        try:
+            fields = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoIndex(f"{shown_path(folder)}: no index here; bt index FOLDER makes one") from None
+        except OSError as error:
+            raise NoIndex(f"{shown_path(path)}: can't be read: {error.strerror}") from error
+        except ValueError as error:
+            raise BrokenIndex(f"{shown_path(path)}: {error}; bt index --rebuild makes the index anew") from error
+        return cls._from_dict(fields, path)
+
+    @classmethod
+    def _from_dict(cls, fields: Any, path: Path) -> Manifest:
+        written_format = fields.get("format") if isinstance(fields, dict) else None
+        if isinstance(written_format, int) and written_format > FORMAT:
+            raise IndexMismatch(
+                f"{shown_path(path)}: index format {written_format}, and this bt knows {FORMAT}: a later bt wrote it"
+            )
+        try:
+            fields = dict(fields)
+            fields.pop("format")
+            captions = fields.pop("captions")
+            return cls(
+                identity=Identity.from_dict(fields.pop("identity")),
+                images=VectorIndexEntry(**fields.pop("images")),
+                captions=VectorIndexEntry(**captions) if captions else None,
+                **fields,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BrokenIndex(f"{shown_path(path)}: {error}; bt index --rebuild makes the index anew") from error

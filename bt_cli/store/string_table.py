@@ -1,0 +1,70 @@
+"""Many strings in one mapped file, each found by its number without reading the others: paths and captions.
+
+Layout: `BTSTRING`, the count n (8 bytes, little endian), n + 1 offsets of 8 bytes into the text, the text as bytes.
+Opening reads 16 bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from typing import IO
+
+import numpy as np
+
+from bt_cli.errors import BrokenIndex
+from bt_cli.shown_path import shown_path
+
+MAGIC = b"BTSTRING"
+HEAD = struct.Struct("<8sQ")
+
+
+def write_strings(file: IO[bytes], strings: Iterable[bytes], count: int) -> None:
+    """Write `count` byte strings to a new seekable file, one after another: the text is not gathered in memory.
+
+    Raises:
+        ValueError: There are more or fewer strings than `count`.
+    """
+    offsets = np.zeros(count + 1, "<u8")
+    file.write(HEAD.pack(MAGIC, count))
+    file.seek(HEAD.size + offsets.nbytes)
+    number = place = 0
+    for number, string in enumerate(strings, 1):
+        if number > count:
+            break
+        place += len(string)
+        offsets[number] = place
+        file.write(string)
+    if number != count:
+        raise ValueError(f"not the {count} strings that were announced")
+    file.seek(HEAD.size)
+    file.write(memoryview(offsets).cast("B"))
+    file.seek(0, os.SEEK_END)
+
+
+class StringTable:
+    """A string file, mapped; `table[3]` is the fourth string as bytes."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(HEAD.size)
+            broken = BrokenIndex(f"{shown_path(path)}: no string table; bt index --rebuild makes it anew")
+            if len(head) < HEAD.size:
+                raise broken
+            magic, self.count = HEAD.unpack(head)
+            start = HEAD.size + 8 * (self.count + 1)
+            if magic != MAGIC or size < start:
+                raise broken
+            content = np.memmap(file, np.uint8, "r", shape=(size,))
+            self.offsets = content[HEAD.size : start].view("<u8")
+            self.text = content[start:]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> bytes:
+        if not 0 <= number < self.count:
+            raise IndexError(number)
+        return self.text[int(self.offsets[number]) : int(self.offsets[number + 1])].tobytes()

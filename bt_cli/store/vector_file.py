@@ -1,0 +1,197 @@
+"""Vectors in a flat FAISS file: written row by row at any place, searched exactly, mapped and never loaded.
+
+The file is what `faiss.write_index` writes for an `IndexFlat` (float32) or an `IndexScalarQuantizer` of type fp16
+(float16), inner product, so `faiss.read_index` reads it. The rows lie behind a short header one after another; this
+module knows that header, and so neither writing nor an exact search needs FAISS itself, whose import costs more
+than the search.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bt_cli.errors import BrokenIndex
+from bt_cli.shown_path import shown_path
+
+if TYPE_CHECKING:
+    import torch
+
+HEAD = struct.Struct("<4siqqqBi")
+"""Kind, dimension, rows, two fields that FAISS ignores, whether trained, metric (0: inner product)."""
+FP16_QUANTIZER = struct.Struct("<iifQQQ")
+"""Quantizer type, range statistic and its argument, dimension, bytes a row, trained values (none)."""
+COUNT = struct.Struct("<Q")
+UNUSED = 1 << 20
+QT_FP16 = 4
+INNER_PRODUCT = 0
+
+DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+SCAN_ELEMENTS = 1 << 20
+"""Elements of the block that is widened to float32 at a time: 4 MiB, which stays in the processor's cache."""
+SCORE_ELEMENTS = 1 << 24
+"""Scores held at a time (64 MiB): queries beyond are taken in further turns."""
+SCORE_STEP = 2.0**-20
+"""Scores are rounded to this step (about 1e-6): what lies below is the noise of float32 sums, which would order
+equal vectors by where they stand in a block and not by id."""
+
+
+def file_header(rows: int, dimension: int, dtype: str) -> bytes:
+    """The bytes before the first row."""
+    if dtype == "float32":
+        head = HEAD.pack(b"IxFI", dimension, rows, UNUSED, UNUSED, 1, INNER_PRODUCT)
+        return head + COUNT.pack(rows * dimension)
+    head = HEAD.pack(b"IxSQ", dimension, rows, UNUSED, UNUSED, 1, INNER_PRODUCT)
+    return head + FP16_QUANTIZER.pack(QT_FP16, 0, 0.0, dimension, 2 * dimension, 0) + COUNT.pack(rows * dimension * 2)
+
+
+class VectorFileWriter:
+    """A vector file in the making: rows may come in any order, each is written where it belongs.
+
+    Nothing is kept in memory. `close` syncs the file to disk. Used as a context manager, it closes at the end.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rows: int, dimension: int, dtype: str) -> None:
+        self.dtype = DTYPES[dtype]
+        self.dimension = dimension
+        self.rows = rows
+        header = file_header(rows, dimension, dtype)
+        self.start = len(header)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
+        _write_at(self.descriptor, header, 0)
+        os.ftruncate(self.descriptor, self.start + rows * dimension * self.dtype.itemsize)
+
+    def write(self, positions: np.ndarray, vectors: np.ndarray) -> None:
+        """Write `vectors` ((n, d), any float) as the rows `positions` ((n,) int); neighbours go in one piece."""
+        stored = np.ascontiguousarray(vectors, dtype=self.dtype)
+        breaks = np.flatnonzero(np.diff(positions) != 1) + 1
+        for first, last in zip([0, *breaks], [*breaks, len(positions)], strict=True):
+            if last > first:
+                offset = self.start + int(positions[first]) * self.dimension * self.dtype.itemsize
+                _write_at(self.descriptor, memoryview(stored[first:last]).cast("B"), offset)
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Rows `first` to `last` (n, d) as stored."""
+        row_bytes = self.dimension * self.dtype.itemsize
+        content = os.pread(self.descriptor, (last - first) * row_bytes, self.start + first * row_bytes)
+        return np.frombuffer(content, self.dtype).reshape(-1, self.dimension)
+
+    def close(self) -> None:
+        """Sync to disk and close."""
+        if self.descriptor >= 0:
+            try:
+                os.fsync(self.descriptor)
+            finally:
+                os.close(self.descriptor)
+                self.descriptor = -1
+
+    def __enter__(self) -> VectorFileWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class VectorFile:
+    """A vector file, mapped: opening it reads the header alone.
+
+    Attributes:
+        rows: Number of vectors.
+        dimension: Their length.
+        vectors: (rows, dimension) float16 or float32, mapped and not to be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        with open(path, "rb") as file:
+            head = file.read(HEAD.size + FP16_QUANTIZER.size + COUNT.size)
+            size = os.fstat(file.fileno()).st_size
+            self.rows, self.dimension, dtype = _read_header(head, path)
+            start = len(file_header(self.rows, self.dimension, dtype))
+            shape = (self.rows, self.dimension)
+            if size < start + self.rows * self.dimension * DTYPES[dtype].itemsize:
+                raise BrokenIndex(f"{shown_path(path)}: shorter than its header says; bt index --rebuild makes it anew")
+            # A private map: the same pages as a shared one, and torch takes it without a warning about writing.
+            self.vectors = (
+                np.memmap(file, DTYPES[dtype], "c", offset=start, shape=shape)
+                if self.rows
+                else np.empty(shape, DTYPES[dtype])
+            )
+
+    def search(self, queries: np.ndarray, k: int, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The `k` rows of largest inner product with each query, exactly.
+
+        Args:
+            queries: (q, dimension) float32.
+            k: Wanted; no more than there are rows (or `ids`) come back.
+            ids: (m,) int64, ascending: only these rows are looked at.
+
+        Returns:
+            Scores (q, k') float32, falling, and rows (q, k') int64; equal scores by ascending row. `k'` is the smaller
+            of `k` and the number of rows looked at.
+        """
+        import torch
+
+        count = self.rows if ids is None else len(ids)
+        k = min(k, count)
+        scores = np.empty((len(queries), k), np.float32)
+        found = np.empty((len(queries), k), np.int64)
+        turn = max(1, SCORE_ELEMENTS // max(count, 1))
+        if k:
+            for first in range(0, len(queries), turn):
+                part = torch.from_numpy(np.ascontiguousarray(queries[first : first + turn], dtype=np.float32))
+                for row, line in enumerate(self._scores(part, count, ids), first):
+                    scores[row], found[row] = _best(line, k)
+        # Float16 rounds a vector of norm 1 to one slightly longer or shorter; a cosine stays within its range.
+        np.clip(scores, -1.0, 1.0, out=scores)
+        return scores, (found if ids is None else np.asarray(ids, np.int64)[found])
+
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """The vectors of these rows, (n, dimension) float32."""
+        return np.asarray(self.vectors[ids], dtype=np.float32)
+
+    def _scores(self, queries: torch.Tensor, count: int, ids: np.ndarray | None) -> torch.Tensor:
+        """Rounded inner products (q, count) float32."""
+        import torch
+
+        scores = torch.empty(len(queries), count)
+        stored = torch.from_numpy(self.vectors)
+        block = max(1, SCAN_ELEMENTS // self.dimension)
+        for first in range(0, count, block):
+            last = min(first + block, count)
+            rows = stored[first:last] if ids is None else stored[torch.from_numpy(ids[first:last])]
+            torch.mm(queries, rows.float().T, out=scores[:, first:last])
+        return scores.mul_(1 / SCORE_STEP).round_().mul_(SCORE_STEP)
+
+
+def _best(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of (n,) scores and their places; equals by ascending place."""
+    import torch
+
+    least = torch.topk(scores, k).values[-1]
+    places = torch.nonzero(scores >= least)[:, 0].numpy()
+    values = scores.numpy()[places]
+    order = np.argsort(-values, kind="stable")[:k]
+    return values[order], places[order]
+
+
+def _read_header(head: bytes, path: str | os.PathLike[str]) -> tuple[int, int, str]:
+    """Rows, dimension and dtype, or BrokenIndex."""
+    if len(head) >= HEAD.size:
+        kind, dimension, rows, _, _, _, metric = HEAD.unpack_from(head)
+        dtype = {b"IxFI": "float32", b"IxSQ": "float16"}.get(kind)
+        if dtype and rows >= 0 and dimension > 0 and metric == INNER_PRODUCT:
+            expected = file_header(rows, dimension, dtype)
+            if head[HEAD.size : len(expected)] == expected[HEAD.size :]:
+                return rows, dimension, dtype
+    raise BrokenIndex(f"{shown_path(path)}: no flat inner-product index; bt index --rebuild makes it anew")
+
+
+def _write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of `content`: the system may take it in pieces."""
+    view = memoryview(content)
+    while len(view):
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
