@@ -15,7 +15,7 @@ import gzip
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -27,6 +27,8 @@ from bt_cli.shown_path import shown_path
 from bt_cli.whole_file import open_whole
 
 PathLike = str | os.PathLike[str]
+
+Found = Sequence[tuple[str, float]]
 
 GAPS = re.compile(r"[ \t]+")
 UNFIT = re.compile(r"[\s%\x00-\x1f\x7f-\x9f\udc80-\udcff]")
@@ -58,11 +60,11 @@ def decode_id(token: str) -> str:
     return os.fsdecode(unquote_to_bytes(token.encode("utf-8", "surrogateescape")))
 
 
-def write_run(path: PathLike, run: Mapping[str, Sequence[tuple[str, float]]], *, tag: str = "bt") -> None:
+def write_run(path: PathLike, run: Mapping[str, Found] | Iterable[tuple[str, Found]], *, tag: str = "bt") -> None:
     """Write a run, whole or not at all.
 
     Args:
-        run: Query id -> (document id, score), best first.
+        run: Query id -> (document id, score), best first; or such pairs one by one, for runs larger than memory.
         tag: The system's name, last column.
 
     Readers order by the score column alone, with rules of their own among ties, and trec_eval keeps it as a 32-bit
@@ -71,7 +73,7 @@ def write_run(path: PathLike, run: Mapping[str, Sequence[tuple[str, float]]], *,
     """
     _check_id(tag)
     with open_whole(path) as file:
-        for query, found in run.items():
+        for query, found in run.items() if isinstance(run, Mapping) else run:
             _check_id(query)
             scores = falling_scores([score for _, score in found])
             for rank, ((document, _), score) in enumerate(zip(found, scores, strict=True), 1):

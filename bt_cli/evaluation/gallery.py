@@ -1,0 +1,85 @@
+"""What an evaluation runs on: images, captions, and which caption belongs to which image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bt_cli.evaluation.recall import own_captions
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images and their captions, each numbered by its position, which is also its place among equal scores.
+
+    Attributes:
+        image_ids: One name an image, unique.
+        paths: Where each image can be opened.
+        caption_ids: One name a caption, unique.
+        captions: The texts.
+        owner: For each caption the number of its image.
+    """
+
+    image_ids: Sequence[str]
+    paths: Sequence[str]
+    caption_ids: Sequence[str]
+    captions: Sequence[str]
+    owner: Sequence[int]
+
+    @cached_property
+    def own_captions(self) -> dict[int, list[int]]:
+        """Image number -> numbers of its captions; images without any are absent."""
+        return own_captions(self.owner)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The different captions, short ones first: each is encoded once, in batches that need little padding."""
+        return sorted(set(self.captions), key=lambda text: (len(text), text))
+
+    @cached_property
+    def text_of(self) -> NDArray[np.int64]:
+        """For each caption its row in `texts`: (captions,) int64."""
+        rows = {text: row for row, text in enumerate(self.texts)}
+        return np.fromiter((rows[text] for text in self.captions), np.int64, len(self.captions))
+
+    def without(self, images: Collection[int]) -> Gallery:
+        """The gallery that is left when these images go, and their captions with them."""
+        gone = set(images)
+        kept = [number for number in range(len(self.paths)) if number not in gone]
+        return self._only(kept)
+
+    def first(self, images: int) -> Gallery:
+        """The first so many images with their captions."""
+        return self._only(range(min(images, len(self.paths))))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the captions and of each image's path, size and time of change; missing files count as such."""
+        record = [self.owner, self.captions, [_file_state(path) for path in self.paths]]
+        return hashlib.sha256(json.dumps(record, default=int).encode()).hexdigest()
+
+    def _only(self, images: Sequence[int]) -> Gallery:
+        numbers = {image: number for number, image in enumerate(images)}
+        captions = [caption for caption, image in enumerate(self.owner) if image in numbers]
+        return Gallery(
+            [self.image_ids[image] for image in images],
+            [self.paths[image] for image in images],
+            [self.caption_ids[caption] for caption in captions],
+            [self.captions[caption] for caption in captions],
+            [numbers[self.owner[caption]] for caption in captions],
+        )
+
+
+def _file_state(path: str) -> tuple[str, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path, -1, -1
+    return path, status.st_size, status.st_mtime_ns
