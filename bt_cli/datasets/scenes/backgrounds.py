@@ -98,11 +98,14 @@ def _peaks(rng: np.random.Generator, size: int) -> np.ndarray:
 def _spots(canvas: np.ndarray, rng: np.random.Generator, count: int, lowest: float, radius: float) -> None:
     """Small bright discs (stars, snowflakes) above `lowest`."""
     size = len(canvas)
-    y, x = np.mgrid[0:size, 0:size] / size
     for _ in range(count):
         cx, cy, r = rng.uniform(0, 1), rng.uniform(0, lowest), radius * rng.uniform(0.6, 1.3)
-        cover = np.clip(1.5 - np.hypot(x - cx, y - cy) / r, 0, 1)[:, :, None]
-        canvas += (np.array((250, 250, 240)) - canvas) * cover
+        left, right = max(0, int((cx - 2 * r) * size)), int((cx + 2 * r) * size) + 2
+        top, bottom = max(0, int((cy - 2 * r) * size)), int((cy + 2 * r) * size) + 2
+        window = canvas[top:bottom, left:right]
+        y, x = np.arange(top, top + window.shape[0]) / size, np.arange(left, left + window.shape[1]) / size
+        cover = np.clip(1.5 - np.hypot(x[None, :] - cx, y[:, None] - cy) / r, 0, 1)[:, :, None]
+        window += (np.array((250, 250, 240)) - window) * cover
 
 
 def _landscape(name: str, rng: np.random.Generator, size: int) -> np.ndarray:

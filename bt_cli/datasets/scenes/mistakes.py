@@ -32,7 +32,7 @@ class Negative(NamedTuple):
 
 
 def wrong_captions(scene: Scene, meaning: Meaning, wording: Wording, split: str, rng: random.Random) -> list[Negative]:
-    """Captions in the same wording that are false of `scene`, at most two of a kind and always one of kind "object"."""
+    """Captions in a like wording that are false of `scene`, at most two of a kind and always one of kind "object"."""
     wrong = []
     for changed, kind in _changes(meaning, split, rng):
         if not changed.holds(scene):
@@ -57,8 +57,8 @@ def _changes(meaning: Meaning, split: str, rng: random.Random) -> list[tuple[Mea
     if counted:
         index = rng.choice(counted)
         fewest = 1 if len(mentions) == 1 else 2
-        others = [n for n in range(fewest, 5) if n != mentions[index].count]
-        changes.append((meaning.replaced(index, count=rng.choice(others)), "count"))
+        counts = [n for n in range(fewest, 5) if n != mentions[index].count]
+        changes.append((meaning.replaced(index, count=rng.choice(counts)), "count"))
     if meaning.background is not None:
         others = [name for name in BACKGROUNDS if name != meaning.background]
         changes.append((replace(meaning, background=rng.choice(others)), "background"))

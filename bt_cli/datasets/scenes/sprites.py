@@ -16,8 +16,6 @@ from bt_cli.whole_file import open_whole
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from PIL.Image import Image
-
     from bt_cli.datasets.scenes.things import Thing
 
 FONT_PLACES = (
@@ -146,6 +144,8 @@ def _render_font(path: Path, things: Sequence[Thing]) -> dict[str, np.ndarray]:
         if box is None:
             raise UnreadableImage(f"{path}: has no picture of {thing.emoji} ({thing.name})")
         masters[thing.name] = np.asarray(glyph.crop(box))
+    if not any(np.ptp(rgba[:, :, :3], axis=2).any() for rgba in masters.values()):
+        raise UnreadableImage(f"{path}: a font without colour; set BT_EMOJI_FONT to NotoColorEmoji.ttf")
     return masters
 
 
@@ -217,7 +217,7 @@ def _scaled(rgba: np.ndarray, shade: np.ndarray, pixels: int) -> tuple[np.ndarra
     scale = pixels / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
 
-    def resized(image: Image, like: str) -> np.ndarray:
+    def resized(image: Image.Image, like: str) -> np.ndarray:
         # Colour is weighted by alpha while it is scaled ("RGBa"), or dark fringes would appear.
         return np.asarray(image.convert(like).resize(size, 3).convert(image.mode))
 

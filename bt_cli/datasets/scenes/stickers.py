@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -58,20 +58,25 @@ ARRANGEMENTS = ("alone", "side by side", "stacked")
 _PAPERS = {"kraft": (206, 176, 138), "squared": (250, 250, 246), "lilac": (222, 212, 240), "mint": (206, 236, 222)}
 
 
-def collect_stickers(n: int, seed: int = 0) -> list[tuple[str, str, tuple[str, ...]]]:
-    """`n` different pages, each (caption, arrangement, things from left to right or from top to bottom).
+class Page(NamedTuple):
+    """A caption, one of ARRANGEMENTS, and the things from left to right or from top to bottom."""
 
-    Raises BadConfig for more pages than there are.
-    """
+    caption: str
+    arrangement: str
+    things: tuple[str, ...]
+
+
+def collect_stickers(n: int, seed: int = 0) -> list[Page]:
+    """`n` different pages; raises BadConfig for more pages than there are."""
     names = [thing.name for thing in THINGS]
-    pages = [(f"my {name} sticker", "alone", (name,)) for name in names]
+    pages = [Page(f"my {name} sticker", "alone", (name,)) for name in names]
     pairs = list(itertools.permutations(names, 2))
     random.Random(f"{seed}/stickers").shuffle(pairs)
     for index, (first, second) in enumerate(pairs):
         if index % 2:
-            pages.append((f"{first} sticker with a {second} sticker on its right", "side by side", (first, second)))
+            pages.append(Page(f"{first} sticker with a {second} sticker on its right", "side by side", (first, second)))
         else:
-            pages.append((f"{first} sticker stuck above a {second} sticker", "stacked", (first, second)))
+            pages.append(Page(f"{first} sticker stuck above a {second} sticker", "stacked", (first, second)))
     if n > len(pages):
         raise BadConfig(f"there are {len(pages)} different sticker pages, not {n}")
     random.Random(f"{seed}/pages").shuffle(pages)
