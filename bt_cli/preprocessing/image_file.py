@@ -6,8 +6,9 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -33,12 +34,29 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
+_RIGHT_TO_LEFT = (2, 3, 6, 7)  # turning brings the stored right or bottom edge to the left
+_BOTTOM_TO_TOP = (3, 4, 7, 8)
+_Read = TypeVar("_Read")
 _ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 
 # Pillow remarks on every odd tag that it meets. What matters is raised as UnreadableImage; the rest is no news to a
 # user with ten thousand pictures.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class DecodedImage(NamedTuple):
+    """A picture and the size that its file has."""
+
+    picture: Image.Image
+    """Mode RGB, upright; smaller than the file's where a draft was enough."""
+    width: int
+    """Pixels of the whole upright image."""
+    height: int
+    box: tuple[float, float, float, float]
+    """(left, top, right, bottom) of the picture that the whole image covers. A draft at half size of 1501 pixels has
+    751, of which the image covers 750.5: without this, resizing would shift it."""
 
 
 def open_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> Image.Image:
@@ -57,6 +75,11 @@ def open_image(source: ImageSource, *, draft: int | None = None, name: str | Non
     Raises:
         UnreadableImage: Missing, no image, truncated, too many pixels, a folder, not permitted. One line.
     """
+    return decode_image(source, draft=draft, name=name).picture
+
+
+def decode_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> DecodedImage:
+    """`open_image`, for those who also need the size of the whole image."""
     if isinstance(source, Image.Image):
         return _guarded(lambda: _upright_rgb(source, None), name or "image")
     if isinstance(source, np.ndarray):
@@ -68,7 +91,7 @@ def open_image(source: ImageSource, *, draft: int | None = None, name: str | Non
         raise UnreadableImage(f"{name or 'image'}: {type(source).__name__} is neither a path nor an image")
     path = os.fspath(source)
 
-    def decode_file() -> Image.Image:
+    def decode_file() -> DecodedImage:
         with _open_file(path) as file:
             return _decode(file, draft)
 
@@ -89,8 +112,7 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
                 file.seek(0)
             return file.read()
 
-    result: bytes = _guarded(read, shown_path(path))
-    return result
+    return _guarded(read, shown_path(path))
 
 
 def pixel_limit() -> int | None:
@@ -107,7 +129,7 @@ def pixel_limit() -> int | None:
     return int(text) or None
 
 
-def _guarded(work: Any, name: str) -> Any:
+def _guarded(work: Callable[[], _Read], name: str) -> _Read:
     """Runs `work`; whatever goes wrong in reading a picture becomes one line that starts with `name`."""
     try:
         return work()
@@ -147,7 +169,7 @@ def _open_file(path: str) -> IO[bytes]:
     return open(path, "rb")
 
 
-def _decode(file: IO[bytes], draft: int | None) -> Image.Image:
+def _decode(file: IO[bytes], draft: int | None) -> DecodedImage:
     with _identify(file) as image:
         return _upright_rgb(image, draft)
 
@@ -183,19 +205,36 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def _upright_rgb(image: Image.Image, draft: int | None) -> Image.Image:
+def _upright_rgb(image: Image.Image, draft: int | None) -> DecodedImage:
     width, height = image.size
     if width < 1 or height < 1:
         raise UnreadableImage("the image has no pixels")
-    if draft is not None and image.format in ("JPEG", "MPO"):
-        scale = draft / min(width, height)
-        if scale <= 0.5:
-            image.draft(None, (-int(-width * scale // 1), -int(-height * scale // 1)))
+    factor = _draft(image, draft) if draft is not None else 1
     image.load()
-    # Asked after loading: Pillow turns TIFFs itself while loading, and PNG and WebP carry EXIF behind the pixels.
-    turn = _UPRIGHT.get(_orientation(image))
-    rgb = _rgb(image)
-    return rgb if turn is None else rgb.transpose(turn)
+    if factor == 1:  # after loading, since some formats turn themselves
+        width, height = image.size
+    # Asked after loading, too: PNG and WebP may carry EXIF behind the pixels.
+    orientation = _orientation(image)
+    picture = _rgb(image)
+    if orientation in _UPRIGHT:
+        picture = picture.transpose(_UPRIGHT[orientation])
+        picture.info.clear()  # or the next reader would find the orientation and turn it again
+        if orientation in _SIDEWAYS:
+            width, height = height, width
+    covered_width, covered_height = width / factor, height / factor
+    left = picture.width - covered_width if orientation in _RIGHT_TO_LEFT else 0.0
+    top = picture.height - covered_height if orientation in _BOTTOM_TO_TOP else 0.0
+    return DecodedImage(picture, width, height, (left, top, left + covered_width, top + covered_height))
+
+
+def _draft(image: Image.Image, shorter: int) -> int:
+    """Asks a JPEG's decoder for the least size with at least that shorter side; how many times smaller: 1, 2, 4, 8."""
+    width, height = image.size
+    if image.format not in ("JPEG", "MPO") or shorter * 2 > min(width, height):
+        return 1
+    side = min(width, height)
+    image.draft(None, (width * shorter // side, height * shorter // side))
+    return round(width / image.width)
 
 
 def _orientation(image: Image.Image) -> int:

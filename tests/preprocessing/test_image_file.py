@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from bt_cli.errors import BadConfig, UnreadableImage
-from bt_cli.preprocessing.image_file import open_image, pixel_limit, read_image_file
+from bt_cli.preprocessing.image_file import decode_image, open_image, pixel_limit, read_image_file
 
 RNG = np.random.default_rng(7)
 PHOTO = np.kron(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))  # 48 x 64 x 3
@@ -145,7 +145,10 @@ def test_orientation(orientation: int, format: str) -> None:
     data = encoded(image, format, exif=exif, **options)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     found = pixels(data)
-    assert found.shape == ((48, 64, 3) if orientation <= 4 else (64, 48, 3))
+    shape = (48, 64) if orientation <= 4 else (64, 48)
+    assert found.shape == (*shape, 3)
+    assert decode_image(data)[1:3] == (shape[1], shape[0])
+    np.testing.assert_array_equal(pixels(open_image(data)), found)  # an upright picture is not turned again
     np.testing.assert_array_equal(found, expected)
 
 
@@ -376,3 +379,27 @@ def test_draft_heeds_orientation_and_other_formats() -> None:
     tall = encoded(Image.new("RGB", (1600, 1200)), "JPEG", exif=exif)
     assert open_image(tall, draft=300).size == (300, 400)
     assert open_image(encoded(Image.new("RGB", (1600, 1200)), "PNG"), draft=300).size == (1600, 1200)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_draft_tells_the_whole_size_and_what_it_covers(orientation: int) -> None:
+    """401 columns at a quarter are 100.25 of 101 pixels; the odd rest goes where turning takes the right edge."""
+    image = Image.new("RGB", (401, 300), (250, 250, 250))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = decode_image(encoded(image, "JPEG", exif=exif))
+    draft = decode_image(encoded(image, "JPEG", exif=exif), draft=75)
+    assert (draft.width, draft.height) == (whole.width, whole.height) == whole.picture.size
+    assert whole.box == (0, 0, whole.width, whole.height)
+    boxes = {
+        1: (0, 0, 100.25, 75),
+        2: (0.75, 0, 101, 75),
+        3: (0.75, 0, 101, 75),
+        4: (0, 0, 100.25, 75),
+        5: (0, 0, 75, 100.25),
+        6: (0, 0, 75, 100.25),
+        7: (0, 0.75, 75, 101),
+        8: (0, 0.75, 75, 101),
+    }
+    assert draft.box == boxes[orientation]
+    assert draft.picture.size == ((101, 75) if orientation <= 4 else (75, 101))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import math
 from pathlib import Path
@@ -14,6 +16,7 @@ from PIL import Image
 
 from bt_cli.errors import BadConfig
 from bt_cli.preprocessing import image_processor
+from bt_cli.preprocessing.image_file import open_image
 from bt_cli.preprocessing.image_processor import ImageProcessor
 from bt_cli.preprocessing.image_settings import CLIP_MEAN, CLIP_STD, ImageSettings
 
@@ -248,3 +251,66 @@ def test_the_fingerprint_follows_the_pixels_and_nothing_else() -> None:
     found = [plain.fingerprint(), *(ImageProcessor.from_dict(each).fingerprint() for each in others)]
     assert len(set(found)) == len(found)
     assert plain.fingerprint() == "aad5439fb1cecb3c"  # indexes on disk hold it: a change needs a new _REVISION
+
+
+def jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+@functools.cache
+def photo(height: int, width: int) -> Image.Image:
+    """Smooth shapes with fine grain on them: what makes a photograph hard to reduce."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [np.sin(rows / (7 + 30 * n)) * np.cos(columns / (11 + 17 * n)) for n in range(3)]
+    grain = np.random.default_rng(0).normal(0, 6, (height, width, 3))
+    return Image.fromarray(np.clip(128 + 70 * np.stack(waves, axis=-1) + grain, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("size", "pipeline"), [(288, "crop"), (294, "crop"), (384, "squash"), (96, "crop")])
+@pytest.mark.parametrize("shape", [(2000, 1501), (1300, 1300)])
+def test_a_draft_is_within_a_level_of_the_exact_picture(size: int, pipeline: str, shape: tuple) -> None:
+    processor = ImageProcessor.from_dict({"size": size}, pipeline=pipeline)
+    data = jpeg(photo(*shape))
+    exact = np.asarray(processor.resized(data)).astype(float)
+    draft = np.asarray(processor.resized(data, exact=False)).astype(float)
+    error = np.sqrt(((exact - draft) ** 2).mean())
+    assert error < 0.7
+    assert (error > 0) == (min(shape) >= 4 * size)  # below, no smaller draft is large enough
+    wrong = np.asarray(processor.resized(open_image(data, draft=size * 3 // 5)))  # a draft without the margin
+    if min(shape) >= 4 * size:
+        assert np.sqrt(((exact - wrong) ** 2).mean()) > 1.5 * error
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_draft_does_not_shift_the_picture(orientation: int) -> None:
+    processor = ImageProcessor.from_dict({"size": 96})
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    photo(1601, 2001).save(buffer, "JPEG", quality=92, exif=exif)
+    exact = np.asarray(processor.resized(buffer.getvalue())).astype(float)
+    draft = np.asarray(processor.resized(buffer.getvalue(), exact=False)).astype(float)
+    assert np.sqrt(((exact - draft) ** 2).mean()) < 1
+    decoded = processor.decoded(buffer.getvalue(), exact=False)
+    whole_draft = decoded._replace(box=(0.0, 0.0, *map(float, decoded.picture.size)))
+    shifted = processor.pixels(whole_draft, exact=False) - processor.pixels(decoded, exact=False)
+    assert np.abs(shifted).max() > 0.05  # what the box prevents
+
+
+def test_a_draft_has_the_geometry_of_the_whole() -> None:
+    """4000 x 3001 gives 384 columns; its draft of 1000 x 751, asked by itself, would give 352."""
+    processor = ImageProcessor.from_dict({"size": 288, "do_center_crop": False})
+    data = jpeg(Image.new("RGB", (4000, 3001)))
+    decoded = processor.decoded(data, exact=False)
+    assert decoded[1:] == (4000, 3001, (0, 0, 1000, 750.25))
+    assert decoded.picture.size == (1000, 751)
+    assert processor.resized_size(751, 1000) == (288, 352)
+    assert processor(data, exact=False).shape == processor(data).shape == (3, 288, 384)
+
+
+def test_small_and_lossless_files_are_exact_without_being_asked() -> None:
+    processor = ImageProcessor.from_dict({"size": 288})
+    for source in (jpeg(photo(480, 640)), photo(900, 1200)):
+        np.testing.assert_array_equal(processor(source, exact=False), processor(source))
