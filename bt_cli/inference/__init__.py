@@ -1,0 +1,1 @@
+"""Images and texts in, arrays out: device, precision, batching, decoding, feature cache."""

@@ -1,0 +1,69 @@
+"""A checkpoint's network, loaded tower by tower as the work asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import torch
+
+from bt_cli.bridgetower.network import TOWERS, BridgeTower
+from bt_cli.inference.packing import pack_network
+from bt_cli.inference.precision import activation_dtype
+
+if TYPE_CHECKING:
+    from bt_cli.checkpoints.checkpoint import Checkpoint
+
+_GRAFTED = ("text_tower", "vision_tower", "image_bridge", "itc_text_head", "itc_image_head", "logit_scale")
+
+
+class LazyNetwork:
+    """Reads and packs only the parts that were needed so far; `planned` heads will be needed later."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, precision: str, device: torch.device, planned: Collection[str] | None
+    ) -> None:
+        self.checkpoint, self.precision, self.device = checkpoint, precision, device
+        self.dtype = activation_dtype(precision, device)
+        self.planned = set() if planned is None else set(planned)
+        self.towers: set[str] = set()
+        self.heads: set[str] = set()
+        self._network: BridgeTower | None = None
+
+    def need(self, towers: Collection[str], heads: Collection[str] = ()) -> BridgeTower:
+        """The network with at least these towers ("text", "vision", "cross") and heads.
+
+        Raises MissingHead where the checkpoint lacks one of the heads.
+        """
+        self.checkpoint.require(heads)
+        missing_towers, missing_heads = set(towers) - self.towers, set(heads) - self.heads
+        if self._network is not None and not missing_towers and not missing_heads:
+            return self._network
+        if self.planned & {"itm", "mlm"} or "cross" in self.towers | missing_towers or missing_heads & {"itm", "mlm"}:
+            wanted = self.heads | missing_heads | self.planned
+            self._network = None  # its memory goes before the whole is read
+            self._network = self._load(set(TOWERS), wanted)
+        elif self._network is None or missing_heads:
+            self._network = self._load(self.towers | missing_towers, self.heads | missing_heads)
+        else:
+            self._graft(self._network, missing_towers)
+        return self._network
+
+    def whole(self) -> BridgeTower:
+        """The network with everything that the checkpoint has."""
+        return self.need(TOWERS, self.checkpoint.heads - {"itc_cross"})
+
+    def _load(self, towers: set[str], heads: set[str]) -> BridgeTower:
+        named = heads | ({"itc_cross"} & self.checkpoint.heads if heads >= {"itc"} and towers >= {"cross"} else set())
+        network = self.checkpoint.network(heads=named, towers=towers, dtype=self.dtype, device=self.device)
+        self.towers, self.heads = set(towers), set(heads)
+        return pack_network(network, self.precision, self.device)
+
+    def _graft(self, network: BridgeTower, towers: set[str]) -> None:
+        """Set a tower that stands alone (no cross-modal encoder is loaded) beside those that are there."""
+        had_towers, had_heads = self.towers, self.heads
+        added = self._load(towers, had_heads)
+        for name in _GRAFTED:
+            if getattr(network, name) is None:
+                setattr(network, name, getattr(added, name))
+        self.towers, self.heads = had_towers | towers, had_heads

@@ -1,0 +1,40 @@
+"""Filling `<mask>`s: the words that the MLM head finds likeliest beside an image."""
+
+from __future__ import annotations
+
+import torch
+
+from bt_cli.bridgetower.network import BridgeTower
+from bt_cli.bridgetower.states import ImageStates
+from bt_cli.errors import Misuse, NoMask
+from bt_cli.preprocessing.tokenizer import Tokenizer
+
+Candidate = tuple[str, int, float]
+
+
+def fill_masks(
+    network: BridgeTower, image: ImageStates, text: str, tokenizer: Tokenizer, k: int, device: torch.device
+) -> list[list[Candidate]]:
+    """For each `<mask>` of `text` the `k` likeliest (token, id, probability), best first; special tokens are no words.
+
+    `image` holds one image. Raises NoMask where the text has no `<mask>`, or lost all of them to truncation.
+    """
+    if k < 1:
+        raise Misuse(f"k={k}: at least one word a mask has to be asked for")
+    tokens = tokenizer.encode([text])
+    where = [place for place, token in enumerate(tokens.input_ids[0].tolist()) if token == tokenizer.mask_id]
+    if tokenizer.mask_id is None or not where:
+        raise NoMask(f"no <mask> in {text!r}; write it where a word is wanted, as in 'a <mask> on a table'")
+    ids, mask = torch.from_numpy(tokens.input_ids).to(device), torch.from_numpy(tokens.attention_mask).to(device)
+    states = network.encode_texts(ids, mask, bridges=True, embeds=False)
+    fusion = network.fuse(image, states, wanted="text")
+    assert fusion.text_features is not None
+    logits = network.mlm_logits(fusion.text_features[0, where]).float()
+    special = [token for token in tokenizer.special_ids() if token < logits.shape[1]]
+    logits[:, special] = float("-inf")
+    logits[:, tokenizer.vocab_size :] = float("-inf")
+    best = logits.softmax(-1).topk(min(k, logits.shape[1] - len(special)), dim=-1)
+    return [
+        [(tokenizer.decode([token]), token, chance) for token, chance in zip(tokens_, chances, strict=True)]
+        for tokens_, chances in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]

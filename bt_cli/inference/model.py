@@ -1,0 +1,321 @@
+"""A checkpoint ready to work: images and texts in, arrays out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bt_cli.bridgetower.network import BridgeTower
+from bt_cli.bridgetower.states import ImageStates, TextStates
+from bt_cli.checkpoints.checkpoint import Checkpoint
+from bt_cli.errors import MissingHead, Misuse, UnreadableImage
+from bt_cli.inference.device import choose_device, keep_freed_memory
+from bt_cli.inference.encoding import encode_in_batches, gathered, scattered, texts_in_order, to_device, token_batches
+from bt_cli.inference.lazy_network import LazyNetwork
+from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks, pair_logits
+from bt_cli.inference.precision import choose_precision
+from bt_cli.inference.text_shelf import TextShelf
+
+if TYPE_CHECKING:
+    from bt_cli.preprocessing.image_processor import ImageProcessor
+    from bt_cli.preprocessing.tokenizer import Tokenizer
+
+Progress = Callable[[int, int], None]
+OnError = Callable[[int, UnreadableImage], None]
+
+IMAGES_PER_BATCH = {"cpu": 4, "cuda": 64, "mps": 16}
+"""Images through the vision tower at a time. On a CPU more only spills the caches; see docs/performance.md."""
+
+
+def load(
+    name: str | Path | Checkpoint,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    heads: Collection[str] | None = None,
+    towers: Collection[str] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Open a checkpoint for work.
+
+    `name` is "tiny", a hub name, a folder in hub layout or an opened Checkpoint. `device` is "auto", "cpu", "cuda",
+    "cuda:N" or "mps"; `dtype` "auto", "float32", "bfloat16" or "int8" (see `choose_precision`). Weights are read when
+    work first needs them, and only those; `heads` ("itc", "itm", "mlm") announce what will be needed, `towers` ("text",
+    "vision", "cross") are read now. `threads` sets torch's, for the whole process. `progress` hears a download.
+
+    Raises UnknownModel, NotFound, Offline, DownloadFailed, BadConfig, CheckpointMismatch, MissingHead or NoDevice.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    place = choose_device(device)
+    precision = choose_precision(dtype, place)
+    checkpoint = name if isinstance(name, Checkpoint) else Checkpoint.open(name, progress=progress)
+    if place.type == "cpu":
+        keep_freed_memory()
+    model = Model(checkpoint, precision, place, heads)
+    if heads is not None:
+        checkpoint.require(heads)
+    if towers is not None:
+        model.parts.need(towers, heads or ())
+    return model
+
+
+class Model:
+    """`load` makes it.
+
+    `checkpoint` is what it was made of, `device` a torch.device, `precision` "float32", "bfloat16" or "int8".
+    Results are float32 arrays and do not depend on the batch size or on what else is in a call.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, precision: str, device: torch.device, heads: Collection[str] | None = None
+    ) -> None:
+        self.checkpoint, self.precision, self.device = checkpoint, precision, device
+        self.parts = LazyNetwork(checkpoint, precision, device, heads)
+        self.dtype = self.parts.dtype
+        self.batch_size = IMAGES_PER_BATCH.get(device.type, 4)
+        self.exact_decoding = False
+
+    @property
+    def network(self) -> BridgeTower:
+        """The whole network, a `torch.nn.Module` for inference; `Checkpoint.network` gives one that can be trained."""
+        return self.parts.whole()
+
+    @functools.cached_property
+    def image_processor(self) -> ImageProcessor:
+        """How images become pixels."""
+        return self.checkpoint.image_processor()
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """How texts become ids."""
+        return self.checkpoint.tokenizer()
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding. Raises MissingHead for a checkpoint without ITC head."""
+        self.checkpoint.require({"itc"})
+        dimension = self.checkpoint.embedding_dim
+        assert dimension is not None
+        return dimension
+
+    def encode_images(
+        self,
+        images: Sequence[Any],
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        progress: Progress | None = None,
+        on_error: OnError | None = None,
+    ) -> NDArray[np.float32]:
+        """ITC embeddings (n, d) float32, rows of norm 1, of paths, Pillow images, uint8 arrays or image files' bytes.
+
+        `workers` decode beside the network. An image that can't be read raises UnreadableImage, or is told to
+        `on_error(position, error)` and its row is NaN. Raises MissingHead for a checkpoint without ITC head.
+        """
+        parts = self._image_parts(images, False, True, batch_size, workers, progress, on_error)
+        return scattered(parts, len(images), self.dimension)
+
+    def encode_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """ITC embeddings (n, d) float32 of images that went through `image_processor`: (n, 3, H, W) float32."""
+        states = self.pixel_states(pixel_values, bridges=False, embeds=True)
+        assert states.embeds is not None
+        return states.embeds.cpu().numpy()
+
+    def pixel_states(
+        self, pixel_values: NDArray[np.float32], *, bridges: bool = True, embeds: bool = False
+    ) -> ImageStates:
+        """Bridge features, ITC embeddings or both of (n, 3, H, W) float32, in one pass through the vision tower."""
+        network = self.parts.need(*self._image_needs(bridges, embeds))
+        with torch.inference_mode():
+            pixels = to_device(pixel_values, self.device)
+            return network.encode_images(pixels, bridges=bridges, embeds=embeds)
+
+    def encode_texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
+        """ITC embeddings (n, d) float32, rows of norm 1. The vision tower is not touched.
+
+        A text beyond the model's positions loses its end, with a warning. Raises MissingHead as `encode_images` does.
+        """
+        rows = np.empty((len(texts), self.dimension), dtype=np.float32)
+        done = 0
+        for positions, states in self._text_parts(_texts(texts), False, True):
+            assert states.embeds is not None
+            rows[positions] = states.embeds.cpu().numpy()
+            done += len(positions)
+            if progress is not None:
+                progress(done, len(texts))
+        return rows
+
+    def image_states(
+        self,
+        images: Sequence[Any],
+        *,
+        embeds: bool = False,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        progress: Progress | None = None,
+        on_error: OnError | None = None,
+    ) -> ImageStates:
+        """Bridge features (L, n, P, h) of images, with `embeds` the ITC embeddings too; options as `encode_images`."""
+        if not len(images):
+            raise Misuse("no image to encode")
+        embeds = embeds and "itc" in self.checkpoint.heads
+        parts = self._image_parts(images, True, embeds, batch_size, workers, progress, on_error)
+        return gathered(parts, len(images))
+
+    def text_states(self, texts: Sequence[str], *, embeds: bool = False) -> TextStates:
+        """Bridge features (L, n, T, h) of texts, padded to the longest, with `embeds` the ITC embeddings too."""
+        texts = _texts(texts)
+        if not texts:
+            raise Misuse("no text to encode")
+        return texts_in_order(list(self._text_parts(texts, True, embeds and "itc" in self.checkpoint.heads)))
+
+    def itm_logits(self, images: ImageStates, texts: TextStates, pairs: Any) -> NDArray[np.float32]:
+        """Match logits (p, 2) float32 of `pairs` (p, 2) of (image row, text row) among encoded images and texts."""
+        network = self.parts.need(("text", "vision", "cross"), {"itm"})
+        rows = checked_pairs(pairs, len(images), len(texts))
+        if not len(rows):
+            return np.empty((0, 2), dtype=np.float32)
+        with torch.inference_mode():
+            return pair_logits(network, images, texts, rows[:, 0], rows[:, 1])
+
+    def itm(
+        self,
+        images: Sequence[Any],
+        texts: Sequence[str],
+        pairs: Any = None,
+        *,
+        progress: Progress | None = None,
+        on_error: OnError | None = None,
+    ) -> NDArray[np.float32]:
+        """ITM logits: (n, m, 2) float32, or (p, 2) for `pairs` (p, 2) of (image row, text row); column 1 is "match".
+
+        Each image and each text is encoded once, memory stays bounded. `progress` counts pairs. Raises MissingHead
+        for a checkpoint without ITM head; images that can't be read as in `encode_images`.
+        """
+        return self._match(images, texts, pairs, False, progress, on_error)[0]
+
+    def score(
+        self, images: Sequence[Any], texts: Sequence[str], pairs: Any = None, *, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """ITM match logits (n, m) float32 of every image with every text, or (p,) for `pairs`; see `itm`."""
+        return self.itm(images, texts, pairs, progress=progress)[..., 1]
+
+    def compare(
+        self,
+        images: Sequence[Any],
+        texts: Sequence[str],
+        pairs: Any = None,
+        *,
+        progress: Progress | None = None,
+        on_error: OnError | None = None,
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """(ITM logits as `itm` gives them, ITC cosines (n, m) or (p,)) in one encoding; None for a missing head.
+
+        Raises MissingHead for a checkpoint with neither.
+        """
+        heads = self.checkpoint.heads
+        if "itm" in heads:
+            itm, itc = self._match(images, texts, pairs, "itc" in heads, progress, on_error)
+            return itm, itc
+        if "itc" not in heads:
+            raise MissingHead(f"{self.checkpoint.name} has neither an ITC nor an ITM head, so it can't compare")
+        left = self.encode_images(images, progress=progress, on_error=on_error)
+        return None, _cosines(left, self.encode_texts(texts), pairs)
+
+    def fill_mask(self, image: Any, text: str, k: int = 5) -> list[list[tuple[str, int, float]]]:
+        """For each `<mask>` in `text` the `k` likeliest (token, id, probability), best first.
+
+        Tokens stand as they decode, with their leading space. Raises NoMask, MissingHead or UnreadableImage.
+        """
+        from bt_cli.inference.masked_words import fill_masks
+
+        network = self.parts.need(("text", "vision", "cross"), {"mlm"})
+        states = self.image_states([image])
+        with torch.inference_mode():
+            return fill_masks(network, states, text, self.tokenizer, k, self.device)
+
+    def _match(
+        self,
+        images: Sequence[Any],
+        texts: Sequence[str],
+        pairs: Any,
+        embeds: bool,
+        progress: Progress | None,
+        on_error: OnError | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        texts = _texts(texts)
+        count, others = len(images), len(texts)
+        network = self.parts.need(("text", "vision", "cross"), {"itm", "itc"} if embeds else {"itm"})
+        rows = all_pairs(count, others) if pairs is None else checked_pairs(pairs, count, others)
+        wanted = candidates_of(rows, count)
+        matches = Matches.empty(len(rows), count, others, self.dimension if embeds else None)
+        shelf = TextShelf(texts, functools.partial(self.text_states, embeds=embeds))
+        tell = None if on_error is None else lambda position, error: on_error(wanted[position], error)
+        parts = self._image_parts([images[row] for row in wanted], True, embeds, None, None, None, tell)
+        placed = (([wanted[position] for position in positions], states) for positions, states in parts)
+        with torch.inference_mode():
+            match_blocks(network, placed, shelf, rows, matches, progress)
+        itc = None
+        if matches.image_embeds is not None and matches.text_embeds is not None:
+            itc = _cosines(matches.image_embeds, matches.text_embeds, None if pairs is None else rows)
+        return matches.logits if pairs is not None else matches.logits.reshape(count, others, 2), itc
+
+    def _image_needs(self, bridges: bool, embeds: bool) -> tuple[set[str], set[str]]:
+        towers = {"text", "vision", "cross"} if bridges else {"vision"}
+        return towers, {"itc"} if embeds else set()
+
+    def _image_parts(
+        self,
+        images: Sequence[Any],
+        bridges: bool,
+        embeds: bool,
+        batch_size: int | None,
+        workers: int | None,
+        progress: Progress | None,
+        on_error: OnError | None,
+    ) -> Iterator[tuple[list[int], ImageStates]]:
+        network = self.parts.need(*self._image_needs(bridges, embeds))
+
+        def encode(pixels: torch.Tensor) -> ImageStates:
+            with torch.inference_mode():
+                return network.encode_images(pixels, bridges=bridges, embeds=embeds)
+
+        return encode_in_batches(
+            images,
+            self.image_processor,
+            encode,
+            self.device,
+            batch_size=batch_size or self.batch_size,
+            workers=workers,
+            exact=self.exact_decoding,
+            progress=progress,
+            on_error=on_error,
+        )
+
+    def _text_parts(self, texts: list[str], bridges: bool, embeds: bool) -> Iterator[tuple[list[int], TextStates]]:
+        towers = {"text", "vision", "cross"} if bridges else {"text"}
+        network = self.parts.need(towers, {"itc"} if embeds else set())
+        for positions, ids, mask in token_batches(texts, self.tokenizer, self.device):
+            with torch.inference_mode():
+                yield positions, network.encode_texts(ids, mask, bridges=bridges, embeds=embeds)
+
+
+def _texts(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise Misuse("texts have to be a list of strings, not one string; write [text]")
+    return list(texts)
+
+
+def _cosines(images: NDArray[np.float32], texts: NDArray[np.float32], pairs: Any) -> NDArray[np.float32]:
+    if pairs is None:
+        return images @ texts.T
+    rows = checked_pairs(pairs, len(images), len(texts))
+    return np.einsum("pd,pd->p", images[rows[:, 0]], texts[rows[:, 1]])
