@@ -15,7 +15,7 @@ from bt_cli.datasets.scenes.captions import Wording, put_into_words
 from bt_cli.datasets.scenes.drawing import draw
 from bt_cli.datasets.scenes.layout import Composed, compose
 from bt_cli.datasets.scenes.mistakes import Negative, wrong_captions
-from bt_cli.datasets.scenes.sampler import group_of
+from bt_cli.datasets.scenes.sampler import check_split, checked_mix, group_of
 from bt_cli.datasets.scenes.scene import Meaning, Placed, Scene
 from bt_cli.datasets.scenes.sprites import SpriteSheet
 from bt_cli.errors import BadConfig
@@ -66,7 +66,8 @@ def collect(
     mirror is in the collection too. `mix` weights families by pictures (default: relations alone); `things` are shown
     first, in scenes of the family that shows so many. Raises BadConfig where no further scene is unlike those it has.
     """
-    mix = {"relation": 1.0} if mix is None else dict(mix)
+    mix = checked_mix({"relation": 1.0} if mix is None else mix)
+    check_split(split)
     rng = random.Random(f"{seed}/{split}/collection")
     shelf = _Shelf()
     wanted = list(things)

@@ -95,14 +95,8 @@ class SceneSampler:
         phrases: float = 0.2,
         jitter: bool = True,
     ) -> None:
-        mix = dict(mix) if mix is not None else dict.fromkeys(FAMILIES, 1.0)
-        unknown = sorted(set(mix) - set(FAMILIES))
-        if unknown:
-            raise BadConfig(f"no family of scenes {unknown[0]!r}; there are {', '.join(FAMILIES)}")
-        if not mix or min(mix.values()) < 0 or sum(mix.values()) <= 0:
-            raise BadConfig(f"the mix of scenes needs weights of 0 and more, not all 0: {mix}")
-        if split not in SPLITS:
-            raise BadConfig(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        mix = checked_mix(dict.fromkeys(FAMILIES, 1.0) if mix is None else mix)
+        check_split(split)
         for name, share in {
             "colour": colour,
             "background": background,
@@ -147,6 +141,22 @@ class SceneSampler:
         wording = Wording.choose(rng, synonyms=self._synonyms, phrases=self._phrases)
         wrong = wrong_captions(scene, meaning, wording, self.split, rng)
         return scene, meaning, put_into_words(meaning, wording), wrong
+
+
+def checked_mix(mix: Mapping[str, float]) -> dict[str, float]:
+    """The weights of families, or BadConfig where they make no mix."""
+    unknown = sorted(set(mix) - set(FAMILIES))
+    if unknown:
+        raise BadConfig(f"no family of scenes {unknown[0]!r}; there are {', '.join(FAMILIES)}")
+    if not mix or min(mix.values()) < 0 or sum(mix.values()) <= 0:
+        raise BadConfig(f"the mix of scenes needs weights of 0 and more, not all 0: {dict(mix)}")
+    return dict(mix)
+
+
+def check_split(split: str) -> None:
+    """BadConfig for a split that does not exist."""
+    if split not in SPLITS:
+        raise BadConfig(f"no split {split!r}; there are {', '.join(SPLITS)}")
 
 
 def group_of(meaning: Meaning) -> int:
