@@ -1,0 +1,135 @@
+"""Which column of a table, or key of a JSON object, holds what: the names that people use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from bt_cli.datasets.captions import Caption
+
+COLUMN_NAMES = {
+    "caption": "caption captions text texts sentence sentences description comment raw caption_text alt alt_text prompt "
+    "title",
+    "image": "image image_path image_name image_file image_filename img img_path img_name filename file_name filepath "
+    "file_path file path name",
+    "image_id": "image_id imageid img_id imgid cocoid",
+    "caption_id": "caption_id captionid cap_id sentid sent_id sentence_id id",
+    "split": "split partition subset set",
+    "negatives": "negative negatives negative_caption negative_captions hard_negative hard_negatives neg foil foils",
+}
+"""What a column may be called (lower case, `_` for spaces and dashes), the surest name first. Numbered ones
+(`negative_1`, `caption2`) hold further negatives and captions."""
+
+SURE = {"caption", "captions", "sentence", "sentences", "text"}
+"""Names that make a header even where they stand alone."""
+NUMBERED = re.compile(r"(.*?)_?\d+")
+
+
+@dataclass
+class Columns:
+    """The columns of a table by what they hold."""
+
+    names: list[str]
+    """All of them, as they are written."""
+    role: dict[str, list[str]] = field(default_factory=dict)
+    """What (a key of `COLUMN_NAMES`) -> the columns that hold it."""
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Columns:
+        """Look at the names of a header."""
+        columns = cls([str(name) for name in names])
+        plain = {name: _plain(name) for name in columns.names}
+        for role, spellings in COLUMN_NAMES.items():
+            order = spellings.split()
+            exact = [name for spelling in order for name in columns.names if plain[name] == spelling]
+            found = exact if role == "negatives" else exact[:1]
+            if role == "negatives" or (role == "caption" and not found):
+                found += [name for name in columns.names if name not in exact and _base(plain[name]) in order]
+            if found:
+                columns.role[role] = found
+        return columns
+
+    @property
+    def has_caption(self) -> bool:
+        """Whether there is a column for captions."""
+        return "caption" in self.role
+
+    @property
+    def is_header(self) -> bool:
+        """Whether this can't well be a caption itself: a sure name for the captions, or any beside an image's or
+        id's."""
+        names = {_plain(name) for name in self.role.get("caption", [])}
+        return self.has_caption and (len(self.role) > 1 or bool(names & SURE))
+
+    @property
+    def used(self) -> list[str]:
+        """The columns that hold anything of interest."""
+        wanted = {name for names in self.role.values() for name in names}
+        return [name for name in self.names if name in wanted]
+
+
+def caption_of_fields(columns: Columns, fields: dict[str, Any], line: int) -> Iterator[Caption]:
+    """The captions of one row or object: a field may hold one text or a list of them.
+
+    Raises:
+        ValueError: There is none, or something that is no text.
+    """
+    texts = [text for name in columns.role.get("caption", []) for text in _texts(fields.get(name), name)]
+    if not texts:
+        raise ValueError("no caption")
+    negatives = tuple(text for name in columns.role.get("negatives", []) for text in _texts(fields.get(name), name))
+    caption_id = _value(columns, fields, "caption_id")
+    image = _image(columns, fields)
+    for text in texts:
+        yield Caption(
+            text,
+            image=image,
+            image_id=_value(columns, fields, "image_id") or image,
+            caption_id=caption_id if len(texts) == 1 else None,
+            negatives=negatives,
+            split=_value(columns, fields, "split"),
+            line=line,
+        )
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, dict) and isinstance(value.get("raw"), str):
+        value = value["raw"]
+    if isinstance(value, (list, tuple)):
+        return [text for part in value for text in _texts(part, name)]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text: {str(value)[:40]}")
+    return [value.strip()] if value.strip() else []
+
+
+def _image(columns: Columns, fields: dict[str, Any]) -> str | None:
+    for name in columns.role.get("image", []):
+        value = fields.get(name)
+        if isinstance(value, dict):  # an image column of the hub's data sets: the file's bytes and its path
+            value = value.get("path")
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name} is no file name: {str(value)[:40]}")
+    return None
+
+
+def _value(columns: Columns, fields: dict[str, Any], role: str) -> str | None:
+    for name in columns.role.get(role, []):
+        value = fields.get(name)
+        if value is not None and str(value).strip():
+            return str(value).strip()
+    return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _base(plain: str) -> str:
+    match = NUMBERED.fullmatch(plain)
+    return match[1] if match else ""

@@ -1,0 +1,314 @@
+"""The caption formats, one function each: from a file's bytes to captions, or to the line that can't be read."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from bt_cli.datasets.caption_columns import Columns, caption_of_fields
+from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
+from bt_cli.errors import UnreadableCaptions
+from bt_cli.shown_path import shown_path
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks and what they announce; the UTF-32 ones begin like the UTF-16 ones and come before them."""
+
+TOKEN = re.compile(r"(?P<image>[^\t]+)#(?P<number>\d+)\t(?P<text>.*)")
+JSON_START = re.compile(r'\s*(\{\s*("|\})|\[\s*(\{|\]))')
+DELIMITERS = {"csv": ",;|", "tsv": "\t"}
+LONGEST_CELL = 1 << 24
+
+
+def parse(content: bytes, path: str, format: str | None) -> tuple[str, list[Caption]]:
+    """The format of a file (`format` if given) and its captions.
+
+    Raises:
+        UnreadableCaptions: Names the line.
+    """
+    if format == "parquet" or (format is None and content[:4] == b"PAR1"):
+        return "parquet", list(_parquet(content, path))
+    text = _decoded(content, path)
+    format = format or _format_of(text)
+    if format in ("coco", "karpathy", "json"):
+        return format, list(_document(text, path, format))
+    readers = {"plain": _plain, "csv": _table, "tsv": _table, "token": _token, "jsonl": _json_lines}
+    if format == "tsv":
+        return format, list(_tabs(text, path))
+    return format, list(readers[format](text, path))
+
+
+def _decoded(content: bytes, path: str) -> str:
+    mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", "utf-8"))
+    try:
+        return content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode(encoding, "replace")
+        line = len(_lines(before + "x"))
+        name = encoding.upper().replace("-LE", "").replace("-BE", "")
+        _refuse(path, line, f"not {name} (byte 0x{error.object[error.start]:02x}); convert the file to UTF-8")
+
+
+def _lines(text: str) -> list[str]:
+    r"""Lines ended by \n, \r\n or \r, and by nothing else: U+2028 and the like are part of a caption."""
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def _format_of(text: str) -> str:
+    first = next((line for line in _lines(text) if line.strip()), "")
+    if JSON_START.match(text):
+        return _json_kind(text, first)
+    if TOKEN.fullmatch(first):
+        return "token"
+    for format in ("tsv", "csv"):
+        if _delimiter(first, format) is not None:
+            return format
+    return "plain"
+
+
+def _json_kind(text: str, first: str) -> str:
+    try:
+        row = json.loads(first)
+    except ValueError:
+        row = None
+    if isinstance(row, dict) and not ("annotations" in row or isinstance(row.get("images"), list)):
+        return "jsonl"
+    if row is None and _is_object_line(first):
+        return "jsonl"  # its first line is broken, and will be named
+    if text.lstrip().startswith("["):
+        return "json"
+    keys = set(re.findall(r'"(annotations|sentences)"\s*:', text))
+    return "coco" if "annotations" in keys and "sentences" not in keys else "karpathy"
+
+
+def _is_object_line(line: str) -> bool:
+    """Whether a line has the outline of a whole JSON object although it is none."""
+    return len(line.strip()) > 2 and line.strip().startswith("{") and line.strip().endswith("}")
+
+
+def _plain(text: str, path: str) -> Iterator[Caption]:
+    for number, line in enumerate(_lines(text), 1):
+        if line.strip():
+            yield Caption(line.strip(), line=number)
+
+
+def _token(text: str, path: str) -> Iterator[Caption]:
+    for number, line in enumerate(_lines(text), 1):
+        if not line.strip():
+            continue
+        match = TOKEN.fullmatch(line)
+        if match is None or not match["text"].strip():
+            _refuse(path, number, "not of the form name.jpg#0<TAB>caption")
+        name = match["image"].strip()
+        yield Caption(
+            match["text"].strip(), image=name, image_id=name, caption_id=f"{name}#{match['number']}", line=number
+        )
+
+
+def _delimiter(first: str, format: str) -> str | None:
+    """What separates the cells of a table that begins with this line; None if it is no table."""
+    for delimiter in DELIMITERS[format]:
+        cells = _cells_of_line(first, delimiter)
+        if len(cells) == 1 and format == "tsv":
+            continue
+        if Columns.of(cells).is_header or _is_bare_pair(cells):
+            return delimiter
+    return None
+
+
+def _is_bare_pair(cells: list[str]) -> bool:
+    """Whether a line without a header above it holds an image's name and a caption."""
+    return len(cells) >= 2 and os.path.splitext(cells[0].strip())[1].lower() in IMAGE_SUFFIXES
+
+
+def _cells_of_line(line: str, delimiter: str) -> list[str]:
+    if delimiter == "\t":
+        return [_unquoted(cell) for cell in line.split("\t")]
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:
+        return []
+
+
+def _unquoted(cell: str) -> str:
+    """A tab-separated cell: quotes count only around the whole of it, as spreadsheets write them."""
+    if len(cell) >= 2 and cell[0] == cell[-1] == '"':
+        return cell[1:-1].replace('""', '"')
+    return cell
+
+
+def _tabs(text: str, path: str) -> Iterator[Caption]:
+    rows = ((number, _cells_of_line(line, "\t")) for number, line in enumerate(_lines(text), 1) if line.strip())
+    yield from _rows(rows, path)
+
+
+def _table(text: str, path: str) -> Iterator[Caption]:
+    lines = _lines(text)
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = _delimiter(first, "csv") or ","
+    yield from _rows(_records(lines, delimiter, path), path)
+
+
+def _records(lines: list[str], delimiter: str, path: str) -> Iterator[tuple[int, list[str]]]:
+    """(line at which it begins, cells) of each record; a quoted cell may run over several lines."""
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True, strict=True)
+    limit = csv.field_size_limit(LONGEST_CELL)
+    begin = 1
+    try:
+        while True:
+            begin = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            if any(cell.strip() for cell in cells):
+                yield begin, cells
+    except csv.Error as error:
+        _refuse(path, begin, f"{error} (a quote that is not closed, or one within a cell that is not doubled?)")
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _rows(rows: Iterator[tuple[int, list[str]]], path: str) -> Iterator[Caption]:
+    columns: Columns | None = None
+    for number, cells in rows:
+        if columns is None:
+            columns = Columns.of(cells)
+            if not columns.has_caption:
+                if not _is_bare_pair(cells):
+                    _refuse(path, number, "no column for captions in the header (caption, text, sentence ...)")
+                columns = Columns.of(["image", "caption"])
+            else:
+                continue
+        if len(cells) != len(columns.names):
+            hint = "; a caption with a separator in it needs quotes" if len(cells) > len(columns.names) else ""
+            _refuse(path, number, f"{len(cells)} cells where the header has {len(columns.names)}{hint}")
+        yield from _captions(columns, dict(zip(columns.names, cells, strict=True)), path, number)
+
+
+def _captions(columns: Columns, fields: dict[str, Any], path: str, number: int) -> Iterator[Caption]:
+    try:
+        yield from caption_of_fields(columns, fields, number)
+    except ValueError as error:
+        _refuse(path, number, str(error))
+
+
+def _json_lines(text: str, path: str) -> Iterator[Caption]:
+    for number, line in enumerate(_lines(text), 1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+        except ValueError as error:
+            _refuse(path, number, f"no JSON: {getattr(error, 'msg', error)}")
+        if not isinstance(fields, dict):
+            _refuse(path, number, "no JSON object")
+        yield from _captions(Columns.of(fields), fields, path, number)
+
+
+def _document(text: str, path: str, format: str) -> Iterator[Caption]:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = len(_lines(text[: error.pos] + "x"))
+        _refuse(path, line, f"no JSON: {error.msg}")
+    except RecursionError:
+        _refuse(path, 1, "nested too deep")
+    kind = {"coco": _coco, "karpathy": _karpathy, "json": _json_list}[format]
+    yield from kind(document, path)
+
+
+def _json_list(document: Any, path: str) -> Iterator[Caption]:
+    if not isinstance(document, list):
+        raise UnreadableCaptions(f"{shown_path(path)}: no JSON list of objects")
+    for number, fields in enumerate(document, 1):
+        if not isinstance(fields, dict):
+            _refuse(path, number, "no JSON object", "entry")
+        try:
+            yield from caption_of_fields(Columns.of(fields), fields, number)
+        except ValueError as error:
+            _refuse(path, number, str(error), "entry")
+
+
+def _coco(document: Any, path: str) -> Iterator[Caption]:
+    images = document.get("images", []) if isinstance(document, dict) else None
+    annotations = document.get("annotations") if isinstance(document, dict) else None
+    if not isinstance(images, list) or not isinstance(annotations, list):
+        raise UnreadableCaptions(f"{shown_path(path)}: no COCO captions: 'images' and 'annotations' are to be lists")
+    names = {image.get("id"): image.get("file_name") for image in images if isinstance(image, dict)}
+    for number, annotation in enumerate(annotations, 1):
+        fields = annotation if isinstance(annotation, dict) else {}
+        caption = fields.get("caption")
+        if not isinstance(caption, str) or not caption.strip():
+            _refuse(path, number, "no caption", "annotation")
+        image_id = fields.get("image_id")
+        if not isinstance(image_id, (int, str)) or not isinstance(names.get(image_id), str):
+            _refuse(path, number, f"its image {image_id!r} is not among the images", "annotation")
+        yield Caption(caption.strip(), names[image_id], str(image_id), _text(fields.get("id")), line=number)
+
+
+def _karpathy(document: Any, path: str) -> Iterator[Caption]:
+    images = document.get("images") if isinstance(document, dict) else None
+    if not isinstance(images, list):
+        raise UnreadableCaptions(f"{shown_path(path)}: neither COCO's nor Karpathy's JSON: it has no list 'images'")
+    for number, image in enumerate(images, 1):
+        if not isinstance(image, dict) or not isinstance(image.get("filename", image.get("file_name")), str):
+            _refuse(path, number, "no filename", "image")
+        name = image.get("filename", image.get("file_name"))
+        folder = image.get("filepath")
+        name = f"{folder}/{name}" if isinstance(folder, str) and folder else name
+        sentences = image.get("sentences")
+        if not isinstance(sentences, list):
+            _refuse(path, number, "no list of sentences", "image")
+        for sentence in sentences:
+            raw = sentence.get("raw") if isinstance(sentence, dict) else None
+            if not isinstance(raw, str) or not raw.strip():
+                _refuse(path, number, "a sentence without its raw text", "image")
+            image_id = _text(image.get("imgid", image.get("cocoid"))) or name
+            yield Caption(
+                raw.strip(), name, image_id, _text(sentence.get("sentid")), split=_text(image.get("split")), line=number
+            )
+
+
+def _parquet(content: bytes, path: str) -> Iterator[Caption]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(pa.BufferReader(content))
+        columns = Columns.of(table.schema_arrow.names)
+        if not columns.has_caption:
+            raise UnreadableCaptions(
+                f"{shown_path(path)}: no column for captions (caption, text, sentence ...) "
+                f"among {', '.join(columns.names)}"
+            )
+        number = 0
+        for batch in table.iter_batches(4096, columns=columns.used):
+            for fields in batch.to_pylist():
+                number += 1
+                try:
+                    yield from caption_of_fields(columns, fields, number)
+                except ValueError as error:
+                    _refuse(path, number, str(error), "row")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UnreadableCaptions(f"{shown_path(path)}: no Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _refuse(path: str, number: int, reason: str, unit: str = "line") -> NoReturn:
+    where = f"{shown_path(path)}:{number}" if unit == "line" else f"{shown_path(path)}: {unit} {number}"
+    raise UnreadableCaptions(f"{where}: {reason}")

@@ -1,0 +1,136 @@
+"""Captions as people keep them: one reader for every format, told apart by what a file holds and not by its name.
+
+| format | holds |
+|---|---|
+| `plain` | one caption a line |
+| `csv`, `tsv` | a header and rows (comma, semicolon or bar; tab); or, without a header, an image's name and a
+caption in each row | | `token` | Flickr8k and 30k: `name.jpg#0`, a tab, the caption | | `coco` | COCO's captions
+JSON: `images` and `annotations` | | `karpathy` | Karpathy's JSON: `images` with `sentences` and a `split` | |
+`json` | a JSON list of objects like the lines of `jsonl` | | `jsonl` | one JSON object a line | | `parquet` | a
+table with columns like a CSV's |
+
+Columns and keys go by their usual names (`COLUMN_NAMES`), upper or lower case. Text is UTF-8, or UTF-16 with a byte
+order mark. Blank lines are passed over; equal lines are so many captions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from bt_cli.errors import Misuse, NotFound, UnreadableCaptions
+from bt_cli.shown_path import shown_path
+
+FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "jsonl", "parquet")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption of a file."""
+
+    text: str
+    """White space around it taken off; never empty."""
+    image: str | None = None
+    """The image's name or path, as the file has it; where a folder of images was given, a path that can be opened."""
+    image_id: str | None = None
+    """As the file has it, else the image's name: equal for all captions of an image."""
+    caption_id: str | None = None
+    negatives: tuple[str, ...] = ()
+    """Captions that are wrong for this image on purpose."""
+    split: str | None = None
+    line: int | None = None
+    """Where it stands in the file, counting from 1: the line, or the entry in a JSON document or Parquet table."""
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """The captions of a file, in its order."""
+
+    path: str
+    format: str
+    """One of `FORMATS`."""
+    items: list[Caption]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def images(self) -> list[str]:
+        """The names of the images, each once, in the order of their first captions."""
+        return list(dict.fromkeys(item.image for item in self.items if item.image is not None))
+
+    def by_image(self) -> dict[str, list[int]]:
+        """Image name -> positions of its captions in `items`."""
+        positions: dict[str, list[int]] = {}
+        for position, item in enumerate(self.items):
+            if item.image is not None:
+                positions.setdefault(item.image, []).append(position)
+        return positions
+
+
+def read_captions(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    split: str | None = None,
+    images: str | os.PathLike[str] | None = None,
+) -> CaptionSet:
+    """Read a caption file.
+
+    Args:
+        path: The file.
+        format: One of `FORMATS`; told by the content if not given.
+        split: Only the captions of this split, or of several joined by `+` (`train+restval`).
+        images: The folder of the images that are meant: each caption's `image` becomes the path of its file there.
+
+    Raises:
+        NotFound: There is no such file, or no such image below `images`; names the line.
+        UnreadableCaptions: It holds no caption, or one that can't be read; names the line. Also when `split` is not
+            in it.
+        Misuse: `format` is none of `FORMATS`.
+    """
+    from bt_cli.datasets import caption_formats
+
+    path = os.fspath(path)
+    if format is not None and format not in FORMATS:
+        raise Misuse(f"{format!r} is no caption format: {', '.join(FORMATS)}")
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise NotFound(f"{shown_path(path)}: no such file") from None
+    except OSError as error:
+        raise UnreadableCaptions(f"{shown_path(path)}: can't be read: {error.strerror}") from error
+    found, items = caption_formats.parse(content, path, format)
+    if not items:
+        raise UnreadableCaptions(f"{shown_path(path)}: holds no caption")
+    if split is not None:
+        items = _of_split(items, split, path)
+    return CaptionSet(path, found, items if images is None else _with_paths(items, os.fspath(images), path))
+
+
+def _of_split(items: Iterable[Caption], split: str, path: str) -> list[Caption]:
+    wanted = set(split.split("+"))
+    items = list(items)
+    present = {item.split for item in items if item.split is not None}
+    missing = wanted - present
+    if missing:
+        has = f"it has {', '.join(sorted(present))}" if present else "it has no splits"
+        raise UnreadableCaptions(f"{shown_path(path)}: no split {min(missing)!r}; {has}")
+    return [item for item in items if item.split in wanted]
+
+
+def _with_paths(items: list[Caption], folder: str, path: str) -> list[Caption]:
+    from bt_cli.datasets.image_names import ImageNames
+
+    names = ImageNames.below(folder)
+    found: dict[str, str] = {}
+    for item in items:
+        if item.image is not None and item.image not in found:
+            match = names.find(item.image)
+            if match is None:
+                where = f"{shown_path(path)}:{item.line}"
+                raise NotFound(f"{where}: its image {shown_path(item.image)} is not below {shown_path(folder)}")
+            found[item.image] = match
+    return [item if item.image is None else replace(item, image=found[item.image]) for item in items]
