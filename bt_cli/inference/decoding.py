@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -134,7 +134,7 @@ class DecodeStream:
         """Ends the threads; what they were decoding is dropped."""
         self._generator.close()
 
-    def _batches(self) -> Iterator[DecodedBatch]:
+    def _batches(self) -> Generator[DecodedBatch, None, None]:
         pending: deque[_Pending] = deque()
         threads = ThreadPoolExecutor(self.workers, thread_name_prefix="bt-decode")
         try:
