@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
@@ -9,6 +10,7 @@ from bt_cli.datasets.scenes.captions import Wording, put_into_words
 from bt_cli.datasets.scenes.layout import FAMILIES, compose
 from bt_cli.datasets.scenes.mistakes import KINDS, wrong_captions
 from bt_cli.datasets.scenes.scene import Meaning, Mention, Placed, Scene
+from bt_cli.datasets.scenes.things import THINGS
 
 
 def wrong(scene: Scene, meaning: Meaning) -> list[tuple[str, str]]:
@@ -86,3 +88,54 @@ def test_every_picture_of_a_family_has_its_kind(family: str, kind: str):
     for _ in range(150):
         scene, meaning = compose(family, rng, split="train", colour=0.3, background=0.3)
         assert kind in [n.kind for n in wrong_captions(scene, meaning, Wording(), "train", rng)]
+
+
+NUMBERS = {"a": None, "an": None, "one": 1, "two": 2, "three": 3, "four": 4}
+NAMES = {form: thing.name for thing in THINGS for form in (thing.plural(thing.name), thing.name)}
+SIDES = {
+    "on the left": lambda o: o.x < 0.5,
+    "on the right": lambda o: o.x > 0.5,
+    "at the top": lambda o: o.y < 0.5,
+    "at the bottom": lambda o: o.y > 0.5,
+}
+STANDS = {
+    " to the left of ": lambda a, b: a.x - b.x < -abs(a.y - b.y),
+    " to the right of ": lambda a, b: a.x - b.x > abs(a.y - b.y),
+    " above ": lambda a, b: a.y - b.y < -abs(a.x - b.x),
+    " below ": lambda a, b: a.y - b.y > abs(a.x - b.x),
+}
+
+
+def things_meant(words: str, scene: Scene) -> list[Placed]:
+    """What "two red cats on the left" may refer to in the scene: a second reading, from the text alone."""
+    side = next((side for side in SIDES if words.endswith(side)), "")
+    number, *colour, name = words.removesuffix(side).split()
+    found = [o for o in scene.objects if o.thing == NAMES[name] and (not colour or o.colour == colour[0])]
+    if NUMBERS[number] not in (None, len(found)):
+        return []
+    return [o for o in found if not side or SIDES[side](o)]
+
+
+def reads_true(text: str, scene: Scene) -> bool:
+    for phrase, stands in STANDS.items():
+        if phrase in text:
+            a, b = (things_meant(words, scene) for words in text.split(phrase))
+            return any(stands(x, y) for x in a for y in b if x is not y)
+    if " between " in text:
+        middle, ends = text.split(" between ")
+        a, b, c = (things_meant(words, scene) for words in (middle, *ends.split(" and ")))
+        return any(abs((x.x + x.y) - (y.x + y.y + z.x + z.y) / 2) < 0.15 for x in a for y in b for z in c)
+    meant = [things_meant(words, scene) for words in text.replace(" and ", ", ").split(", ")]
+    return any(len(set(map(id, chosen))) == len(meant) for chosen in itertools.product(*meant))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_second_reading_finds_true_captions_true_and_wrong_ones_wrong(family: str):
+    rng = random.Random(family)
+    for _ in range(200):
+        scene, meaning = compose(family, rng, split="train", colour=0.5, background=0.0)
+        assert reads_true(put_into_words(meaning, Wording()).text, scene)
+        for negative in wrong_captions(scene, meaning, Wording(), "train", rng):
+            if negative.kind == "axis" and family == "one-position":
+                continue  # which half a central thing is in is for nobody to say
+            assert not reads_true(negative.text, scene), (negative, scene)
