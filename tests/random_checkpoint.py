@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.bridgetower.network import BridgeTower
-from bt_cli.checkpoints.saving import save_checkpoint
+from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
+from bt_cli.checkpoints.skeleton import skeleton
 from bt_cli.preprocessing.image_processor import ImageProcessor
 from bt_cli.preprocessing.tokenizer import Tokenizer
 
@@ -79,4 +81,27 @@ def random_checkpoint(
         tokenizer=Tokenizer.from_files(vocab=files / "vocab.json", merges=files / "merges.txt"),
         dtype=dtype,
     )
+    return folder
+
+
+def sparse_checkpoint(folder: Path, config_folder: Path, heads: tuple[str, ...]) -> Path:
+    """A checkpoint of a published configuration with these heads, its weights a hole of zeros: no disk, no time.
+
+    config.json and preprocessor_config.json are copied from `config_folder`. Returns the folder.
+    """
+    folder.mkdir(parents=True)
+    for name in ("config.json", "preprocessor_config.json"):
+        (folder / name).write_bytes((config_folder / name).read_bytes())
+    config = BridgeTowerConfig.read(folder)
+    tensors = hub_tensors(skeleton(config, heads))
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        size = 4 * math.prod(tensor.shape)
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + size]}
+        end += size
+    encoded = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        file.truncate(8 + len(encoded) + end)
     return folder

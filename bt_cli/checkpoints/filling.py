@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bt_cli.bridgetower.network import TOWERS, BridgeTower
+from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.vision_tower import resize_positions
 from bt_cli.checkpoints.hub_layout import TIED, HubLayout, Piece
 from bt_cli.checkpoints.safetensors_file import TensorEntry
+from bt_cli.checkpoints.skeleton import skeleton
 from bt_cli.errors import CheckpointMismatch
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ def filled_network(
 ) -> BridgeTower:
     """See `Checkpoint.network`, which is the way in."""
     config = checkpoint.config
-    with torch.device("meta"):  # modules without memory: what is read below becomes their memory
-        network = BridgeTower(config, heads=heads, towers=TOWERS if towers is None else towers)
+    network = skeleton(config, heads, towers)
     shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     plan = HubLayout(config).plan(_native_shapes(shapes, checkpoint))
     entries = {name: checkpoint.entry(name) for name in checkpoint.tensor_names}

@@ -88,12 +88,32 @@ def download(
             f"{repo_id} is not in the cache ({cache_folder()}) and HF_HUB_OFFLINE forbids fetching it; "
             "use --model tiny, which is bundled, or go online once"
         )
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)  # what it would say about retries is of no use to who reads one line in the end
     try:
         return _Download(repo_id, revision, token, progress).run()
     except BtError:
         raise
     except Exception as error:
         raise named_hub_error(error, repo_id, revision, endpoint()) from error
+    finally:
+        client.setLevel(level)
+
+
+def fetch_tokenizer(repo_id: str) -> Path:
+    """The folder of the cache with a repository's tokenizer files alone, fetched where they are not there yet.
+
+    Raises what `download` raises.
+    """
+    if is_offline():
+        raise Offline(f"HF_HUB_OFFLINE forbids fetching the tokenizer of {repo_id}")
+    try:
+        return _Download(repo_id, None, None, None).tokenizer()
+    except BtError:
+        raise
+    except Exception as error:
+        raise named_hub_error(error, repo_id, None, endpoint()) from error
 
 
 class _Download:
@@ -119,6 +139,11 @@ class _Download:
         if folder is None:
             raise DownloadFailed(f"{self.repo_id}: the cache {self.folder} is not whole after the download; try again")
         return folder
+
+    def tokenizer(self) -> Path:
+        listed = self._list()
+        self._fetch_all([listed[name] for name in TOKENIZER_FILES if name in listed], announce=False)
+        return self.folder / "snapshots" / self.commit
 
     def _list(self) -> dict[str, RemoteFile]:
         from huggingface_hub import HfApi

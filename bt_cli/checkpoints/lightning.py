@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
-from bt_cli.checkpoints.filling import check_plan
 from bt_cli.checkpoints.hub_layout import HubLayout, canonical_name, heads_in
 from bt_cli.checkpoints.pickle_file import load_pickle
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
 from bt_cli.checkpoints.saving import HubTensor, write_checkpoint
-from bt_cli.errors import BadConfig, BrokenCheckpoint, CheckpointMismatch, NotFound
+from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, CheckpointMismatch, NotFound
 from bt_cli.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def convert(
     `image_size` resizes the position table for another input size in pixels; `pipeline` ("crop" or "squash") says how
     images are brought to it (default: squash for retrieval fine-tuning, as its evaluation did, else crop). Heads that
     the hub has no place for are left out with a warning that names them. Raises NotFound, BrokenCheckpoint, UnsafePickle,
-    CheckpointMismatch, BadConfig or Unwritable.
+    CheckpointMismatch, BadConfig, BadTokenizer or Unwritable.
     """
     import torch
 
@@ -75,6 +74,11 @@ def convert(
         warnings.warn(f"{shown_path(path)}: left out, as nothing here uses it: {', '.join(left_out)}", stacklevel=2)
     config = _configuration(path, tensors, settings)
     _check(path, config, tensors)
+    if tokenizer is not None and tokenizer.vocab_size > config.text_config.vocab_size:
+        raise BadTokenizer(
+            f"{shown_path(path)} has {config.text_config.vocab_size} words, the tokenizer {tokenizer.vocab_size}; "
+            "they are not of one model"
+        )
     if image_size is not None:
         tensors[POSITIONS], config = _at_size(tensors[POSITIONS], config, image_size)
     side = min(config.vision_config.image)
@@ -206,12 +210,10 @@ def _link_tower_type(tensors: Mapping[str, torch.Tensor], settings: Mapping[str,
 
 def _check(path: Path, config: BridgeTowerConfig, tensors: Mapping[str, torch.Tensor]) -> None:
     """Refuse a file that lacks a tensor before anything is written."""
-    import torch
+    from bt_cli.checkpoints.filling import check_plan
+    from bt_cli.checkpoints.skeleton import skeleton
 
-    from bt_cli.bridgetower.network import BridgeTower
-
-    with torch.device("meta"):
-        network = BridgeTower(config, heads=heads_in(tensors))
+    network = skeleton(config, heads_in(tensors))
     plan = HubLayout(config).plan({name: tuple(each.shape) for name, each in network.named_parameters()})
     codes = {name: DTYPE_CODES.get(str(tensor.dtype).removeprefix("torch."), "F32") for name, tensor in tensors.items()}
     check_plan(
@@ -219,9 +221,7 @@ def _check(path: Path, config: BridgeTowerConfig, tensors: Mapping[str, torch.Te
     )
 
 
-def _at_size(
-    table: torch.Tensor, config: BridgeTowerConfig, image_size: int
-) -> tuple[torch.Tensor, BridgeTowerConfig]:
+def _at_size(table: torch.Tensor, config: BridgeTowerConfig, image_size: int) -> tuple[torch.Tensor, BridgeTowerConfig]:
     """The position table and the configuration for another input size."""
     from bt_cli.bridgetower.vision_tower import resize_positions
 

@@ -26,13 +26,15 @@ def locate(
     """
     if name in BUNDLED:
         return bundled_folder(name)
+    if not name:
+        raise NotFound("the checkpoint's name is empty; `bt models list` shows names that work")
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.is_file():
         raise NotFound(f"{shown_path(path)} is a file; {_way_out(path)}")
-    if looks_like_path(name) or not name:
-        raise NotFound(f"no checkpoint folder {shown_path(name) or repr(name)}")
+    if looks_like_path(name):
+        raise NotFound(f"no checkpoint folder {shown_path(name)}")
     if not is_hub_name(name):
         raise unknown_model(name, f"no checkpoint is called {shown_path(name)}")
     return find_on_hub(name, revision=revision, token=token, progress=progress)

@@ -1,0 +1,216 @@
+"""`bt models`: which checkpoints there are, what one can do, fetching one, making one of an original Lightning file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bt_cli.commands.options import Json, Quiet
+from bt_cli.display.data_lines import write_object
+from bt_cli.display.progress import progress
+from bt_cli.display.remarks import remark
+from bt_cli.errors import BadTokenizer, BtError, Misuse
+
+if TYPE_CHECKING:
+    from bt_cli.checkpoints.checkpoint import Checkpoint
+    from bt_cli.preprocessing.tokenizer import Tokenizer
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List, describe, download and convert checkpoints.",
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="tiny, a hub name, or a folder in hub layout.")]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="REV", help="Branch, tag or commit on the hub.", show_default="main"),
+]
+
+ROBERTA = "the tokenizer.json, or vocab.json and merges.txt, of roberta-base"
+
+
+@app.command("list")
+def list_checkpoints(as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show the names that --model takes: bundled, cached on this machine, official on the hub."""
+    from bt_cli.checkpoints.hub_cache import cached_names
+    from bt_cli.checkpoints.model_names import BUNDLED, OFFICIAL
+
+    cached = cached_names()
+    rows = [{"name": name, "where": "bundled", "note": "small, for trying bt out"} for name in BUNDLED]
+    rows += [{"name": name, "where": "cached", "note": OFFICIAL.get(name, "")} for name in cached]
+    rows += [{"name": name, "where": "hub", "note": note} for name, note in OFFICIAL.items() if name not in cached]
+    if as_json:
+        for row in rows:
+            write_object(row)
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        typer.echo(f"{row['name']:<{width}}  {row['where']:<7}  {row['note']}".rstrip())
+
+
+@app.command("info")
+def info(name: Name, revision: Revision = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Show what a checkpoint is and can do: heads, parameters, image size, embeddings, fingerprint, files."""
+    from bt_cli.checkpoints.checkpoint import Checkpoint
+
+    with progress("downloading", unit="byte") as tick:
+        checkpoint = Checkpoint.open(name, revision=revision, progress=tick)
+    facts = describe(checkpoint)
+    if as_json:
+        write_object(facts)
+        return
+    for label, value in _lines(facts):
+        typer.echo(f"{label:<14} {value}")
+
+
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The facts of `bt models info --json`: `files` are paths with their sizes in bytes, the weights first."""
+    from bt_cli.checkpoints.checkpoint import HEAD_NAMES
+
+    weights = checkpoint.files.paths
+    others = sorted(path for path in checkpoint.folder.iterdir() if path.is_file() and path.name in _DESCRIBED)
+    dtypes = sorted({checkpoint.entry(name).dtype for name in checkpoint.tensor_names})
+    return {
+        "name": checkpoint.name,
+        "heads": [head for head in HEAD_NAMES if head in checkpoint.heads],
+        "parameters": checkpoint.parameters,
+        "image_size": checkpoint.image_size,
+        "embedding_dim": checkpoint.embedding_dim,
+        "fingerprint": checkpoint.fingerprint,
+        "dtype": ", ".join(_DTYPES.get(dtype, dtype.lower()) for dtype in dtypes),
+        "images": checkpoint.image_processor().settings.describe(),
+        "text_tokens": checkpoint.config.text_config.max_tokens,
+        "tokenizer": _has_tokenizer(checkpoint),
+        "files": [{"path": str(path), "bytes": path.stat().st_size} for path in [*weights, *others]],
+    }
+
+
+@app.command("download")
+def download(name: Name, revision: Revision = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Fetch a checkpoint from the hub into its cache, or bring a cached one up to date; prints its folder."""
+    from bt_cli.checkpoints.hub import download as fetch
+    from bt_cli.checkpoints.locating import locate
+    from bt_cli.checkpoints.model_names import is_hub_name
+
+    if is_hub_name(name) and not Path(name).is_dir():
+        with progress("downloading", unit="byte") as tick:
+            folder = fetch(name, revision=revision, progress=tick)
+    else:
+        folder = locate(name)
+        remark(f"{name} is on this machine already")
+    if as_json:
+        write_object({"name": name, "folder": str(folder)})
+    else:
+        typer.echo(str(folder))
+
+
+@app.command("convert")
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Lightning checkpoint of microsoft/BridgeTower.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the checkpoint to.")],
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", metavar="PIXELS", min=1, help="Another input size; positions are resized."),
+    ] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline",
+            metavar="crop|squash",
+            help="How images are brought to size.",
+            show_default="squash for retrieval fine-tuning, else crop",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", metavar="FOLDER", help=f"Folder with {ROBERTA}; the files carry none."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a checkpoint in hub layout of one of the authors' original Lightning files."""
+    from bt_cli.checkpoints.checkpoint import Checkpoint
+    from bt_cli.checkpoints.lightning import convert as convert_file
+
+    if pipeline not in (None, "crop", "squash"):
+        raise Misuse(f"--pipeline is {pipeline}; it has to be crop or squash")
+    words = _given_tokenizer(tokenizer) if tokenizer is not None else _roberta_tokenizer()
+    with progress("converting", unit="byte") as tick:
+        options: dict[str, Any] = {"image_size": image_size, "pipeline": pipeline, "progress": tick}
+        try:
+            convert_file(file, out, tokenizer=words, **options)
+        except BadTokenizer:
+            if tokenizer is not None:
+                raise
+            words = None  # nobody asked for this one: a file of another vocabulary is converted without
+            convert_file(file, out, **options)
+    if words is None:
+        remark(f"no tokenizer at hand: put {ROBERTA} into {out}, or convert again with --tokenizer FOLDER")
+    facts = describe(Checkpoint.open(str(out.absolute())))
+    if as_json:
+        write_object(facts)
+        return
+    for label, value in _lines(facts):
+        typer.echo(f"{label:<14} {value}")
+
+
+_DESCRIBED = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+
+
+def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts for people: one label and value a line."""
+    from bt_cli.checkpoints.checkpoint import HEAD_NAMES
+
+    dimension = facts["embedding_dim"]
+    size = facts["image_size"]
+    lines = [
+        ("name", facts["name"]),
+        ("heads", ", ".join(HEAD_NAMES[head] for head in facts["heads"]) or "none"),
+        ("parameters", f"{facts['parameters']:,} ({facts['dtype']})"),
+        ("image size", f"{size} x {size}" if isinstance(size, int) else " x ".join(map(str, size))),
+        ("images", facts["images"]),
+        ("text", f"up to {facts['text_tokens']} tokens" + ("" if facts["tokenizer"] else ", but no tokenizer here")),
+        ("embedding dim", "none" if dimension is None else str(dimension)),
+        ("fingerprint", facts["fingerprint"]),
+    ]
+    labels = ["files", *[""] * (len(facts["files"]) - 1)]
+    files = zip(labels, facts["files"], strict=True)
+    return lines + [(label, f"{each['path']} ({each['bytes']:,} bytes)") for label, each in files]
+
+
+def _has_tokenizer(checkpoint: Checkpoint) -> bool:
+    try:
+        checkpoint.tokenizer()
+    except BadTokenizer:
+        return False
+    return True
+
+
+def _given_tokenizer(folder: Path) -> Tokenizer:
+    from bt_cli.preprocessing.tokenizer import Tokenizer
+
+    return Tokenizer.from_folder(folder)
+
+
+def _roberta_tokenizer() -> Tokenizer | None:
+    """The tokenizer that all published checkpoints share: from one of them in the cache, else from the hub."""
+    from bt_cli.checkpoints.hub import fetch_tokenizer
+    from bt_cli.checkpoints.hub_cache import cached_names, cached_snapshot
+    from bt_cli.checkpoints.model_names import OFFICIAL
+    from bt_cli.preprocessing.tokenizer import Tokenizer
+
+    cached = [cached_snapshot(name) for name in cached_names() if name in OFFICIAL]
+    for folder in [folder for folder in cached if folder is not None]:
+        try:
+            return Tokenizer.from_folder(folder)
+        except BadTokenizer:
+            continue
+    try:
+        return Tokenizer.from_folder(fetch_tokenizer("FacebookAI/roberta-base"))
+    except BtError:
+        return None

@@ -1,0 +1,172 @@
+"""A hub on loopback that speaks what `huggingface_hub` asks of the real one: model info, HEAD and GET of files, ranges.
+
+It counts requests, and can be told to cut bodies short, to send other bytes than it announced, or to refuse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import unquote, urlsplit
+
+LARGE = 4096
+"""Files from this size on are "large files": their tag is a SHA-256, as the hub's are."""
+
+
+@dataclass
+class Request:
+    """One request as it came: method, path, and the `Range` and `Authorization` headers."""
+
+    method: str
+    path: str
+    range: str | None
+    authorization: str | None
+
+
+@dataclass
+class FakeHub:
+    """Serves folders as repositories `owner/name` with one commit each; a context manager.
+
+    `cut` is how many bytes of a body to send before the connection breaks, by file name, once each; `garble` names
+    files whose content arrives altered; `refuse` gives a status and an error code by repository; a repository in
+    `private` needs the bearer token "secret".
+    """
+
+    repositories: dict[str, Path]
+    cut: dict[str, int] = field(default_factory=dict)
+    garble: set[str] = field(default_factory=set)
+    refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
+    private: set[str] = field(default_factory=set)
+    requests: list[Request] = field(default_factory=list)
+    sent: int = 0
+
+    def __enter__(self) -> FakeHub:
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the hub off the network; calling it again does nothing."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def commit(self, repository: str) -> str:
+        """40 hex digits that change with the repository's content."""
+        digest = hashlib.sha1(repository.encode())
+        for path in sorted(self.repositories[repository].iterdir()):
+            digest.update(path.name.encode() + path.read_bytes())
+        return digest.hexdigest()
+
+    def asked(self, method: str, ending: str) -> list[Request]:
+        """The requests of a method whose path ends so."""
+        return [request for request in self.requests if request.method == method and request.path.endswith(ending)]
+
+
+def tag(content: bytes) -> str:
+    """The hub's name for a content: git's for small files, SHA-256 for large ones."""
+    if len(content) >= LARGE:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: FakeHub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        authorization = self.headers.get("Authorization")
+        self.hub.requests.append(Request(self.command, path, self.headers.get("Range"), authorization))
+        info = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        found = info or file
+        repository = found[1] if found else ""
+        if repository in self.hub.refuse:
+            self._refuse(*self.hub.refuse[repository])
+        elif repository in self.hub.private and authorization != "Bearer secret":
+            self._refuse(401, "")
+        elif repository not in self.hub.repositories:
+            self._refuse(404, "RepoNotFound")
+        elif found and found[2] not in (None, "main", self.hub.commit(repository)):
+            self._refuse(404, "RevisionNotFound")
+        elif info:
+            self._send_info(repository)
+        else:
+            assert file is not None
+            self._send_file(repository, file[3])
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _send_info(self, repository: str) -> None:
+        siblings = []
+        for path in sorted(self.hub.repositories[repository].iterdir()):
+            content = path.read_bytes()
+            sibling = {"rfilename": path.name, "size": len(content), "blobId": tag(content)}
+            if len(content) >= LARGE:
+                sibling["lfs"] = {"sha256": tag(content), "size": len(content), "pointerSize": 134}
+            siblings.append(sibling)
+        body = json.dumps({"id": repository, "sha": self.hub.commit(repository), "siblings": siblings}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _send_file(self, repository: str, name: str) -> None:
+        path = self.hub.repositories[repository] / name
+        if not path.is_file():
+            self._refuse(404, "EntryNotFound")
+            return
+        content = path.read_bytes()
+        start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1]) if self.headers.get("Range") else 0
+        body = content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{tag(content)}"')
+        self.send_header("X-Repo-Commit", self.hub.commit(repository))
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("Content-Length", str(len(body)))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if name in self.hub.garble:
+            body = bytes(byte ^ 0x55 for byte in body)
+        if name in self.hub.cut:
+            body = body[: self.hub.cut.pop(name)]
+            self.close_connection = True
+        self.hub.sent += len(body)
+        self.wfile.write(body)

@@ -1,0 +1,311 @@
+"""Fetching from the hub, against a hub on loopback: what is asked for, what is kept, what is said when it fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from checkpoints.fake_hub import FakeHub
+from random_checkpoint import random_checkpoint
+
+from bt_cli.checkpoints import hub
+from bt_cli.checkpoints.checkpoint import Checkpoint
+from bt_cli.checkpoints.hub_cache import cached_names, cached_snapshot, repo_folder
+from bt_cli.errors import BtError, DownloadFailed, NotFound, Offline, UnknownModel
+
+NAME = "someone/little-tower"
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What lies on the hub: a checkpoint, and files of other frameworks that nobody here needs."""
+    folder = random_checkpoint(tmp_path_factory.mktemp("hub") / "little")
+    (folder / "README.md").write_text("# A little tower\n")
+    for unneeded in ("flax_model.msgpack", "tf_model.h5", "pytorch_model.bin", "training_args.bin"):
+        (folder / unneeded).write_bytes(b"never to be fetched" * 1000)
+    return folder
+
+
+@pytest.fixture
+def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """The repository on a running hub that this process believes to be the hub."""
+    with FakeHub({NAME: repository}) as running:
+        go_online(monkeypatch, running.url)
+        yield running
+
+
+def go_online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", url)
+    # The client reads its environment once, on import.
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+def test_first_load_downloads_what_is_needed_and_the_second_needs_no_hub(served: FakeHub, repository: Path) -> None:
+    ticks: list[tuple[int, int]] = []
+    first = Checkpoint.open(NAME, progress=lambda done, total: ticks.append((done, total)))
+    names = {path.name for path in first.folder.iterdir()}
+    assert names == {
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+    }
+    needed = sum((repository / name).stat().st_size for name in names)
+    assert served.sent == needed
+    assert ticks[-1] == (needed, needed)
+    assert ticks == sorted(ticks)
+    served.stop()
+    again = Checkpoint.open(NAME)
+    assert again.folder == first.folder
+    assert again.fingerprint == first.fingerprint == Checkpoint.open(repository).fingerprint
+    assert again.tokenizer().encode(["a tower"]).input_ids.shape == (1, 9)
+    assert cached_names() == [NAME]
+
+
+def test_a_cached_checkpoint_is_used_without_a_single_request(served: FakeHub) -> None:
+    Checkpoint.open(NAME)
+    served.requests.clear()
+    Checkpoint.open(NAME)
+    assert served.requests == []
+
+
+def test_download_asks_for_news_and_fetches_only_what_changed(
+    served: FakeHub, repository: Path, tmp_path: Path
+) -> None:
+    old = hub.download(NAME)
+    changed = tmp_path / "changed"
+    shutil.copytree(repository, changed)
+    config = changed / "config.json"
+    config.write_text(config.read_text().replace('"bridgetower"', '"bridgetower" '))
+    served.repositories[NAME] = changed
+    served.sent = 0
+    new = hub.download(NAME)
+    assert new != old
+    assert served.sent == config.stat().st_size
+    assert (new / "config.json").read_text() == config.read_text()
+    assert (new / "model.safetensors").read_bytes() == (repository / "model.safetensors").read_bytes()
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(
+    served: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits a second before it goes on
+    served.cut["model.safetensors"] = 100_000
+    folder = hub.download(NAME)
+    assert (folder / "model.safetensors").read_bytes() == (repository / "model.safetensors").read_bytes()
+    ranges = [request.range for request in served.asked("GET", "model.safetensors")]
+    assert ranges == [None, f"bytes={1 << 16}-"]
+
+
+def test_an_interrupted_download_resumes_in_the_next_run(
+    served: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
+    size = (repository / "model.safetensors").stat().st_size
+
+    def interrupt(done: int, total: int) -> None:
+        if done > size // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hub.download(NAME, progress=interrupt)
+    assert cached_snapshot(NAME) is None
+    served.requests.clear()
+    folder = hub.download(NAME)
+    (request,) = served.asked("GET", "model.safetensors")
+    start = int(request.range.removeprefix("bytes=").removesuffix("-"))
+    assert size // 2 - (1 << 16) <= start < size
+    assert (folder / "model.safetensors").read_bytes() == (repository / "model.safetensors").read_bytes()
+    assert not list(repo_folder(NAME).rglob("*.incomplete"))
+
+
+def test_a_corrupt_file_is_refused_and_the_next_try_is_whole(served: FakeHub, repository: Path) -> None:
+    served.garble.add("model.safetensors")
+    with pytest.raises(DownloadFailed) as caught:
+        Checkpoint.open(NAME)
+    assert str(caught.value) == (
+        f"{NAME}: model.safetensors arrived broken (its checksum is not the hub's); download it again"
+    )
+    assert cached_snapshot(NAME) is None
+    served.garble.clear()
+    assert Checkpoint.open(NAME).fingerprint == Checkpoint.open(repository).fingerprint
+
+
+def test_a_sharded_checkpoint_comes_with_all_its_shards(served: FakeHub, repository: Path, tmp_path: Path) -> None:
+    from bt_cli.checkpoints.saving import save_checkpoint
+
+    sharded = tmp_path / "sharded"
+    save_checkpoint(Checkpoint.open(repository).network(), sharded, shard_bytes=1_000_000)
+    served.repositories["someone/sharded"] = sharded
+    opened = Checkpoint.open("someone/sharded")
+    assert len(opened.files.paths) == 3
+    assert opened.parameters == Checkpoint.open(repository).parameters
+
+
+REFUSALS: list[tuple[tuple[int, str], type[BtError], str]] = [
+    (
+        (404, "RepoNotFound"),
+        UnknownModel,
+        "no checkpoint someone/little-tower at {url}; `bt models list` shows names that work",
+    ),
+    (
+        (401, ""),
+        DownloadFailed,
+        "the hub refused someone/little-tower (401): it is private or does not exist; check the name, "
+        "or set HF_TOKEN to a valid token",
+    ),
+    (
+        (403, "GatedRepo"),
+        DownloadFailed,
+        "someone/little-tower is gated: accept its terms at {url}/someone/little-tower, then set HF_TOKEN to your token",
+    ),
+    ((403, ""), DownloadFailed, "the hub refused someone/little-tower (403): your token (HF_TOKEN) has no right to it"),
+    (
+        (429, ""),
+        DownloadFailed,
+        "the hub asks for a pause (429, too many requests) while fetching someone/little-tower; try again later",
+    ),
+    (
+        (500, ""),
+        DownloadFailed,
+        "the hub at {url} answered 500 while someone/little-tower was fetched; try again later",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind", "message"), REFUSALS, ids=[f"{r[0][0]}{r[0][1]}" for r in REFUSALS])
+def test_what_the_hub_refuses_is_one_clear_line(
+    served: FakeHub, answer: tuple[int, str], kind: type[BtError], message: str
+) -> None:
+    served.refuse[NAME] = answer
+    with pytest.raises(kind) as caught:
+        Checkpoint.open(NAME)
+    assert str(caught.value) == message.format(url=served.url)
+
+
+def test_a_near_miss_of_an_official_name_is_pointed_out(served: FakeHub) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        Checkpoint.open("BridgeTower/bridgetower-base-itm")
+    assert str(caught.value) == (
+        f"no checkpoint BridgeTower/bridgetower-base-itm at {served.url}; "
+        "did you mean BridgeTower/bridgetower-base-itm-mlm?"
+    )
+
+
+def test_an_unknown_revision_is_named(served: FakeHub) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        Checkpoint.open(NAME, revision="v9")
+    assert str(caught.value) == f"{NAME} has no revision 'v9'"
+
+
+def test_a_revision_may_be_a_commit(served: FakeHub) -> None:
+    commit = served.commit(NAME)
+    assert Checkpoint.open(NAME, revision=commit).folder.name == commit
+
+
+def test_a_token_opens_a_private_checkpoint(served: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.private.add(NAME)
+    with pytest.raises(DownloadFailed, match="401"):
+        Checkpoint.open(NAME)
+    assert Checkpoint.open(NAME, token="secret").heads
+    shutil.rmtree(repo_folder(NAME))
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert Checkpoint.open(NAME).heads
+
+
+def test_a_repository_of_something_else_is_refused(served: FakeHub, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    served.repositories["someone/words"] = tmp_path
+    with pytest.raises(UnknownModel) as caught:
+        Checkpoint.open("someone/words")
+    assert str(caught.value) == (
+        "someone/words on the hub is no checkpoint for bt: it has no weights (safetensors or pytorch_model.bin)"
+    )
+
+
+def test_offline_with_nothing_cached_names_the_bundled_checkpoint() -> None:
+    with pytest.raises(Offline) as caught:
+        Checkpoint.open(NAME)
+    assert "HF_HUB_OFFLINE" in str(caught.value)
+    assert "--model tiny" in str(caught.value)
+
+
+def test_an_unreachable_hub_names_the_bundled_checkpoint(served: FakeHub) -> None:
+    served.stop()
+    with pytest.raises(Offline) as caught:
+        Checkpoint.open(NAME)
+    assert str(caught.value).startswith(f"can't reach the hub at {served.url} and {NAME} is not in the cache (")
+    assert "--model tiny" in str(caught.value)
+
+
+def test_weights_cached_by_another_program_are_completed_when_the_hub_is_there(served: FakeHub) -> None:
+    folder = hub.download(NAME)
+    (folder / "vocab.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    assert Checkpoint.open(NAME).tokenizer().vocab_size == 261
+    (folder / "vocab.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    served.stop()
+    assert Checkpoint.open(NAME).heads  # what needs no text still works
+
+
+WRONG_NAMES: list[tuple[str, type[BtError], str]] = [
+    ("tiney", UnknownModel, "no checkpoint is called tiney; did you mean tiny?"),
+    (
+        "bridgetower-base",
+        UnknownModel,
+        "no checkpoint is called bridgetower-base; did you mean BridgeTower/bridgetower-base?",
+    ),
+    ("qwerty", UnknownModel, "no checkpoint is called qwerty; `bt models list` shows names that work"),
+    ("./nowhere", NotFound, "no checkpoint folder ./nowhere"),
+    ("/no/such/folder", NotFound, "no checkpoint folder /no/such/folder"),
+    ("a/b/c", NotFound, "no checkpoint folder a/b/c"),
+    ("", NotFound, "the checkpoint's name is empty; `bt models list` shows names that work"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "message"), WRONG_NAMES)
+def test_a_wrong_name_or_path_is_told_apart(
+    name: str, kind: type[BtError], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind) as caught:
+        Checkpoint.open(name)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("file", "way_out"),
+    [
+        ("model.ckpt", "make a checkpoint folder of it with `bt models convert {path} OUT`"),
+        ("x.bin", "name its folder"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_has_a_way_out(tmp_path: Path, file: str, way_out: str) -> None:
+    path = tmp_path / file
+    path.write_bytes(b"")
+    with pytest.raises(NotFound) as caught:
+        Checkpoint.open(path)
+    assert way_out.format(path=path) in str(caught.value)
+
+
+def test_a_full_disk_is_seen_before_the_first_byte(served: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage: Callable[[object], object] = lambda path: shutil._ntuple_diskusage(10, 9, 1)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(BtError, match=r"someone/little-tower needs \d\.\d MB|someone/little-tower needs \d+ [kM]B"):
+        hub.download(NAME)
+    assert served.sent == 0
