@@ -1,0 +1,1 @@
+"""Fine-tuning, and training from nothing: recipes, batches, objectives, the loop and what it leaves behind."""

@@ -1,0 +1,99 @@
+"""A run, put together: network, words, pictures and what to measure on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bt_cli.errors import BadConfig, EmptyFolder
+from bt_cli.training.ranks import Ranks
+from bt_cli.training.recipe import Recipe
+from bt_cli.training.sources import CaptionSource, SceneSource, Source
+from bt_cli.training.start import Start, from_nothing
+from bt_cli.training.validation import HeldOut
+
+if TYPE_CHECKING:
+    from bt_cli.bridgetower.network import BridgeTower
+    from bt_cli.datasets.captions import Caption
+    from bt_cli.preprocessing.image_processor import ImageProcessor
+    from bt_cli.preprocessing.tokenizer import Tokenizer
+
+VOCABULARY_CAPTIONS = 20_000
+
+
+@dataclass
+class Run:
+    """What a run needs beside its recipe. `out` receives the checkpoint, `out/training` the state, log and plot.
+
+    `start` names what the weights came from; `validation` is None where nothing is held out.
+    """
+
+    network: BridgeTower
+    tokenizer: Tokenizer
+    processor: ImageProcessor
+    source: Source
+    validation: HeldOut | None
+    out: Path
+    start: str
+    device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)
+
+
+def scene_run(recipe: Recipe, out: Path, device: torch.device, ranks: Ranks, start: Start | None = None) -> Run:
+    """A run on scenes that are drawn on the way; from nothing unless `start` is given. Raises BadConfig."""
+    from bt_cli.datasets.scenes import vocabulary_captions
+
+    settings = {name: value for name, value in recipe.source.items() if name != "kind"}
+    if start is None:
+        start = _scratch(recipe, vocabulary_captions(VOCABULARY_CAPTIONS, recipe.seed), out)
+    source = SceneSource(settings, start.processor)
+    validation = source.held_out(recipe.validation_items, recipe.seed)
+    return Run(start.network, start.tokenizer, start.processor, source, validation, out, start.name, device, ranks)
+
+
+def caption_run(
+    recipe: Recipe,
+    captions: Sequence[Caption],
+    held_out: Sequence[Caption],
+    out: Path,
+    device: torch.device,
+    ranks: Ranks,
+    start: Start | None = None,
+    *,
+    workers: int = 4,
+) -> Run:
+    """A run on captioned pictures; `held_out` is what recall is measured on. Raises BadConfig, EmptyFolder."""
+    if not captions:
+        raise EmptyFolder("no captioned picture to train on")
+    if start is None:
+        start = _scratch(recipe, [caption.text for caption in captions], out)
+    source = CaptionSource(captions, start.processor, workers=workers)
+    validation = None
+    if held_out:
+        measured = CaptionSource(held_out[: recipe.validation_items], start.processor, workers=workers)
+        validation = measured.held_out()
+    return Run(start.network, start.tokenizer, start.processor, source, validation, out, start.name, device, ranks)
+
+
+def _scratch(recipe: Recipe, captions: Sequence[str], out: Path) -> Start:
+    if recipe.network is None:
+        raise BadConfig(f"recipe {recipe.name}: has no network to train from nothing, and no checkpoint was named")
+    folder = out / "training"
+    return from_nothing(recipe.network, captions, folder, seed=recipe.seed, wave_positions=recipe.positions)
+
+
+def hold_out(captions: Sequence[Caption], share: float, seed: int) -> tuple[list[Caption], list[Caption]]:
+    """(to train on, to measure on): all captions of a `share` of the pictures are kept back, at least one picture's."""
+    pictures = list(dict.fromkeys(caption.image_id for caption in captions))
+    count = max(1, round(share * len(pictures))) if share > 0 and len(pictures) > 1 else 0
+    chosen = np.random.default_rng([seed, 4]).permutation(len(pictures))[:count]
+    kept_back = {pictures[index] for index in chosen}
+    split: tuple[list[Caption], list[Caption]] = ([], [])
+    for caption in captions:
+        split[caption.image_id in kept_back].append(caption)
+    return split

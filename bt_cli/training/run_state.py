@@ -1,0 +1,99 @@
+"""A training run's state on disk: the float32 weights, AdamW's moments and where the run stands, in one file.
+
+Everything random in a run is a function of its seed and step, so this is all that a resumed run needs to go on with the
+same losses.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bt_cli.errors import BadConfig
+from bt_cli.training.optimizer import MasterWeights
+from bt_cli.training.recipe import Recipe
+from bt_cli.whole_file import open_whole
+
+STATE_FILE = "state.safetensors"
+
+
+@dataclass
+class Position:
+    """Where a run stands: steps done, the best validation so far and its step, seconds spent, pictures seen."""
+
+    step: int = 0
+    best: float = -1.0
+    best_step: int = 0
+    seconds: float = 0.0
+    pictures: int = 0
+
+
+def save_state(folder: Path, recipe: Recipe, position: Position, weights: MasterWeights, start: str) -> None:
+    """Write the state whole or not at all. `start` names what the run started from. Raises Unwritable."""
+    from safetensors.torch import save
+
+    about = {"recipe": recipe.to_dict(), "position": vars(position), "start": start}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.state().items()}
+    with open_whole(folder / STATE_FILE) as file:
+        file.write(save(tensors, {"run": json.dumps(about)}))
+
+
+def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str) -> Position | None:
+    """Take up the state in `folder`, None where there is none.
+
+    Stages that have not begun may have changed; other changes would make it another run. Raises BadConfig.
+    """
+    from safetensors import safe_open
+
+    path = folder / STATE_FILE
+    if not path.is_file():
+        return None
+    with safe_open(str(path), framework="pt") as file:
+        about = json.loads(file.metadata()["run"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    position = Position(**about["position"])
+    way_out = f"choose another --out, or remove {folder} to start over"
+    if about["start"] != start:
+        raise BadConfig(f"{path}: this run began from {about['start']}, not from {start}; {way_out}")
+    changed = _changes(Recipe.from_dict(about["recipe"]).to_dict(), recipe, position.step)
+    if changed:
+        raise BadConfig(f"{path}: this run was begun with another {changed}; {way_out}")
+    wanted = {f"weight/{name}": tuple(master.shape) for name, master in weights.weights().items()}
+    held = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith("weight/")}
+    if wanted != held:
+        raise BadConfig(f"{path}: the state is of another network; {way_out}")
+    weights.restore(tensors)
+    return position
+
+
+def _changes(old: dict[str, Any], recipe: Recipe, step: int) -> str:
+    """What of a recipe that has run for `step` steps differs, in words; nothing = the run can go on.
+
+    Stages to come may differ. The present one may end sooner or later where its rate does not depend on its length.
+    """
+    new = recipe.to_dict()
+    for key in ("seed", "dtype", "text_length", "network", "positions", "source"):
+        if old[key] != new[key]:
+            return key
+    done = 0
+    for number, stage in enumerate(old["stages"]):
+        if step <= done:
+            break
+        wanted = new["stages"][number] if number < len(new["stages"]) else None
+        rates = stage["rates"]
+        lengthless = not rates["decay"] and (not rates["warmup"] or rates["warmup"] >= 1)
+        if wanted and lengthless and step <= done + min(stage["steps"], wanted["steps"]):
+            wanted = {**wanted, "steps": stage["steps"]}
+        if wanted != stage:
+            return f"stage {number + 1} ({stage['name']})"
+        done += stage["steps"]
+    return ""
+
+
+def restore_random(seed: int, step: int, rank: int) -> None:
+    """Set torch's own generator (dropout) for one step."""
+    torch.manual_seed((seed * 1_000_003 + step) * 4_099 + rank)

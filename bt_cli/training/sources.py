@@ -1,0 +1,204 @@
+"""Where training pictures and captions come from: a caption file, or scenes that are drawn on the way.
+
+A source is a function of the step: `batch(number, rows, part)` gives the same rows whatever was asked before, which
+is what makes a resumed run exact, and the rows of a batch do not depend on how many processes share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from bt_cli.errors import BadConfig, EmptyFolder
+from bt_cli.training.examples import Batch
+from bt_cli.training.recipe import Augmentation, Stage
+from bt_cli.training.validation import HeldOut
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from bt_cli.datasets.captions import Caption
+    from bt_cli.datasets.scenes import SceneBatch, SceneSampler, SpriteSheet
+    from bt_cli.preprocessing.image_processor import ImageProcessor
+
+
+BLOCK = 32
+"""Scenes that are drawn from one generator."""
+
+
+class Source(Protocol):
+    """What the trainer asks of a source."""
+
+    def start(self, stage: Stage, seed: int) -> None:
+        """Get ready for a stage."""
+
+    def batch(self, number: int, rows: int, part: slice) -> Batch:
+        """The rows `part` of the `rows` rows of accumulation step `number`."""
+
+    def __len__(self) -> int:
+        """Captions in one epoch; 0 = endless."""
+
+
+class CaptionSource:
+    """Captions of a file, each once an epoch in an order of its own."""
+
+    def __init__(self, captions: Sequence[Caption], processor: ImageProcessor, *, workers: int = 4) -> None:
+        if not captions:
+            raise EmptyFolder("no captioned picture to train on")
+        self.captions = list(captions)
+        names = {name: number for number, name in enumerate(dict.fromkeys(item.image_id for item in self.captions))}
+        self.groups = np.array([names[item.image_id] for item in self.captions], dtype=np.int64)
+        self.processor = processor
+        self.workers = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
+        self.augmentation = Augmentation()
+        self.seed = 0
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def start(self, stage: Stage, seed: int) -> None:
+        """Take the stage's augmentation and the run's seed."""
+        self.augmentation, self.seed = stage.augmentation, seed
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The captions of an epoch as they come, (n,) int64."""
+        return np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.captions))
+
+    def held_out(self) -> HeldOut:
+        """All captions to measure on, each picture once and as it is."""
+        self.augmentation = Augmentation()
+        first: dict[int, int] = {}
+        for index, group in enumerate(self.groups):
+            first.setdefault(int(group), index)
+        unused = np.zeros((len(first), 5))
+        pixels = list(self.workers.map(self._pixels, [self.captions[index] for index in first.values()], unused))
+        return HeldOut(
+            pixel_values=torch.from_numpy(np.stack(pixels)),
+            captions=[item.text for item in self.captions],
+            owner=self.groups,
+            picture_groups=np.array(list(first), dtype=np.int64),
+            caption_groups=self.groups,
+            negatives=[[(text, "negative") for text in item.negatives] for item in self.captions],
+        )
+
+    def batch(self, number: int, rows: int, part: slice) -> Batch:
+        """See :class:`Source`."""
+        places = np.arange(number * rows, (number + 1) * rows)
+        epochs = places // len(self.captions)
+        orders = {epoch: self.order(int(epoch)) for epoch in np.unique(epochs)}
+        chosen = [int(orders[epoch][place % len(self.captions)]) for epoch, place in zip(epochs, places, strict=True)]
+        return self._read(chosen[part], np.random.default_rng([self.seed, 2, number]).random((rows, 5))[part])
+
+    def _read(self, chosen: Sequence[int], chances: np.ndarray) -> Batch:
+        items = [self.captions[index] for index in chosen]
+        groups = self.groups[list(chosen)]
+        texts = [item.text for item in items]
+        return Batch(
+            pixel_values=torch.from_numpy(np.stack(list(self.workers.map(self._pixels, items, chances)))),
+            captions=texts,
+            groups=groups,
+            truth=(groups[:, None] == groups[None, :]) | _same(texts),
+            negatives=[[(text, "negative") for text in item.negatives] for item in items],
+        )
+
+    def _pixels(self, item: Caption, chances: np.ndarray) -> np.ndarray:
+        from PIL import ImageOps
+
+        from bt_cli.preprocessing.image_file import open_image
+
+        if item.image is None:
+            raise EmptyFolder(f"caption {item.caption_id!r}: its picture {item.image_id!r} is not among the images")
+        picture = open_image(item.image, draft=self.processor.shorter_side_needed())
+        if self.augmentation.crop != (1.0, 1.0):
+            picture = random_crop(picture, self.augmentation.crop, chances, self.processor.output_size)
+        if self.augmentation.flip and chances[4] < 0.5:
+            picture = ImageOps.mirror(picture)
+        return self.processor(picture)
+
+
+def random_crop(
+    picture: Image.Image, areas: tuple[float, float], chances: np.ndarray, size: tuple[int, int] | None
+) -> Image.Image:
+    """A piece of the picture, of a share of its area and of proportions between 3:4 and 4:3, drawn out to `size`."""
+    share = areas[0] + (areas[1] - areas[0]) * chances[0]
+    stretch = (3 / 4) ** (1 - 2 * chances[1])
+    area = share * picture.width * picture.height
+    width = min(picture.width, max(1, round((area * stretch) ** 0.5)))
+    height = min(picture.height, max(1, round((area / stretch) ** 0.5)))
+    left = int(chances[2] * (picture.width - width + 1))
+    top = int(chances[3] * (picture.height - height + 1))
+    piece = picture.crop((left, top, left + width, top + height))
+    return piece if size is None else piece.resize((size[1], size[0]), 3)
+
+
+def _same(texts: Sequence[str]) -> np.ndarray:
+    names = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    numbers = np.array([names[text] for text in texts])
+    return numbers[:, None] == numbers[None, :]
+
+
+class SceneSource:
+    """Scenes drawn as they are needed, never the same twice."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], processor: ImageProcessor, sheet: SpriteSheet | None = None
+    ) -> None:
+        from bt_cli.datasets.scenes import SpriteSheet
+
+        self.settings = dict(settings)
+        self.sheet = sheet or SpriteSheet.load()
+        self.mean = torch.tensor(processor.settings.image_mean, dtype=torch.float32) * 255.0
+        self.std = torch.tensor(processor.settings.image_std, dtype=torch.float32) * 255.0
+        self.sampler: SceneSampler | None = None
+
+    def __len__(self) -> int:
+        return 0
+
+    def start(self, stage: Stage, seed: int) -> None:
+        """Make the stage's sampler: its mix, and what else the recipe sets."""
+        self.sampler = self._sampler({**self.settings, **stage.source}, seed, "train")
+
+    def _sampler(self, settings: Mapping[str, Any], seed: int, split: str) -> SceneSampler:
+        from bt_cli.datasets.scenes import SceneSampler
+
+        try:
+            return SceneSampler(seed=seed, split=split, sheet=self.sheet, **settings)
+        except TypeError as error:
+            raise BadConfig(f"recipe: source {dict(settings)!r}: {error}") from None
+
+    def batch(self, number: int, rows: int, part: slice) -> Batch:
+        """See :class:`Source`. A batch is drawn in blocks, each from a generator of its own, so that ranks can share
+        it."""
+        if self.sampler is None:
+            raise RuntimeError("start() was not called")
+        blocks = -(-rows // BLOCK)
+        wanted = range(part.start // BLOCK, -(-part.stop // BLOCK))
+        drawn = [self.sampler.batch(min(BLOCK, rows - each * BLOCK), step=number * blocks + each) for each in wanted]
+        first = part.start - wanted.start * BLOCK
+        return self._convert(drawn, slice(first, first + part.stop - part.start))
+
+    def _convert(self, drawn: Sequence[SceneBatch], part: slice) -> Batch:
+        """Rows of what the sampler gave, with pixels as the image processor would make them."""
+        from bt_cli.datasets.scenes import truth_of
+
+        pixels = torch.from_numpy(np.concatenate([each.pixels for each in drawn])[part]).float()
+        scenes = [scene for each in drawn for scene in each.scenes][part]
+        meanings = [meaning for each in drawn for meaning in each.meanings][part]
+        negatives = [row for each in drawn for row in each.negatives][part]
+        return Batch(
+            pixel_values=pixels.sub_(self.mean).div_(self.std).permute(0, 3, 1, 2).contiguous(),
+            captions=[caption for each in drawn for caption in each.captions][part],
+            groups=np.concatenate([each.groups for each in drawn])[part],
+            truth=truth_of(scenes, meanings),
+            negatives=[[(negative.text, negative.kind) for negative in row] for row in negatives],
+        )
+
+    def held_out(self, items: int, seed: int) -> HeldOut:
+        """`items` scenes of all families with object pairs that training never shows."""
+        batch = self._convert([self._sampler(self.settings, seed, "val").batch(items, step=0)], slice(0, items))
+        own = np.arange(items)
+        return HeldOut(batch.pixel_values, batch.captions, own, batch.groups, batch.groups, batch.negatives)

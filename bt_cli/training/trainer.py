@@ -1,0 +1,255 @@
+"""The loop: stages, steps, validation, what is kept and what a killed run goes on from."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from bt_cli.checkpoints.saving import save_checkpoint
+from bt_cli.errors import BadConfig
+from bt_cli.training.examples import Batch, Examples, make_examples
+from bt_cli.training.loss_plot import write_loss_plot
+from bt_cli.training.objectives import compute_losses
+from bt_cli.training.optimizer import MasterWeights
+from bt_cli.training.recipe import Recipe, Stage
+from bt_cli.training.run import Run
+from bt_cli.training.run_log import RunLog, read_log
+from bt_cli.training.run_state import Position, load_state, restore_random, save_state
+from bt_cli.training.validation import validate
+
+STATE_SECONDS = 60.0
+LARGEST_SCALE, SMALLEST_SCALE = 6.9077, 0.6931
+"""Bounds of the log temperature: temperatures from 0.001 to 0.5, as published."""
+
+logger = logging.getLogger("bt_cli")
+
+
+@dataclass
+class Report:
+    """Where a run stands, for a progress line."""
+
+    step: int
+    steps: int
+    stage: str
+    losses: dict[str, float]
+    pictures: int
+    pictures_in_all: int
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass
+class Outcome:
+    """How a run ended. `metrics` are those of the weights that were kept; None where this call validated nothing."""
+
+    steps: int
+    pictures: int
+    seconds: float
+    kept_step: int
+    metrics: dict[str, float] | None
+
+
+class Trainer:
+    """Trains `run.network` in place by a recipe, from where the state in `out/training` stands."""
+
+    def __init__(self, recipe: Recipe, run: Run) -> None:
+        self.run, self.ranks = run, run.ranks
+        self.recipe = settle_steps(recipe, len(run.source), run.ranks.world)
+        self.folder = run.out / "training"
+        run.network.to(run.device)
+        run.network.recompute_activations(recipe.checkpoint_layers)
+        self.weights = MasterWeights(run.network, getattr(torch, recipe.dtype), self.recipe.stages[0].rates)
+        self.position = load_state(self.folder, self.recipe, self.weights, run.start) or Position()
+        self.metrics: dict[str, float] | None = None
+
+    def train(self, report: Callable[[Report], None] | None = None, *, stop_after: int | None = None) -> Outcome:
+        """Run the remaining steps. `stop_after` ends the call after that many, as if it had been killed there.
+
+        Raises Unwritable where `out` can't be written. KeyboardInterrupt passes on after the state was saved.
+        """
+        log = RunLog(self.folder, self.position.step) if self.ranks.first else None
+        last = self.recipe.steps if stop_after is None else min(self.recipe.steps, self.position.step + stop_after)
+        saved = time.monotonic()
+        try:
+            for batches in self._prefetched(self.position.step, last):
+                self._step(batches, log, report)
+                if self._validation_due():
+                    self._validate(log)
+                if time.monotonic() - saved > STATE_SECONDS or self.position.step == last:
+                    self._save()
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        finally:
+            if log is not None:
+                log.close()
+                write_loss_plot(self.folder / "losses.svg", list(read_log(log.path)), self.recipe.name)
+        if self.position.step == self.recipe.steps and (self.recipe.keep == "last" or self.run.validation is None):
+            self._export()
+        at = self.position
+        return Outcome(
+            at.step, at.pictures, at.seconds, at.best_step if self.recipe.keep == "best" else at.step, self.metrics
+        )
+
+    def _prefetched(self, first: int, last: int) -> Iterator[list[Batch]]:
+        """The batches of each step, read one step ahead."""
+        current = -1
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead:
+            waiting = None
+            for step in range(first, last):
+                number, _ = self.recipe.at(step)
+                if number != current:
+                    waiting, current = None, number
+                    self._start_stage(number)
+                batches = waiting.result() if waiting else self._batches(step)
+                same_stage = step + 1 < last and self.recipe.at(step + 1)[0] == number
+                waiting = ahead.submit(self._batches, step + 1) if same_stage else None
+                yield batches
+
+    def _start_stage(self, number: int) -> None:
+        stage = self.recipe.stages[number]
+        self.run.source.start(stage, self.recipe.seed)
+        self.run.network.train()
+        for name, parameter in self.run.network.named_parameters():
+            frozen = any(name.startswith(f"{tower}_tower.") for tower in stage.freeze)
+            parameter.requires_grad_(not frozen)
+        if stage.dropout is not None:
+            set_dropout(self.run.network, stage.dropout)
+        logger.info("stage %d of %d: %s", number + 1, len(self.recipe.stages), stage.name)
+
+    def _batches(self, step: int) -> list[Batch]:
+        number, _ = self.recipe.at(step)
+        stage = self.recipe.stages[number]
+        rows = stage.batch
+        # Steps of earlier stages may have had other batches; counting from the stage's start keeps epochs whole.
+        offset = step if len(self.run.source) == 0 else self.recipe.at(step)[1]
+        numbers = range(offset * stage.accumulate, (offset + 1) * stage.accumulate)
+        return [self.run.source.batch(each, rows, self.ranks.rows(rows)) for each in numbers]
+
+    def _step(self, batches: list[Batch], log: RunLog | None, report: Callable[[Report], None] | None) -> None:
+        begun = time.monotonic()
+        number, within = self.recipe.at(self.position.step)
+        stage = self.recipe.stages[number]
+        restore_random(self.recipe.seed, self.position.step, self.ranks.rank)
+        sums: dict[str, torch.Tensor] = {}
+        for micro, batch in enumerate(batches):
+            losses = compute_losses(self.run.network, self._examples(batch, stage, micro), stage, self.ranks)
+            total = sum(stage.weight(name) * loss for name, loss in losses.items())
+            (total / stage.accumulate).backward()  # type: ignore[union-attr]
+            self.weights.collect()
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + loss.detach() / stage.accumulate
+        self.ranks.average(self.weights.gradients())
+        rate = stage.rates.at(within, stage.steps)
+        self.weights.set_rates(stage.rates, rate)
+        norm = self.weights.step(stage.rates.clip)
+        self.weights.clamp("logit_scale", SMALLEST_SCALE, LARGEST_SCALE)
+        self._note(stage, sums, rate, norm, begun, log, report)
+
+    def _examples(self, batch: Batch, stage: Stage, micro: int) -> Examples:
+        generator = np.random.default_rng([self.recipe.seed, 3, self.position.step, micro])
+        rows = stage.batch
+        length, part = self.recipe.text_length, self.ranks.rows(rows)
+        examples = make_examples(batch, stage, self.run.tokenizer, length, generator, rows, part)
+        return examples.to(self.run.device)
+
+    def _note(
+        self,
+        stage: Stage,
+        sums: dict[str, torch.Tensor],
+        rate: float,
+        norm: float,
+        begun: float,
+        log: RunLog | None,
+        report: Callable[[Report], None] | None,
+    ) -> None:
+        at = self.position
+        at.step += 1
+        at.pictures += stage.batch * stage.accumulate
+        took = time.monotonic() - begun
+        at.seconds += took
+        if at.step % self.recipe.log_every and at.step != self.recipe.steps:
+            return
+        losses = {name: float(value) for name, value in sums.items()}
+        total = sum(stage.weight(name) * value for name, value in losses.items())
+        if not np.isfinite(total):
+            raise BadConfig(f"step {at.step}: the loss is {total}; a lower learning rate or a longer warm-up may help")
+        speed = stage.batch * stage.accumulate / took
+        if log is not None:
+            values = {"loss": total, **losses, "learning_rate": rate, "gradient_norm": norm, "images_per_second": speed}
+            log.write(step=at.step, stage=stage.name, **values)
+        if report is not None:
+            in_all = sum(each.steps * each.batch * each.accumulate for each in self.recipe.stages)
+            left = (in_all - at.pictures) * at.seconds / at.pictures
+            report(Report(at.step, self.recipe.steps, stage.name, losses, at.pictures, in_all, speed, left))
+
+    def _validation_due(self) -> bool:
+        if self.run.validation is None or not self.ranks.first:
+            return False
+        every = self.recipe.validate_every
+        at_end = self.position.step == self.recipe.steps or self.recipe.at(self.position.step)[1] == 0
+        return at_end or bool(every and self.position.step % every == 0)
+
+    def _validate(self, log: RunLog | None) -> None:
+        """Measure, log, and keep the weights if they are the best so far (or the latest, by the recipe)."""
+        assert self.run.validation is not None
+        number, _ = self.recipe.at(self.position.step - 1)
+        matching = self.recipe.stages[number].weight("itm") > 0
+        length, device = self.recipe.text_length, self.run.device
+        metrics = validate(self.run.network, self.run.validation, self.run.tokenizer, length, device, matching=matching)
+        if log is not None:
+            log.write(step=self.position.step, validation=metrics)
+        better = metrics["recall"] > self.position.best
+        if better:
+            self.position.best, self.position.best_step = metrics["recall"], self.position.step
+        if better or self.recipe.keep == "last":
+            self.metrics = metrics
+            self._export()
+
+    def _save(self) -> None:
+        if self.ranks.first:
+            save_state(self.folder, self.recipe, self.position, self.weights, self.run.start)
+
+    def _export(self) -> None:
+        """Write the checkpoint folder, from the float32 masters where the recipe wants more than bfloat16."""
+        if not self.ranks.first:
+            return
+        run, dtype = self.run, getattr(torch, self.recipe.save_dtype)
+        network = run.network
+        if dtype != next(network.parameters()).dtype:
+            network = copy.deepcopy(network).float()
+            network.load_state_dict(self.weights.weights())
+        save_checkpoint(network, run.out, image_processor=run.processor, tokenizer=run.tokenizer, dtype=dtype)
+
+
+def settle_steps(recipe: Recipe, captions: int, world: int) -> Recipe:
+    """The recipe with epochs turned into steps. Raises BadConfig where the source has no end to count epochs by, or
+    where the ranks can't share a batch evenly."""
+    stages = []
+    for stage in recipe.stages:
+        if stage.batch % world:
+            raise BadConfig(f"stage {stage.name}: a batch of {stage.batch} can't be shared evenly by {world} processes")
+        if not stage.steps:
+            if not captions:
+                raise BadConfig(f"stage {stage.name}: scenes have no epochs; give steps")
+            a_step = stage.batch * stage.accumulate
+            stage = replace(stage, steps=max(1, round(stage.epochs * captions / a_step)))
+        stages.append(stage)
+    return replace(recipe, stages=tuple(stages))
+
+
+def set_dropout(network: torch.nn.Module, share: float) -> None:
+    """Another dropout than the config's, for attention maps too."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        if hasattr(module, "map_dropout"):
+            module.map_dropout = share

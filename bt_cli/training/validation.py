@@ -1,0 +1,111 @@
+"""How a run is doing on pictures that it doesn't train on: recall by ITC, and ITM against hand-made wrong captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bt_cli.bridgetower.network import BridgeTower
+    from bt_cli.preprocessing.tokenizer import Tokenizer
+
+ROWS = 64
+CUTOFFS = (1, 5, 10)
+
+
+@dataclass
+class HeldOut:
+    """Pictures (m) and captions (n) to measure on.
+
+    `pixel_values` (m, 3, H, W) float32; `owner` (n,) int64 is each caption's picture. A caption is right for the
+    pictures of its group: `picture_groups` (m,), `caption_groups` (n,) int64. `negatives` per caption: (wrong
+    caption, its kind).
+    """
+
+    pixel_values: Tensor
+    captions: list[str]
+    owner: np.ndarray
+    picture_groups: np.ndarray
+    caption_groups: np.ndarray
+    negatives: list[list[tuple[str, str]]]
+
+
+@torch.no_grad()
+def validate(
+    network: BridgeTower, held_out: HeldOut, tokenizer: Tokenizer, length: int, device: torch.device, *, matching: bool
+) -> dict[str, float]:
+    """Fractions: `ir@k` and `tr@k` for k of 1, 5, 10 and their mean `recall`; with `matching` also `itm/KIND`, the
+    share of wrong captions of that kind that the ITM head puts below the true one. Without an ITC head `recall` is
+    the mean of these.
+    """
+    was_training = network.training
+    network.eval()
+    metrics: dict[str, float] = {}
+    if network.itc_image_head is not None and network.itc_text_head is not None:
+        pictures = [
+            network.encode_images(held_out.pixel_values[start : start + ROWS].to(device), bridges=False, embeds=True)
+            for start in range(0, len(held_out.pixel_values), ROWS)
+        ]
+        texts = [
+            network.encode_texts(
+                *_tokens(tokenizer, held_out.captions[start : start + ROWS], length, device), bridges=False
+            )
+            for start in range(0, len(held_out.captions), ROWS)
+        ]
+        embeds = [torch.cat([part.embeds.float().cpu() for part in parts]) for parts in (texts, pictures)]
+        own = torch.from_numpy(held_out.caption_groups[:, None] == held_out.picture_groups[None, :])
+        metrics = recall(embeds[0] @ embeds[1].T, own)
+    if matching:
+        metrics |= _matching(network, held_out, tokenizer, length, device)
+    if "recall" not in metrics:
+        metrics["recall"] = float(np.mean(list(metrics.values()))) if metrics else 0.0
+    network.train(was_training)
+    return metrics
+
+
+def recall(similarity: Tensor, own: Tensor) -> dict[str, float]:
+    """Recall both ways from similarities (n captions, m pictures) and `own` bool of that shape; `recall` is their
+    mean."""
+    metrics = {}
+    for way, scores, right in (("ir", similarity, own), ("tr", similarity.T, own.T)):
+        best = scores.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True).values
+        rank = ((scores > best) & ~right).sum(dim=1)
+        for cutoff in CUTOFFS:
+            metrics[f"{way}@{cutoff}"] = float((rank < cutoff).double().mean())
+    return {**metrics, "recall": sum(metrics.values()) / len(metrics)}
+
+
+def _matching(
+    network: BridgeTower, held_out: HeldOut, tokenizer: Tokenizer, length: int, device: torch.device
+) -> dict[str, float]:
+    verdicts: dict[str, list[bool]] = {}
+    for start in range(0, len(held_out.captions), ROWS):
+        rows = range(start, min(start + ROWS, len(held_out.captions)))
+        wrong = [(row - start, *item) for row in rows for item in _one_of_each_kind(held_out.negatives[row])]
+        if not wrong:
+            continue
+        texts = [held_out.captions[row] for row in rows] + [text for _, text, _ in wrong]
+        pixels = held_out.pixel_values[held_out.owner[rows.start : rows.stop]].to(device)
+        images = network.encode_images(pixels, bridges=True, embeds=False)
+        states = network.encode_texts(*_tokens(tokenizer, texts, length, device), bridges=True, embeds=False)
+        owners = torch.tensor([*range(len(rows)), *(row for row, _, _ in wrong)], device=device)
+        fusion = network.fuse(images, states, (owners, torch.arange(len(texts), device=device)), wanted="pooled")
+        assert fusion.pooler_output is not None
+        logits = network.itm_logits(fusion.pooler_output).float().cpu()
+        match = logits[:, 1] - logits[:, 0]
+        for place, (row, _, kind) in enumerate(wrong, start=len(rows)):
+            verdicts.setdefault(kind, []).append(bool(match[row] > match[place]))
+    return {f"itm/{kind}": float(np.mean(right)) for kind, right in sorted(verdicts.items())}
+
+
+def _tokens(tokenizer: Tokenizer, texts: list[str], length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    tokens = tokenizer.encode(texts, max_length=length)
+    return torch.from_numpy(tokens.input_ids).to(device), torch.from_numpy(tokens.attention_mask).to(device)
+
+
+def _one_of_each_kind(items: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(text, kind) for kind, text in {kind: text for text, kind in reversed(items)}.items()]
