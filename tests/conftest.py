@@ -62,11 +62,11 @@ def bt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """Run a command in this process: `bt("search", "a cat", "--json", stdin=b"...")`; no terminal anywhere."""
     from bt_cli.commands.app import main
 
-    def run(*arguments: str | os.PathLike[str], stdin: bytes = b"") -> Ran:
+    def run(*arguments: str | os.PathLike[str], stdin: bytes | None = None) -> Ran:
         out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="surrogateescape")
         err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
         with monkeypatch.context() as patch, warnings.catch_warnings():
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+            patch.setattr(sys, "stdin", None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
             patch.setenv("COLUMNS", "100")

@@ -148,7 +148,7 @@ def _explain(error: Exception) -> int:
 def _explain_usage(error: Any) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "bt"
-    if type(error).__name__ == "NoArgsIsHelpError":
+    if context is not None and type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(context.get_help(), err=True)
     else:
         message = error.format_message().rstrip(".")

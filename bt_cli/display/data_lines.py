@@ -15,7 +15,7 @@ from typing import Any
 
 
 def write_object(record: Mapping[str, Any]) -> None:
-    """Write one JSON object as one line on stdout."""
+    """Write one JSON object as one line on stdout, flushed where someone is watching."""
     _write(object_line(record))
 
 
@@ -35,6 +35,11 @@ def write_paths(paths: Iterable[str], *, nul: bool = False) -> None:
     end = b"\0" if nul else b"\n"
     for path in paths:
         _write(os.fsencode(path) + end)
+
+
+def write_line(text: str) -> None:
+    """Write a line of text on stdout, as UTF-8 whatever the terminal; stray bytes of file names as they are."""
+    _write(text.encode("utf-8", "surrogateescape") + b"\n")
 
 
 def _write(data: bytes) -> None:

@@ -14,8 +14,8 @@ from bt_cli.display import remarks
 def progress(description: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
     """Give a callback `tick(done, total)` that draws a bar until the block ends.
 
-    The bar appears with the first tick. Where stderr is no terminal, or under `--quiet`, the callback does nothing and
-    tqdm is not even imported.
+    The bar appears with the first tick; `unit` is a noun ("image", "pair"), and bytes are written in kB, MB and so on.
+    Where stderr is no terminal, or under `--quiet`, the callback does nothing and tqdm is not even imported.
     """
     if remarks.is_quiet() or not sys.stderr.isatty():
         yield lambda done, total: None
@@ -28,9 +28,10 @@ def progress(description: str, unit: str = "image") -> Iterator[Callable[[int, i
             from tqdm import tqdm
 
             # The unit is written behind the rate, where tqdm puts no space of its own.
-            bar = tqdm(
-                total=total, desc=description, unit=f" {unit}s", dynamic_ncols=True, leave=False, file=sys.stderr
-            )
+            units: dict[str, Any] = {"unit": f" {unit}s"}
+            if unit == "byte":
+                units = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+            bar = tqdm(total=total, desc=description, dynamic_ncols=True, leave=False, file=sys.stderr, **units)
             remarks.set_bar(bar)
         if total != bar.total:
             bar.total = total

@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bt_cli.display.safe_text import printable
 
@@ -84,7 +84,14 @@ def listen() -> None:
     warnings.showwarning = _show_warning
 
 
-def _show_warning(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     ours = filename.startswith(PACKAGE) and issubclass(category, UserWarning)
     if ours:
         remark(str(message))

@@ -36,12 +36,12 @@ def from_bytes(data: bytes, *, nul: bool = False) -> list[Candidate]:
 
     Args:
         data: Paths, one a line (or, with `nul`, each ended by a NUL), or JSON objects with a `path`, one a line.
-        nul: Paths are separated by NULs and may hold line breaks.
+        nul: Paths are ended by NULs and may hold line breaks. Where there is no NUL, the data are taken by lines.
 
     Raises:
         Misuse: A JSON line that is none, or has no path; the message has its number.
     """
-    if nul:
+    if nul and b"\0" in data:
         return from_paths([os.fsdecode(path) for path in data.split(b"\0") if path])
     lines = data.split(b"\n")
     first = next((line for line in lines if line.strip()), b"")

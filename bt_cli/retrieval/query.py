@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bt_cli.errors import Misuse
+from bt_cli.shown_path import shown_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,11 +66,6 @@ class Query:
             raise Misuse("nothing to search for: give a query text, --image FILE or --add TEXT")
         return cls(tuple(texts), tuple(images))
 
-    @property
-    def towers(self) -> set[str]:
-        """The towers that this query has to pass: "text", "vision" or both."""
-        return {name for name, terms in (("text", self.texts), ("vision", self.images)) if terms}
-
     def embedding(self, encoder: Encoder) -> np.ndarray:
         """The weighted sum of the terms' embeddings, of norm 1: `(d,) float32`.
 
@@ -110,4 +106,6 @@ def parse_weighted(item: str, option: str) -> Term:
 def _said(text: str, name: str) -> str:
     if not text.strip():
         raise Misuse(f"{name} is empty: give it some words")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise Misuse(f"{name} is not UTF-8 text: {shown_path(text)}")
     return text.strip()

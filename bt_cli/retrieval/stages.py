@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER, choose_reranker, require_head
+from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER, choose_reranker
 
 if TYPE_CHECKING:
+    from bt_cli.checkpoints.checkpoint import Checkpoint
     from bt_cli.inference.model import Model
 
 
@@ -15,21 +16,29 @@ class Stages:
     """Loads what a command needs of the retriever (ITC) and the reranker (ITM), and no more of either."""
 
     def __init__(
-        self, retriever: str | None, reranker: str | None, *, device: str = "auto", dtype: str = "auto"
+        self,
+        retriever: str | None,
+        reranker: str | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Remembers the names; nothing is opened yet.
 
         Args:
-            retriever: The checkpoint that finds, or None for the default where one is needed.
+            retriever: The checkpoint that finds, or None where the user named none.
             reranker: The checkpoint that the user named for reranking, or None.
             device: As :func:`bt_cli.load` takes it.
             dtype: Likewise.
+            progress: Called with bytes done and bytes in all where a checkpoint has to be downloaded.
         """
         self.retriever = retriever
         self._asked_reranker = reranker
         self._device = device
         self._dtype = dtype
-        self._heads: dict[str, Collection[str]] = {}
+        self._progress = progress
+        self._checkpoints: dict[str, Checkpoint] = {}
         self._finder: Model | None = None
         self._reader: Model | None = None
 
@@ -37,11 +46,10 @@ class Stages:
         """The name of the checkpoint that reranks: see :func:`choose_reranker`."""
         return choose_reranker(self._asked_reranker, self.retriever, self._heads_of)
 
-    def finder(self, towers: Collection[str], *, also_reads: bool = False) -> Model:
+    def finder(self, *, also_reads: bool = False) -> Model:
         """The model that embeds queries.
 
         Args:
-            towers: "text", "vision" or both: what the query has to pass.
             also_reads: Reranking follows, so that a checkpoint that does both is loaded for both.
 
         Raises:
@@ -49,11 +57,10 @@ class Stages:
         """
         if self._finder is None:
             name = self.retriever or DEFAULT_RETRIEVER
-            require_head(name, "itc", self._heads_of(name))
             if also_reads and self.reranker() == name:
-                self._finder = self._reader = self._load(name, {"itc", "itm"}, None)
+                self._finder = self._reader = self._load(name, {"itc", "itm"})
             else:
-                self._finder = self._load(name, {"itc"}, set(towers))
+                self._finder = self._load(name, {"itc"})
         return self._finder
 
     def reader(self) -> Model:
@@ -63,20 +70,22 @@ class Stages:
             MissingHead: It has no ITM head.
         """
         if self._reader is None:
-            name = self.reranker()
-            require_head(name, "itm", self._heads_of(name), option="--reranker")
             self._finder = None  # its memory is worth more than a second query
-            self._reader = self._load(name, {"itm"}, None)
+            self._reader = self._load(self.reranker(), {"itm"})
         return self._reader
 
     def _heads_of(self, name: str) -> Collection[str]:
+        return self._checkpoint(name).heads
+
+    def _checkpoint(self, name: str) -> Checkpoint:
+        """The opened checkpoint: its headers are read, its weights only when work needs them."""
         from bt_cli.checkpoints.checkpoint import Checkpoint
 
-        if name not in self._heads:
-            self._heads[name] = Checkpoint.open(name).heads
-        return self._heads[name]
+        if name not in self._checkpoints:
+            self._checkpoints[name] = Checkpoint.open(name, progress=self._progress)
+        return self._checkpoints[name]
 
-    def _load(self, name: str, heads: set[str], towers: set[str] | None) -> Model:
+    def _load(self, name: str, heads: set[str]) -> Model:
         from bt_cli.inference.model import load
 
-        return load(name, device=self._device, dtype=self._dtype, heads=heads, towers=towers)
+        return load(self._checkpoint(name), device=self._device, dtype=self._dtype, heads=heads)

@@ -86,11 +86,13 @@ def test_package_import_is_light_and_names_are_lazy() -> None:
         (["--verbose"], "bt: no such option: --verbose"),
         (
             ["info", "--device", "tpu"],
-            "bt: invalid value for '--device' (env var: 'BT_DEVICE'): 'tpu' is no device: auto, cpu, cuda, cuda:N or mps",
+            "bt: invalid value for '--device' (env var: 'BT_DEVICE'): "
+            "'tpu' is no device: auto, cpu, cuda, cuda:N or mps",
         ),
         (
             ["info", "--dtype", "fp8"],
-            "bt: invalid value for '--dtype' (env var: 'BT_DTYPE'): 'fp8' is no precision: auto, float32, bfloat16 or int8",
+            "bt: invalid value for '--dtype' (env var: 'BT_DTYPE'): "
+            "'fp8' is no precision: auto, float32, bfloat16 or int8",
         ),
     ],
 )

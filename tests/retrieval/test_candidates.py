@@ -22,6 +22,10 @@ def test_paths_between_nuls() -> None:
     assert from_bytes(b"a\nb.jpg\0{c.jpg\0", nul=True) == [Candidate("a\nb.jpg"), Candidate("{c.jpg")]
 
 
+def test_json_lines_are_taken_though_nuls_were_announced() -> None:
+    assert from_bytes(b'{"path": "a"}\n{"path": "b"}\n', nul=True) == [Candidate("a"), Candidate("b")]
+
+
 def test_a_path_with_a_brace_is_a_path() -> None:
     assert from_bytes(b"{a}.png\n") == [Candidate("{a}.png")]
 

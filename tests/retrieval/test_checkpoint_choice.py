@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bt_cli.errors import MissingHead
-from bt_cli.retrieval.checkpoint_choice import DEFAULT_RERANKER, DEFAULT_RETRIEVER, choose_reranker, require_head
+from bt_cli.retrieval.checkpoint_choice import DEFAULT_RERANKER, DEFAULT_RETRIEVER, choose_reranker
 
 HEADS = {"both": {"itc", "itm"}, "finder": {"itc"}, "reader": {"itm", "mlm"}}
 
@@ -30,18 +29,3 @@ def test_the_published_retriever_is_not_opened_to_learn_what_is_known() -> None:
         raise AssertionError(name)
 
     assert choose_reranker(None, DEFAULT_RETRIEVER, never) == DEFAULT_RERANKER
-
-
-def test_a_named_reranker_without_the_head_is_refused() -> None:
-    with pytest.raises(MissingHead) as refused:
-        choose_reranker("finder", "both", HEADS.__getitem__)
-    assert str(refused.value) == (
-        "finder has no itm head for match scores, which rerank and score need (it has: itc); "
-        "try --reranker BridgeTower/bridgetower-large-itm-mlm or --reranker tiny"
-    )
-
-
-def test_require_head() -> None:
-    require_head("m", "mlm", {"mlm"})
-    with pytest.raises(MissingHead, match=r"m has no mlm head .* \(it has: none\); try --model .* or --model tiny"):
-        require_head("m", "mlm", set())

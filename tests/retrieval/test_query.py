@@ -50,7 +50,6 @@ def test_the_embedding_is_the_weighted_sum_normalised(tmp_path) -> None:
     found = query.embedding(model)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert query.towers == {"text", "vision"}
     assert model.calls == [("encode_texts", "cat", "snow", "night"), ("encode_images", str(picture))]
 
 
@@ -58,7 +57,6 @@ def test_a_text_never_passes_the_vision_tower() -> None:
     model = FakeModel()
     query = Query.build("cat")
     query.embedding(model)
-    assert query.towers == {"text"}
     assert model.calls == [("encode_texts", "cat")]
 
 

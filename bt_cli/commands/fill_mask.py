@@ -1,0 +1,60 @@
+"""`bt fill-mask`: the best words for each `<mask>` of a text, looking at an image."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet
+from bt_cli.display.closing_line import closing_line, count
+from bt_cli.display.data_lines import write_object
+from bt_cli.display.mask_table import show_words
+from bt_cli.display.progress import progress
+from bt_cli.errors import NoMask
+from bt_cli.retrieval.checkpoint_choice import DEFAULT_RERANKER
+from bt_cli.retrieval.filled_text import MASK, fill
+from bt_cli.retrieval.hit import seven_digits
+
+
+def run(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A text with <mask> where words are wanted.")],
+    image: Annotated[str, typer.Option("--image", metavar="FILE", help="The image that the text is about.")],
+    k: Annotated[int, typer.Option("-k", "--top", metavar="N", min=1, help="How many words for each mask.")] = 5,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fill each <mask> of a text with the words that fit an image best.
+
+    bt fill-mask "a <mask> looking out of the window" --image photo.jpg
+    """
+    if MASK not in text:
+        raise NoMask(f"no {MASK} in the text; write it where a word is wanted, as in 'a {MASK} on a table'")
+    started = time.perf_counter()
+    with progress("downloading", "byte") as fetched:
+        from bt_cli.inference.model import load
+
+        filler = load(model or DEFAULT_RERANKER, device=device, dtype=dtype, heads={"mlm"}, progress=fetched)
+    masks = filler.fill_mask(image, text, k)
+    best = [candidates[0][0] for candidates in masks]
+    if as_json:
+        for number, candidates in enumerate(masks):
+            for token, token_id, probability in candidates:
+                write_object(
+                    {
+                        "image": image,
+                        "text": text,
+                        "mask": number,
+                        "token": token,
+                        "token_id": token_id,
+                        "prob": seven_digits(probability),
+                        "sentence": fill(text, [*best[:number], token, *best[number + 1 :]]),
+                    }
+                )
+    else:
+        show_words(fill(text, best), masks)
+    closing_line(f"{count(len(masks), 'mask')} filled", seconds=time.perf_counter() - started, model=filler)

@@ -1,0 +1,145 @@
+"""`bt rerank`: images in the order in which the ITM head finds that they match a text."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Quiet, Reranker, Strict
+from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
+from bt_cli.commands.search import show_answer
+from bt_cli.display.closing_line import closing_line, count
+from bt_cli.display.progress import progress
+from bt_cli.display.remarks import remark
+from bt_cli.errors import Misuse
+from bt_cli.retrieval.candidates import Candidate, from_bytes, from_paths
+from bt_cli.retrieval.query import Query
+from bt_cli.retrieval.rerank import rerank_images
+from bt_cli.retrieval.stages import Stages
+from bt_cli.retrieval.two_stage import Answer, Request, search
+
+SHOWN = 10
+FROM_INDEX = 100
+"""Answers and candidates where the index gives them, as with `bt search --rerank`."""
+
+
+def run(
+    text: Annotated[str | None, typer.Argument(metavar="QUERY", help="The text that images are to match.")] = None,
+    images: Annotated[list[str] | None, typer.Argument(metavar="IMAGE", help="The images; - stands for stdin.")] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", "--top", metavar="N", min=1, help="How many answers. Default: all.")
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            "--candidates",
+            metavar="N",
+            min=1,
+            help="How many of the index (default 100) or of each query of a run are read.",
+        ),
+    ] = None,
+    trec_run: Annotated[
+        Path | None, typer.Option("--run", metavar="FILE", help="Rerank a TREC run; needs --queries.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", metavar="FILE", help="The run's queries: id, tab, text.")
+    ] = None,
+    image_folder: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Where the run's documents are.")
+    ] = None,
+    run_out: Annotated[
+        Path | None, typer.Option("--run-out", metavar="FILE", help="Write the reranked run here, not on stdout.")
+    ] = None,
+    paths: Annotated[bool, typer.Option("--paths", help="Print one path a line and nothing else.")] = False,
+    nul: Annotated[
+        bool, typer.Option("-0", "--null", help="Paths on stdin are ended by NULs; with --paths those printed, too.")
+    ] = False,
+    model: Model = None,
+    reranker: Reranker = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    index: Index = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put images in the order in which they match a text.
+
+    The images are those given; else those on stdin, where it is a pipe or a file (paths, one a line, or the lines of
+    bt search --json); else the best candidates of the index. With --run, all queries of a TREC run in one go.
+    """
+    if as_json and paths:
+        raise Misuse("--json and --paths exclude each other")
+    started = time.perf_counter()
+    with progress("downloading", "byte") as fetched, progress("reranking", "pair") as ticked:
+        stages = Stages(model, reranker, device=device, dtype=dtype, progress=fetched)
+        if trec_run is not None or queries is not None:
+            if text is not None or trec_run is None or queries is None:
+                raise Misuse("a TREC run takes its texts from a file: bt rerank --run RUN --queries TSV")
+            files = RunFiles(trec_run, queries, image_folder, run_out)
+            rerank_trec(stages, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
+            return
+        if image_folder is not None or run_out is not None:
+            raise Misuse("--images and --run-out belong to --run")
+        query = Query.build(text)
+        given = _given(images or [], nul)
+        if given is not None:
+            answer = _rerank_given(stages, query, given, k, strict, ticked)
+        else:
+            request = Request(query, k or SHOWN, candidates=candidates or FROM_INDEX, strict=strict)
+            from bt_cli.store.index_folder import IndexFolder
+
+            with IndexFolder.open(IndexFolder.locate(index)) as folder:
+                answer = search(folder, request, stages, progress=ticked)
+    show_answer(answer.hits, paths=paths, nul=nul and paths, as_json=as_json)
+    closing_line(
+        f"{count(answer.read, 'image')} reranked",
+        seconds=time.perf_counter() - started,
+        images=answer.read,
+        model=answer.model,
+        skipped=answer.skipped,
+    )
+
+
+def _given(images: list[str], nul: bool) -> list[Candidate] | None:
+    """The candidates from arguments or stdin, or None where the index is to give them."""
+    if images and images != ["-"]:
+        if "-" in images:
+            raise Misuse("- stands for all images of stdin; it can't be mixed with others")
+        return from_paths(images)
+    if images or _is_fed(sys.stdin):
+        return from_bytes(sys.stdin.buffer.read(), nul=nul)
+    return None
+
+
+def _is_fed(stream: object) -> bool:
+    """Whether someone feeds stdin: a pipe, a file or a socket, and neither a terminal nor /dev/null."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode  # type: ignore[attr-defined]
+    except (OSError, ValueError, AttributeError):
+        return getattr(stream, "buffer", None) is not None and not getattr(stream, "closed", True)
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def _rerank_given(
+    stages: Stages,
+    query: Query,
+    candidates: list[Candidate],
+    k: int | None,
+    strict: bool,
+    progress: Callable[[int, int], None],
+) -> Answer:
+    """The order of candidates that were given; where there are none, nothing is loaded."""
+    if not candidates:
+        remark("no image on stdin; where the index is meant, give it nothing to read: < /dev/null")
+        return Answer([], 0, 0, None)
+    reader = stages.reader()
+    found = rerank_images(reader, candidates, query.texts, strict=strict, progress=progress)
+    return Answer(found.hits[:k], len(candidates), len(found.hits), reader, found.skipped)

@@ -1,0 +1,81 @@
+"""`bt score`: how well images and texts match, pair by pair."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict
+from bt_cli.display.closing_line import closing_line, count
+from bt_cli.display.data_lines import write_object
+from bt_cli.display.pair_table import show_pairs
+from bt_cli.display.progress import progress
+from bt_cli.errors import Misuse
+from bt_cli.retrieval.scoring import every_pair, read_pairs, score
+from bt_cli.retrieval.stages import Stages
+
+
+def run(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IMAGE TEXT...", help="An image, then texts. With --image, texts alone."),
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("--image", metavar="FILE", help="An image; repeat it for images x texts.")
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option("--pairs", metavar="FILE", help="Pairs of image and text: CSV, TSV, JSONL, Parquet ..."),
+    ] = None,
+    image_folder: Annotated[
+        str | None, typer.Option("--images", metavar="DIR", help="Where the images of --pairs are.")
+    ] = None,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    strict: Strict = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say how well each image and text match.
+
+    Match is the probability that the ITM head gives; itc, where the checkpoint has that head, the cosine of the two
+    embeddings.
+    """
+    started = time.perf_counter()
+    wanted = _pairs(words or [], image or [], pairs, image_folder)
+    with progress("downloading", "byte") as fetched, progress("scoring", "pair") as ticked:
+        reader = Stages(model, model, device=device, dtype=dtype, progress=fetched).reader()
+        scores = score(reader, wanted, strict=strict, progress=ticked)
+    if as_json:
+        for pair in scores.pairs:
+            write_object(pair.record())
+    else:
+        show_pairs(scores.pairs)
+    closing_line(
+        f"{count(len(scores.pairs), 'pair')} of {count(scores.images, 'image')} scored",
+        seconds=time.perf_counter() - started,
+        images=scores.images,
+        model=reader,
+        skipped=scores.skipped,
+    )
+
+
+def _pairs(words: list[str], images: list[str], file: str | None, folder: str | None) -> list[tuple[str, str]]:
+    """What is to be scored, from whichever way it was given."""
+    if file is not None:
+        if words or images:
+            raise Misuse("--pairs brings its own images and texts: give no others")
+        return read_pairs(file, folder)
+    if folder is not None:
+        raise Misuse("--images belongs to --pairs")
+    texts = words if images else words[1:]
+    if not texts:
+        raise Misuse(
+            "nothing to score: bt score IMAGE TEXT..., bt score --image FILE... TEXT..., or bt score --pairs FILE"
+        )
+    if not all(text.strip() for text in texts):
+        raise Misuse("a text is empty: give it some words")
+    return every_pair(images or words[:1], texts)

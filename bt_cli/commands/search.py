@@ -1,0 +1,151 @@
+"""`bt search`: images or captions by text, by image, or by both."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Quiet, Reranker, Strict
+from bt_cli.display.closing_line import closing_line, count
+from bt_cli.display.data_lines import write_object, write_paths
+from bt_cli.display.hit_table import show_hits
+from bt_cli.display.progress import progress
+from bt_cli.display.remarks import remark
+from bt_cli.errors import Misuse
+from bt_cli.retrieval.hit import Hit
+from bt_cli.retrieval.query import Query
+from bt_cli.retrieval.stages import Stages
+from bt_cli.retrieval.two_stage import Answer, Request, search
+
+
+class To(str, Enum):
+    """What a search returns."""
+
+    images = "images"
+    captions = "captions"
+
+
+def run(
+    text: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to look for, in words.")] = None,
+    k: Annotated[int, typer.Option("-k", "--top", metavar="N", min=1, help="How many answers.")] = 10,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="FILE", help="Look for what is like this image.")
+    ] = None,
+    to: Annotated[To, typer.Option("--to", help="What to return.")] = To.images,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", "-a", metavar="TEXT", help="Add a text to the query; 2:TEXT weighs 2. Repeatable."),
+    ] = None,
+    subtract: Annotated[
+        list[str] | None,
+        typer.Option("--subtract", "-s", metavar="TEXT", help="Take a text away from the query. Repeatable."),
+    ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Let the ITM head read the best candidates and put them in order.")
+    ] = False,
+    candidates: Annotated[
+        int, typer.Option("--candidates", metavar="N", min=1, help="How many --rerank reads, whatever -k is.")
+    ] = 100,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score", metavar="X", help="Least score of an answer: cosine, or with --rerank the match logit."
+        ),
+    ] = None,
+    glob: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--glob", "-g", metavar="GLOB", help="Only images whose path matches; !GLOB: all others. Repeatable."
+        ),
+    ] = None,
+    paths: Annotated[bool, typer.Option("--paths", help="Print one path a line and nothing else.")] = False,
+    nul: Annotated[
+        bool, typer.Option("-0", "--null", help="As --paths, each path ended by a NUL, for xargs -0.")
+    ] = False,
+    model: Model = None,
+    reranker: Reranker = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    index: Index = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the images (or captions) of the index that are nearest to a query.
+
+    The query is a text, an image (--image), or both, with more texts added and taken away by weight. With --rerank the
+    ITM head reads the best --candidates together with the text: it sees who does what and where, which the first stage
+    can't.
+    """
+    if as_json and (paths or nul):
+        raise Misuse("--json and --paths exclude each other")
+    if to is To.captions and (paths or nul):
+        raise Misuse("--paths prints images; for captions use --json")
+    from bt_cli.store.index_folder import IndexFolder
+
+    started = time.perf_counter()
+    request = Request(
+        Query.build(text, image, add=add or (), subtract=subtract or ()),
+        k,
+        to is To.captions,
+        tuple(glob or ()),
+        min_score,
+        candidates if rerank else None,
+        strict,
+    )
+    request.check()
+    with (
+        IndexFolder.open(IndexFolder.locate(index)) as folder,
+        progress("downloading", "byte") as fetched,
+        progress("reranking", "pair") as ticked,
+    ):
+        stages = Stages(model, reranker, device=device, dtype=dtype, progress=fetched)
+        answer = search(folder, request, stages, progress=ticked)
+    _remark_on_number(request, answer)
+    show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)
+    _close(request, answer, time.perf_counter() - started)
+
+
+def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, captions: bool = False) -> None:
+    """Write hits on stdout in the form that was asked for."""
+    if as_json:
+        for hit in hits:
+            write_object(hit.record())
+    elif paths or nul:
+        found = [hit.path for hit in hits if hit.path is not None]
+        torn = sum("\n" in path for path in found)
+        if torn and not nul:
+            remark(f"{torn} of these paths hold a line break; -0 keeps them whole")
+        write_paths(found, nul=nul)
+    else:
+        show_hits(hits, captions=captions)
+
+
+def _remark_on_number(request: Request, answer: Answer) -> None:
+    """Say why there are fewer answers than were asked for, where the reason is not the --min-score alone."""
+    noun = "caption" if request.to_captions else "image"
+    if request.candidates is not None and request.k > request.candidates < answer.searched:
+        remark(
+            f"-k {request.k} is more than the {request.candidates} candidates that were read; --candidates N reads more"
+        )
+    elif not answer.hits and request.globs:
+        remark(f"no {noun} matches --glob {' --glob '.join(request.globs)}" + _floor(request))
+    elif not answer.hits and request.min_score is not None:
+        remark(f"no {noun} reaches --min-score {request.min_score:g}")
+    elif request.k > answer.searched:
+        remark(f"the index holds {count(answer.searched, noun)}, fewer than -k {request.k}")
+
+
+def _floor(request: Request) -> str:
+    return "" if request.min_score is None else f" and reaches --min-score {request.min_score:g}"
+
+
+def _close(request: Request, answer: Answer, seconds: float) -> None:
+    noun = "caption" if request.to_captions else "image"
+    done = f"{len(answer.hits)} of {count(answer.searched, noun)}"
+    if answer.read:
+        done += f", {answer.read:,} reranked"
+    closing_line(done, seconds=seconds, images=answer.read, model=answer.model, skipped=answer.skipped)

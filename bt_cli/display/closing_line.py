@@ -1,0 +1,55 @@
+"""The last line on stderr: what was done, with what, how fast, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bt_cli.display.remarks import remark
+
+
+def closing_line(
+    done: str, *, seconds: float, images: int | None = None, model: Any = None, skipped: Sequence[str] = ()
+) -> None:
+    """Say what was skipped, one line each with its reason, then what was done.
+
+    Args:
+        done: What was done, as a sentence's beginning: `100 images reranked`.
+        seconds: What it took.
+        images: How many images went through the network, for the rate; None or 0 where that is not what took the time.
+        model: Anything with `device` and `precision`; None where no network ran.
+        skipped: `path: reason` of each file that was left out.
+    """
+    for reason in skipped:
+        remark(f"skipped {reason}")
+    parts = [f"{done} in {duration(seconds)}"]
+    if model is not None:
+        parts.append(f"on {model.device} in {model.precision}")
+    if images and seconds > 0:
+        parts.append(f"{rate(images / seconds)} images/s")
+    if skipped:
+        parts.append(f"{len(skipped)} skipped")
+    remark(", ".join(parts))
+
+
+def duration(seconds: float) -> str:
+    """A span of time as people say it: `0.42 s`, `12.3 s`, `4 min 07 s`, `2 h 05 min`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def rate(value: float) -> str:
+    """Three digits are enough for a rate: `0.0521`, `4.37`, `128`, `1,512`."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def count(number: int, noun: str, nouns: str | None = None) -> str:
+    """`1 image`, `24,000 images`; `nouns` where the plural is not noun + s."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

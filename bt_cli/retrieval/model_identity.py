@@ -1,0 +1,32 @@
+"""What a loaded checkpoint makes embeddings as: compared with what made an index."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bt_cli.inference.model import Model
+    from bt_cli.store.identity import Identity
+
+
+def identity_of(model: Model) -> Identity:
+    """The identity of the embeddings that a model makes.
+
+    A checkpoint that is a folder is named by its absolute path, so that an index finds it again from anywhere.
+
+    Raises:
+        MissingHead: The checkpoint has no ITC head.
+    """
+    from bt_cli.checkpoints.model_names import BUNDLED
+    from bt_cli.store.identity import Identity
+
+    name = model.checkpoint.name
+    folder = os.path.expanduser(name)
+    return Identity(
+        checkpoint=os.path.abspath(folder) if name not in BUNDLED and os.path.isdir(folder) else name,
+        fingerprint=model.checkpoint.fingerprint,
+        preprocessing=model.image_processor.fingerprint(),
+        dimension=model.dimension,
+        precision=model.precision,
+    )
