@@ -8,11 +8,16 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bt_cli.datasets.captions import CaptionSet
+from bt_cli.datasets.image_names import ImageNames
+from bt_cli.errors import Misuse, NotFound
 from bt_cli.evaluation.recall import own_captions
+from bt_cli.shown_path import shown_path
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,34 @@ class Gallery:
     caption_ids: Sequence[str]
     captions: Sequence[str]
     owner: Sequence[int]
+
+    @classmethod
+    def of(cls, captions: CaptionSet, folder: Path) -> Gallery:
+        """The captions of a file with their images below `folder`, both in the file's order.
+
+        A caption without an id of its own is called by its image and its number there, `name.jpg#0`. An image that is
+        not there stays in the gallery, to be left out or refused by whoever opens it.
+
+        Raises:
+            Misuse: A caption names no image.
+            NotFound: There is no such folder, or none of the images is in it.
+        """
+        for item in captions.items:
+            if item.image is None:
+                raise Misuse(f"{shown_path(captions.path)}:{item.line}: names no image, and recall needs one a caption")
+        names = captions.images
+        files = ImageNames.below(folder)
+        found = [files.find(name) for name in names]
+        if not any(found):
+            raise NotFound(
+                f"{shown_path(captions.path)}: none of its {len(names)} images is below {shown_path(folder)}; "
+                "--images names their folder"
+            )
+        paths = [path or str(folder / name) for path, name in zip(found, names, strict=True)]
+        numbers = {name: number for number, name in enumerate(names)}
+        owner = [numbers[item.image] for item in captions.items if item.image is not None]
+        texts = [item.text for item in captions.items]
+        return cls(names, paths, _caption_ids(captions, owner), texts, owner)
 
     @cached_property
     def own_captions(self) -> dict[int, list[int]]:
@@ -75,6 +108,19 @@ class Gallery:
             [self.captions[caption] for caption in captions],
             [numbers[self.owner[caption]] for caption in captions],
         )
+
+
+def _caption_ids(captions: CaptionSet, owner: Sequence[int]) -> list[str]:
+    """The file's own ids where they tell the captions apart, else the image's name with a number."""
+    own = [item.caption_id for item in captions.items if item.caption_id is not None]
+    if len(set(own)) == len(captions.items):
+        return own
+    seen: dict[int, int] = {}
+    made = []
+    for item, image in zip(captions.items, owner, strict=True):
+        made.append(f"{item.image}#{seen.get(image, 0)}")
+        seen[image] = seen.get(image, 0) + 1
+    return made
 
 
 def _file_state(path: str) -> tuple[str, int, int]:

@@ -7,19 +7,21 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bt_cli.errors import Unwritable
+from bt_cli.errors import BtError, IndexBusy, Unwritable
 from bt_cli.shown_path import shown_path
+from bt_cli.store.lock import WriterLock
 from bt_cli.whole_file import open_whole
 
 FILL = 1 << 20
 """How many values are written at a time when an array is made."""
 
 
-class Unfinished:
+class Unfinished(contextlib.AbstractContextManager["Unfinished"]):
     """A folder of arrays that outlive the process, or, without a folder, arrays in memory.
 
     The folder's name is a hash of everything that the results depend on, so a run never meets another run's results. A
@@ -29,6 +31,40 @@ class Unfinished:
 
     def __init__(self, root: Path | None = None, *identity: str) -> None:
         self.folder = root / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32] if root else None
+        self._lock: WriterLock | None = None
+
+    def __enter__(self) -> Unfinished:
+        """Take the folder for this process alone.
+
+        Raises:
+            Unwritable: The folder can't be made.
+            BtError: Another process is at the same run.
+        """
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise Unwritable(f"{shown_path(self.folder)}: can't be made: {error.strerror or error}") from error
+            self._lock = WriterLock(self.folder)
+            try:
+                self._lock.__enter__()
+            except IndexBusy:
+                raise BtError(
+                    f"{shown_path(self.folder)}: another process is at this evaluation; wait for it, or --no-resume"
+                ) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.__exit__(kind, error, trace)
+            self._lock = None
+
+    @property
+    def has_results(self) -> bool:
+        """Whether an interrupted run left results behind."""
+        return self.folder is not None and any(self.folder.glob("*.f32"))
 
     def array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """The array of that name: as an interrupted run left it, else new and full of NaN. float32.

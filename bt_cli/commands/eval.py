@@ -1,0 +1,286 @@
+"""`bt eval`: recall on captioned images, by embeddings alone and after the matching head has read pairs."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Reranker, Strict
+from bt_cli.display.progress import progress
+from bt_cli.display.remarks import remark
+from bt_cli.errors import Misuse, UnreadableImage, Unwritable
+
+if TYPE_CHECKING:
+    from bt_cli.evaluation.gallery import Gallery
+    from bt_cli.evaluation.protocol import Evaluation
+    from bt_cli.evaluation.unfinished import Unfinished
+    from bt_cli.inference.model import Model as LoadedModel
+
+CANDIDATES = 128
+DEPTH = 1000
+
+
+class Combination(str, Enum):
+    """How a pair's scores become one."""
+
+    itm = "itm"
+    itm_itc = "itm+itc"
+
+
+def _file(name: str, text: str) -> Any:
+    return typer.Option(name, metavar="FILE", help=text, show_default=False)
+
+
+def run(
+    captions: Annotated[Path, typer.Argument(metavar="CAPTIONS", help="Caption file, in any format that bt reads.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="Folder of the images that the captions name.",
+            show_default="beside CAPTIONS",
+        ),
+    ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Let the ITM head read the best candidates of each image and caption.")
+    ] = False,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            "--candidates",
+            metavar="K",
+            min=1,
+            help="Candidates for --rerank, each way, at least 10 (papers: 128 on Flickr30K, 256 on COCO).",
+            show_default=str(CANDIDATES),
+        ),
+    ] = None,
+    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Let the ITM head read every pair.")] = False,
+    combine: Annotated[
+        Combination,
+        typer.Option("--combine", help="Rank read pairs by the match logit, or by logit plus cosine (as BLIP does)."),
+    ] = Combination.itm,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N images and their captions.")
+    ] = None,
+    run_out: Annotated[Path | None, _file("--run-out", "Write the text-to-image ranking as a TREC run.")] = None,
+    qrels_out: Annotated[Path | None, _file("--qrels-out", "Write which image belongs to a caption, as qrels.")] = None,
+    queries_out: Annotated[
+        Path | None, _file("--queries-out", "Write the captions with their ids, for bt rerank --run --queries.")
+    ] = None,
+    tr_run_out: Annotated[Path | None, _file("--tr-run-out", "Write the image-to-text ranking as a TREC run.")] = None,
+    tr_qrels_out: Annotated[
+        Path | None, _file("--tr-qrels-out", "Write which captions belong to an image, as qrels.")
+    ] = None,
+    run_depth: Annotated[int, typer.Option("--run-depth", metavar="N", min=1, help="Lines a query in a run.")] = DEPTH,
+    memory: Annotated[
+        float, typer.Option("--memory", metavar="GIB", min=0, help="Memory for encoded images, and as much for texts.")
+    ] = 4.0,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on where the same evaluation was interrupted.")
+    ] = True,
+    resume_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume-dir", metavar="DIR", help="Where unfinished results are kept.", show_default="~/.cache/bt/eval"
+        ),
+    ] = None,
+    model: Model = None,
+    reranker: Reranker = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    strict: Strict = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure retrieval on captioned images: R@1, R@5, R@10, RSUM, median rank and MRR, both ways.
+
+    Image to text (TR) and text to image (IR), by ITC embeddings alone; with --rerank also after the ITM head has read
+    the best candidates, as published; with --exhaustive after it has read every pair. An interrupted run goes on where
+    it stopped when the same command is given again.
+    """
+    reads_pairs = rerank or exhaustive
+    _check_options(rerank, exhaustive, candidates, combine)
+    started = time.perf_counter()
+    gallery = _gallery(captions, images, format, split, limit)
+    retriever, reader = _load(model, reranker, device, dtype, rerank=rerank, exhaustive=exhaustive)
+    if combine is Combination.itm_itc and retriever is None:
+        raise Misuse(f"--combine itm+itc needs an ITC head, which {model} lacks")
+    k = (candidates or CANDIDATES) if rerank else None
+    skipped: list[str] = []
+
+    def skip(path: str, error: UnreadableImage) -> None:
+        skipped.append(str(error))
+
+    with _unfinished(resume, resume_dir, _identity(gallery, retriever, reader)) as unfinished:
+        from bt_cli.evaluation.protocol import evaluate
+
+        outcome = evaluate(
+            gallery,
+            retriever,
+            reader,
+            candidates=k,
+            combine=combine.value,
+            budget=int(memory * 2**30),
+            unfinished=unfinished,
+            stage=progress,
+            on_skip=None if strict else skip,
+        )
+        tag = _name(reader or retriever)
+        _write_files(outcome, run_depth, tag, run_out, qrels_out, queries_out, tr_run_out, tr_qrels_out)
+        unfinished.finish()
+    seconds = time.perf_counter() - started
+    if as_json:
+        _show_object(outcome, retriever, reader, k if reads_pairs else None, combine, len(skipped), seconds)
+    else:
+        _show_table(outcome)
+    _close(outcome, reader or retriever, combine, k, skipped, seconds)
+
+
+def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combine: Combination) -> None:
+    if rerank and exhaustive:
+        raise Misuse("--rerank reads candidates, --exhaustive every pair; give one of them")
+    if candidates is not None and not rerank:
+        raise Misuse("--candidates goes with --rerank")
+    if combine is not Combination.itm and not (rerank or exhaustive):
+        raise Misuse(f"--combine {combine.value} goes with --rerank or --exhaustive")
+
+
+def _gallery(captions: Path, images: Path | None, format: str | None, split: str | None, limit: int | None) -> Gallery:
+    from bt_cli.datasets.captions import read_captions
+    from bt_cli.evaluation.gallery import Gallery
+
+    gallery = Gallery.of(read_captions(captions, format=format, split=split), images or captions.parent)
+    return gallery if limit is None else gallery.first(limit)
+
+
+def _load(
+    model: str | None, reranker: str | None, device: str, dtype: str, *, rerank: bool, exhaustive: bool
+) -> tuple[LoadedModel | None, LoadedModel | None]:
+    """The model that embeds (None where every pair is read by one that can't) and the one that reads pairs."""
+    from bt_cli.checkpoints.checkpoint import Checkpoint
+    from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER
+    from bt_cli.retrieval.stages import Stages
+
+    with progress("downloading", "byte") as tick:
+        embeds = not exhaustive or "itc" in Checkpoint.open(model or DEFAULT_RETRIEVER, progress=tick).heads
+        stages = Stages(model, reranker, device=device, dtype=dtype, progress=tick)
+        retriever = stages.finder(also_reads=rerank or exhaustive) if embeds else None
+        return retriever, stages.reader() if rerank or exhaustive else None
+
+
+def _identity(gallery: Gallery, *models: LoadedModel | None) -> list[str]:
+    """All that the results depend on, for the folder of unfinished results."""
+    made_by = [
+        f"{model.checkpoint.fingerprint} {model.image_processor.fingerprint()} {model.precision}"
+        for model in models
+        if model is not None
+    ]
+    return [*made_by, gallery.fingerprint]
+
+
+def _unfinished(resume: bool, folder: Path | None, identity: list[str]) -> Unfinished:
+    from bt_cli.evaluation.unfinished import Unfinished
+
+    if not resume:
+        return Unfinished()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bt" / "eval"
+    try:
+        (folder or cache).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if folder is not None:
+            raise Unwritable(f"--resume-dir {folder}: {error.strerror or error}") from error
+        remark(f"{cache} can't be made ({error.strerror or error}), so this run can't be resumed")
+        return Unfinished()
+    unfinished = Unfinished(folder or cache, *identity)
+    if unfinished.has_results:
+        remark("going on where this evaluation was interrupted")
+    return unfinished
+
+
+def _write_files(
+    outcome: Evaluation,
+    depth: int,
+    tag: str,
+    run_out: Path | None,
+    qrels_out: Path | None,
+    queries_out: Path | None,
+    tr_run_out: Path | None,
+    tr_qrels_out: Path | None,
+) -> None:
+    from bt_cli.evaluation import ranking_files
+
+    if run_out is not None:
+        ranking_files.write_image_run(run_out, outcome, depth=depth, tag=tag)
+    if tr_run_out is not None:
+        ranking_files.write_caption_run(tr_run_out, outcome, depth=depth, tag=tag)
+    if qrels_out is not None:
+        ranking_files.write_image_qrels(qrels_out, outcome.gallery)
+    if tr_qrels_out is not None:
+        ranking_files.write_caption_qrels(tr_qrels_out, outcome.gallery)
+    if queries_out is not None:
+        ranking_files.write_caption_queries(queries_out, outcome.gallery)
+
+
+def _show_object(
+    outcome: Evaluation,
+    retriever: LoadedModel | None,
+    reader: LoadedModel | None,
+    candidates: int | None,
+    combine: Combination,
+    skipped: int,
+    seconds: float,
+) -> None:
+    from bt_cli.display.data_lines import write_object
+
+    used = reader or retriever
+    assert used is not None
+    record: dict[str, Any] = {"images": len(outcome.gallery.paths), "captions": len(outcome.gallery.captions)}
+    record["model"] = None if retriever is None else retriever.checkpoint.name
+    record["reranker"] = None if reader is None else reader.checkpoint.name
+    record |= {"candidates": candidates, "combine": combine.value, "pairs": outcome.pairs, "skipped": skipped}
+    record |= {"device": str(used.device), "precision": used.precision, "seconds": round(seconds, 3)}
+    write_object(record | {"itc": outcome.itc, "itm": outcome.itm})
+
+
+def _show_table(outcome: Evaluation) -> None:
+    from bt_cli.display.metrics_table import metrics_table
+    from bt_cli.display.table import show
+
+    stages = {"ITC": outcome.itc, "ITM": outcome.itm}
+    show(metrics_table({name: metrics for name, metrics in stages.items() if metrics is not None}))
+
+
+def _close(
+    outcome: Evaluation,
+    model: LoadedModel | None,
+    combine: Combination,
+    candidates: int | None,
+    skipped: list[str],
+    seconds: float,
+) -> None:
+    from bt_cli.display.closing_line import closing_line, count
+
+    gallery = outcome.gallery
+    done = f"{count(len(gallery.paths), 'image')} and {count(len(gallery.captions), 'caption')}"
+    if outcome.itm is not None:
+        which = "all" if candidates is None else f"the best {candidates} each way"
+        done += f", {count(outcome.pairs, 'pair')} ({which}) ranked by {combine.value}"
+    closing_line(f"{done}: evaluated", seconds=seconds, model=model, skipped=skipped)
+
+
+def _name(model: LoadedModel | None) -> str:
+    """The run's tag: the checkpoint's name without white space."""
+    assert model is not None
+    return "-".join(model.checkpoint.name.split()) or "bt"
