@@ -68,6 +68,13 @@ class ImageRows:
             np.asarray(table.column("height"), np.int32),
         )
 
+    def take(self, rows: np.ndarray) -> ImageRows:
+        """Some of the rows, in the order of `rows`."""
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
+            return self
+        arrays = (getattr(self, name)[rows] for name in ("size", "mtime", "content_hash", "width", "height"))
+        return ImageRows([self.paths[row] for row in rows], *arrays)
+
     def columns(self, first: int, last: int) -> dict[str, Any]:
         """Rows `first` to `last` as columns of an image table, all but the embeddings."""
         texts, raw = path_columns(self.paths[first:last])

@@ -46,8 +46,7 @@ class IndexWriter:
         self._wanted_dtype = dtype
         self._rebuild = rebuild
         self._lock = WriterLock(self.folder)
-        self._keep: set[str] = set()
-        self._last_generation = 0
+        self._standing: Manifest | None = None
         self.manifest: Manifest | None = None
         self.dtype = dtype or "float16"
         self._journals()
@@ -111,7 +110,7 @@ class IndexWriter:
             Unwritable: A full disk; the standing generation and the journal stay.
         """
         with writing(self.folder):
-            files = GenerationFiles(self.folder, self._last_generation + 1, self.identity, self.dtype, factory)
+            files = GenerationFiles(self.folder, self._highest_generation() + 1, self.identity, self.dtype, factory)
             standing = self.manifest
             image_table = self.folder / standing.images.table if standing else None
             images = files.write_images(rows, image_table, from_table, self.journal)
@@ -133,9 +132,7 @@ class IndexWriter:
                 factory=factory,
             )
             manifest.write(self.folder)
-        self._keep = manifest.files()
-        self._last_generation = manifest.generation
-        self.manifest = manifest
+        self.manifest = self._standing = manifest
         # From here on the new generation stands; what can't be removed now, the next writer removes.
         self.journal.clear()
         self.caption_journal.clear()
@@ -144,19 +141,19 @@ class IndexWriter:
         self._sweep()
         return manifest
 
+    def known_roots(self) -> list[str]:
+        """The roots of the standing index, one that is to be made anew included."""
+        return list(self._standing.roots) if self._standing else []
+
     def _read_state(self) -> None:
-        standing: Manifest | None = None
-        self._keep = {path.name for path in self._generated()}
         try:
-            standing = Manifest.read(self.folder)
-            self._keep = standing.files()
+            self._standing = Manifest.read(self.folder)
         except NoIndex:
-            self._keep = set()
+            pass
         except BtError:
             if not self._rebuild:
                 raise
-        self._last_generation = self._highest_generation(standing)
-        self.manifest = None if self._rebuild else standing
+        self.manifest = None if self._rebuild else self._standing
         if self.manifest is not None:
             self.manifest.identity.require(self.identity, f"index {shown_path(self.folder)}")
             self._require_dtype(self.manifest.store_dtype)
@@ -188,17 +185,23 @@ class IndexWriter:
             [path for path in self.folder.iterdir() if path.name.startswith(PREFIXES)] if self.folder.is_dir() else []
         )
 
-    def _highest_generation(self, standing: Manifest | None) -> int:
-        numbers = [standing.generation] if standing else [0]
+    def _highest_generation(self) -> int:
+        numbers = [self._standing.generation] if self._standing else [0]
         for path in self._generated():
             digits = path.name.split(".")[0].rsplit("-", 1)[-1]
             numbers.append(int(digits) if digits.isdigit() else 0)
         return max(numbers)
 
     def _sweep(self) -> None:
-        """Remove files of generations that are not, or no longer, the index."""
+        """Remove the files that the manifest, as it stands on disk at this moment, does not name."""
+        try:
+            keep = Manifest.read(self.folder).files()
+        except NoIndex:
+            keep = set()
+        except BtError:
+            return  # a manifest that can't be understood: nothing is known to be superfluous
         for path in self._generated():
-            if path.name not in self._keep:
+            if path.name not in keep:
                 with contextlib.suppress(OSError):
                     path.unlink()
 

@@ -39,7 +39,7 @@ def write_strings(file: IO[bytes], strings: Iterable[bytes], count: int) -> None
     if number != count:
         raise ValueError(f"not the {count} strings that were announced")
     file.seek(HEAD.size)
-    file.write(memoryview(offsets).cast("B"))
+    file.write(offsets.tobytes())
     file.seek(0, os.SEEK_END)
 
 

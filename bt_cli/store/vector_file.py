@@ -71,7 +71,7 @@ class VectorFileWriter:
         for first, last in zip([0, *breaks], [*breaks, len(positions)], strict=True):
             if last > first:
                 offset = self.start + int(positions[first]) * self.dimension * self.dtype.itemsize
-                _write_at(self.descriptor, memoryview(stored[first:last]).cast("B"), offset)
+                _write_at(self.descriptor, stored[first:last].data.cast("B"), offset)
 
     def read(self, first: int, last: int) -> np.ndarray:
         """Rows `first` to `last` (n, d) as stored."""

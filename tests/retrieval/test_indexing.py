@@ -1,0 +1,362 @@
+"""Indexing with an exact stand-in for the network: what is encoded, what is kept, and what the table holds in the
+end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from retrieval.fake_encoder import FakeEncoder, embedding_of
+
+from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.image_folder import content_hash
+from bt_cli.errors import EmptyFolder, IndexBusy, IndexMismatch, Misuse, NotFound, UnreadableImage
+from bt_cli.retrieval.indexing import IndexSummary, build_index
+from bt_cli.store.index_folder import IndexFolder
+from bt_cli.store.lock import WriterLock
+
+
+def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode())
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with three images in `photos`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.png", "sub/c.JPG"):
+        write(tmp_path / "photos" / name, f"content of {name}")
+    return tmp_path
+
+
+def index(*roots: str, encoder: FakeEncoder | None = None, **options: object) -> IndexSummary:
+    return build_index(".bt", roots, encoder or FakeEncoder(), **options)  # type: ignore[arg-type]
+
+
+def counts(summary: IndexSummary) -> dict[str, int]:
+    names = ("added", "updated", "removed", "unchanged", "skipped", "encoded")
+    return {name: getattr(summary, name) for name in names if getattr(summary, name)}
+
+
+def table() -> list[dict]:
+    """The rows of the Parquet table, embeddings as lists."""
+    with IndexFolder.open(".bt") as folder:
+        return folder.table().to_pylist()
+
+
+def contents() -> dict[str, str]:
+    return {row["path"]: row["content_hash"] for row in table()}
+
+
+def assert_vectors_belong() -> None:
+    """Every row's vector is that of the file it names, in the table and in the searched file."""
+    with IndexFolder.open(".bt") as folder:
+        vectors = folder.vectors_of(np.arange(len(folder)))
+        for number, row in enumerate(folder.table().to_pylist()):
+            expected = embedding_of(Path(folder.paths([number])[0]).read_bytes()).astype(np.float16)
+            assert np.array_equal(np.array(row["embedding"], np.float16), expected)
+            assert np.array_equal(vectors[number], expected.astype(np.float32))
+
+
+def test_a_first_index_holds_each_image_once_in_path_order(home: Path) -> None:
+    encoder = FakeEncoder()
+    summary = index("photos", encoder=encoder)
+    assert counts(summary) == {"added": 3, "encoded": 3}
+    assert summary.index == ".bt"
+    rows = table()
+    assert [row["path"] for row in rows] == ["photos/a.jpg", "photos/b.png", "photos/sub/c.JPG"]
+    first, file = rows[0], home / "photos/a.jpg"
+    assert first["content_hash"] == content_hash(file)
+    assert (first["size"], first["mtime"]) == (file.stat().st_size, file.stat().st_mtime_ns)
+    assert (first["width"], first["height"]) == (len("content of a.jpg"), 1 + ord("c"))
+    assert_vectors_belong()
+
+
+def test_nothing_new_encodes_nothing_and_writes_nothing(home: Path) -> None:
+    index("photos")
+    before = {path.name: path.stat().st_mtime_ns for path in (home / ".bt").iterdir() if path.name != "lock"}
+    encoder = FakeEncoder()
+    assert counts(index("photos", encoder=encoder)) == {"unchanged": 3}
+    assert encoder.encoded == []
+    assert before == {path.name: path.stat().st_mtime_ns for path in (home / ".bt").iterdir() if path.name != "lock"}
+
+
+def test_changes_are_found(home: Path) -> None:
+    index("photos")
+    write(home / "photos/a.jpg", "other content")
+    write(home / "photos/new.webp", "new")
+    (home / "photos/b.png").unlink()
+    encoder = FakeEncoder()
+    assert counts(index("photos", encoder=encoder)) == {
+        "added": 1,
+        "updated": 1,
+        "removed": 1,
+        "unchanged": 1,
+        "encoded": 2,
+    }
+    assert sorted(map(os.path.basename, encoder.encoded)) == ["a.jpg", "new.webp"]
+    assert list(contents()) == ["photos/a.jpg", "photos/new.webp", "photos/sub/c.JPG"]
+    assert_vectors_belong()
+
+
+def test_a_touched_file_is_hashed_and_not_encoded(home: Path) -> None:
+    index("photos")
+    os.utime(home / "photos/a.jpg", ns=(1, 1))
+    encoder = FakeEncoder()
+    assert counts(index(encoder=encoder)) == {"unchanged": 3}
+    assert encoder.encoded == []
+    assert table()[0]["mtime"] == 1
+
+
+def test_moved_swapped_and_copied_files_keep_their_vectors(home: Path) -> None:
+    index("photos")
+    shutil.move(home / "photos/b.png", home / "photos/moved.png")
+    a, c = home / "photos/a.jpg", home / "photos/sub/c.JPG"
+    one, other = a.read_bytes(), c.read_bytes()
+    a.write_bytes(other)
+    c.write_bytes(one)
+    shutil.copy(a, home / "photos/z-copy.jpg")
+    encoder = FakeEncoder()
+    summary = index("photos", encoder=encoder)
+    assert encoder.encoded == []
+    assert counts(summary) == {"added": 2, "updated": 2, "removed": 1}
+    assert_vectors_belong()
+
+
+def test_an_updated_index_equals_one_made_at_once(home: Path) -> None:
+    index("photos")
+    write(home / "photos/a.jpg", "changed")
+    write(home / "photos/0.jpg", "first")
+    (home / "photos/sub/c.JPG").rename(home / "photos/d.jpg")
+    index("photos")
+    updated = table()
+    shutil.rmtree(home / ".bt")
+    index("photos")
+    assert table() == updated
+
+
+def test_several_roots_each_updated_alone(home: Path) -> None:
+    write(home / "other/x.jpg", "x")
+    index("photos")
+    assert counts(index("other")) == {"added": 1, "unchanged": 3, "encoded": 1}
+    (home / "photos/a.jpg").unlink()
+    (home / "other/x.jpg").unlink()
+    write(home / "other/y.jpg", "y")
+    # Only the named root is looked through; a.jpg's row stays until its root is.
+    assert counts(index("other")) == {"added": 1, "removed": 1, "unchanged": 3, "encoded": 1}
+    assert counts(index()) == {"removed": 1, "unchanged": 3}
+    assert list(contents()) == ["other/y.jpg", "photos/b.png", "photos/sub/c.JPG"]
+    assert json.loads((home / ".bt/manifest.json").read_text())["roots"] == ["photos", "other"]
+
+
+def test_roots_within_roots_and_the_same_root_by_other_names(home: Path) -> None:
+    index("photos/sub", "photos", "./photos/", str(home / "photos"))
+    assert list(contents()) == ["photos/a.jpg", "photos/b.png", "photos/sub/c.JPG"]
+    assert json.loads((home / ".bt/manifest.json").read_text())["roots"] == ["photos"]
+    assert counts(index("photos/sub")) == {"unchanged": 3}
+
+
+def test_single_files_of_any_name_stay_when_their_folder_is_indexed(home: Path) -> None:
+    write(home / "photos/scan.dat", "an image by another name")
+    assert counts(index("photos/scan.dat", "photos/a.jpg")) == {"added": 2, "encoded": 2}
+    assert counts(index("photos")) == {"added": 2, "unchanged": 2, "encoded": 2}
+    assert counts(index()) == {"unchanged": 4}
+    (home / "photos/scan.dat").unlink()
+    assert counts(index()) == {"removed": 1, "unchanged": 3}
+
+
+def test_images_outside_are_kept_by_absolute_path(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    write(outside / "o.jpg", "outside")
+    index("photos", str(outside))
+    assert next(iter(contents())) == str(outside / "o.jpg")
+    assert_vectors_belong()
+
+
+def test_a_missing_or_empty_known_root_keeps_its_rows(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(home / "disk/x.jpg", "x")
+    index("photos", "disk")
+    (home / "disk/x.jpg").unlink()
+    assert counts(index()) == {"unchanged": 4}
+    assert f"{home / 'disk'}: not there now" in caplog.text
+    # Named, it is taken at its word.
+    assert counts(index("disk")) == {"removed": 1, "unchanged": 3}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_keeps_its_rows(home: Path) -> None:
+    index("photos")
+    (home / "photos/sub").chmod(0)
+    try:
+        assert counts(index("photos")) == {"unchanged": 3}
+    finally:
+        (home / "photos/sub").chmod(0o755)
+
+
+def test_files_that_cannot_be_read_are_skipped_and_named(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(home / "photos/bad.jpg", "broken")
+    os.symlink("nowhere.jpg", home / "photos/link.jpg")
+    summary = index("photos")
+    assert counts(summary) == {"added": 3, "skipped": 2, "encoded": 3}
+    bad, link = str(home / "photos/bad.jpg"), str(home / "photos/link.jpg")
+    assert sorted(summary.failures) == [
+        (bad, f"{bad}: not an image"),
+        (link, f"{link}: No such file or directory"),
+    ]
+    assert f"skipped {bad}: not an image" in caplog.text
+    # A row whose file went bad goes.
+    write(home / "photos/a.jpg", "broken now")
+    assert counts(index("photos")) == {"removed": 1, "unchanged": 2, "skipped": 3}
+    with pytest.raises(UnreadableImage, match=r"link\.jpg: No such file"):
+        index("photos", strict=True)
+    assert len(table()) == 2
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(home: Path) -> None:
+    for number in range(20):
+        write(home / f"photos/{number:02d}.jpg", f"number {number}")
+
+    def stop(done: int, total: int) -> None:
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    first = FakeEncoder()
+    with pytest.raises(KeyboardInterrupt):
+        index("photos", encoder=first, progress=stop)
+    assert not (home / ".bt/manifest.json").exists()
+    second = FakeEncoder()
+    summary = index("photos", encoder=second)
+    assert counts(summary) == {"added": 23, "encoded": 11}
+    assert sorted(first.encoded + second.encoded) == sorted(str(path) for path in (home / "photos").rglob("*.*"))
+    assert not (home / ".bt/journal").exists()
+    resumed = table()
+    shutil.rmtree(home / ".bt")
+    index("photos")
+    assert table() == resumed
+
+
+def test_a_journal_of_another_checkpoint_is_not_used(home: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index("photos", progress=stop)
+    assert counts(index("photos", encoder=FakeEncoder(fingerprint="0" * 64))) == {"added": 3, "encoded": 3}
+
+
+def test_another_checkpoint_is_refused_and_rebuild_takes_it(home: Path) -> None:
+    index("photos")
+    other = FakeEncoder(fingerprint="0" * 64, name="other")
+    with pytest.raises(IndexMismatch, match=r"index \.bt: made by checkpoint fake, not other; .*--rebuild"):
+        index("photos", encoder=other)
+    assert counts(index(encoder=other, rebuild=True)) == {"added": 3, "encoded": 3}
+    with IndexFolder.open(".bt") as folder:
+        assert folder.identity.checkpoint == "other"
+        with pytest.raises(IndexMismatch, match="made by checkpoint other, not fake"):
+            folder.require(FakeEncoder().identity)
+
+
+def test_rebuild_takes_the_roots_it_is_given_alone(home: Path) -> None:
+    write(home / "other/x.jpg", "x")
+    index("photos", "other")
+    assert counts(index("other", rebuild=True)) == {"added": 1, "encoded": 1}
+    assert list(contents()) == ["other/x.jpg"]
+
+
+def test_a_broken_manifest_is_named_and_rebuilt(home: Path) -> None:
+    index("photos")
+    (home / ".bt/manifest.json").write_text("{")
+    with pytest.raises(Exception, match=r"manifest\.json: .*--rebuild"):
+        index("photos")
+    assert counts(index("photos", rebuild=True)) == {"added": 3, "encoded": 3}
+    assert len(list((home / ".bt").glob("*.parquet"))) == 1
+
+
+def test_nothing_to_index(home: Path) -> None:
+    (home / "empty").mkdir()
+    with pytest.raises(EmptyFolder, match="empty: no images there"):
+        index("empty")
+    with pytest.raises(NotFound, match="nowhere: no such file or folder"):
+        index("nowhere")
+    with pytest.raises(Misuse, match="nothing to index"):
+        index()
+    assert not (home / ".bt").exists()
+
+
+def test_a_second_writer_is_told_who_writes(home: Path) -> None:
+    index("photos")
+    with WriterLock(home / ".bt"), pytest.raises(IndexBusy, match=rf"\.bt: process {os.getpid()} on .* is writing"):
+        index("photos")
+    index("photos")
+
+
+def test_float32_is_kept_and_not_changed_on_the_way(home: Path) -> None:
+    index("photos", store_dtype="float32")
+    index("photos")
+    schema = pyarrow.parquet.read_schema(next((home / ".bt").glob("images-*.parquet")))
+    assert str(schema.field("embedding").type) == "fixed_size_list<element: float not null>[16]"
+    assert schema.metadata[b"bt.dtype"] == b"float32"
+    with pytest.raises(IndexMismatch, match="keeps float32 embeddings, not float16"):
+        index("photos", store_dtype="float16")
+
+
+def test_captions_get_a_table_and_are_encoded_once(home: Path) -> None:
+    captions = [
+        Caption("a thing", image="a.jpg"),
+        Caption("a thing", image="sub/c.JPG", caption_id="7"),
+        Caption("lost", image="nowhere.jpg"),
+        Caption("alone"),
+    ]
+    encoder = FakeEncoder()
+    summary = index("photos", encoder=encoder, captions=[("captions.csv", captions)])
+    assert summary.captions == 4
+    assert encoder.texts == ["a thing", "lost", "alone"]
+    with IndexFolder.open(".bt") as folder:
+        found = folder.captions
+        assert found is not None
+        scores, ids = found.search(embedding_of(b"a thing")[None], 4)
+        assert ids[0, :2].tolist() == [0, 1]
+        assert scores[0, :2] == pytest.approx([1, 1], abs=1e-3)
+        assert found.texts(ids[0, :2]) == ["a thing", "a thing"]
+        assert found.image_ids(range(4)).tolist() == [0, 2, -1, -1]
+    # An update without captions keeps them, and their images' rows follow.
+    write(home / "photos/0.jpg", "zero")
+    encoder = FakeEncoder()
+    index("photos", encoder=encoder)
+    with IndexFolder.open(".bt") as folder:
+        assert folder.captions is not None
+        assert folder.captions.image_ids(range(4)).tolist() == [1, 3, -1, -1]
+    # New ones take the place of the old; known texts are not encoded again.
+    encoder = FakeEncoder()
+    assert index("photos", encoder=encoder, captions=[("more.txt", [Caption("lost"), Caption("new")])]).captions == 2
+    assert encoder.texts == ["new"]
+
+
+def test_names_that_are_no_utf8_or_hold_line_breaks(home: Path) -> None:
+    names = [b"\xff\xfe.jpg", b"line\nbreak.jpg", b" space .jpg", "\u732b.jpg".encode()]
+    for name in names:
+        Path(os.fsdecode(b"photos/" + name)).write_bytes(b"odd " + name)
+    index("photos")
+    assert counts(index("photos")) == {"unchanged": 7}
+    with IndexFolder.open(".bt") as folder:
+        paths = [os.fsencode(path) for path in folder.paths(range(len(folder)))]
+    assert sorted(paths) == sorted(
+        [b"photos/a.jpg", b"photos/b.png", b"photos/sub/c.JPG"] + [b"photos/" + n for n in names]
+    )
+    odd = [row for row in table() if row["path_bytes"] is not None]
+    assert [(row["path"], row["path_bytes"]) for row in odd] == [("photos/\\xff\\xfe.jpg", b"photos/\xff\xfe.jpg")]
+    assert_vectors_belong()
+
+
+def test_progress_counts_what_is_encoded(home: Path) -> None:
+    ticks: list[tuple[int, int]] = []
+    index("photos", encoder=FakeEncoder(batch_size=2), progress=lambda *tick: ticks.append(tick))
+    assert ticks == [(0, 3), (2, 3), (3, 3)]
