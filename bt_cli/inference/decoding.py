@@ -157,18 +157,19 @@ class DecodeStream:
         size = self._processor.output_size
         values = None if size is None else self._allocate((len(sources), 3, *size))
         rows = [
-            threads.submit(self._decode, source, None if values is None else values[row])
-            for row, (_, source) in enumerate(sources)
+            threads.submit(self._decode, index, source, None if values is None else values[row])
+            for row, (index, source) in enumerate(sources)
         ]
         return _Pending(sources[0][0], rows, values)
 
-    def _decode(self, source: ImageSource, out: NDArray[np.float32] | None) -> _Row:
+    def _decode(self, index: int, source: ImageSource, out: NDArray[np.float32] | None) -> _Row:
         begun = time.perf_counter()
-        content_hash = name = None
-        if self._content_hash is not None and isinstance(source, (str, os.PathLike)):
+        name, content_hash = f"image {index}", None
+        if isinstance(source, (str, os.PathLike)):
             name = shown_path(source)
-            source = read_image_file(source)
-            content_hash = self._content_hash(source)
+            if self._content_hash is not None:
+                source = read_image_file(source)
+                content_hash = self._content_hash(source)
         decoded = self._processor.decoded(source, exact=self._exact, name=name)
         pixels = self._processor.pixels(decoded, out=out, exact=self._exact)
         return _Row(pixels, (decoded.width, decoded.height), content_hash, time.perf_counter() - begun)

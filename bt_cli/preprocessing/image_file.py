@@ -135,7 +135,7 @@ def _guarded(work: Callable[[], _Read], name: str) -> _Read:
         return work()
     except UnreadableImage as error:
         raise UnreadableImage(f"{name}: {error}") from error.__cause__
-    except (BadConfig, RecursionError):
+    except BadConfig:
         raise
     # Pillow's readers raise nearly everything over broken files: struct.error, SyntaxError, KeyError, ValueError ...
     except Exception as error:

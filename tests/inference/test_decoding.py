@@ -121,6 +121,17 @@ def test_every_kind_of_source() -> None:
     assert len({pixels.tobytes() for pixels in batch.pixel_values}) == 1
 
 
+def test_a_source_without_a_name_is_told_by_its_position() -> None:
+    sources = [png(1), b"broken", Image.new("RGB", (0, 3)), np.zeros((3, 3), np.float32), 5]
+    (batch,) = DecodeStream(sources, PROCESSOR, batch_size=8)
+    assert [str(error) for _, error in batch.errors] == [
+        "image 1: not an image that can be read",
+        "image 2: the image has no pixels",
+        "image 3: float32 (3, 3) is no image; uint8 (H, W), (H, W, 3) or (H, W, 4) is",
+        "image 4: int is neither a path nor an image",
+    ]
+
+
 def test_each_file_is_read_once_and_hashed_from_the_bytes_decoded(
     files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

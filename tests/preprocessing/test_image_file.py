@@ -378,6 +378,12 @@ def test_draft_heeds_orientation_and_other_formats() -> None:
     exif[0x0112] = 6
     tall = encoded(Image.new("RGB", (1600, 1200)), "JPEG", exif=exif)
     assert open_image(tall, draft=300).size == (300, 400)
+    pair = Image.new("RGB", (1600, 1200))
+    mpo = encoded(pair, "MPO", save_all=True, append_images=[pair])  # two views, as some cameras write
+    assert Image.open(io.BytesIO(mpo)).format == "MPO"
+    assert open_image(mpo, draft=300).size == (400, 300)
+    for mode in ("L", "CMYK"):
+        assert open_image(encoded(pair.convert(mode), "JPEG", progressive=True), draft=300).size == (400, 300)
     assert open_image(encoded(Image.new("RGB", (1600, 1200)), "PNG"), draft=300).size == (1600, 1200)
 
 
