@@ -51,7 +51,7 @@ def milliseconds(work: Callable[[], object], times: int = 5) -> float:
 def compare(path: Path, size: int) -> None:
     """Print what one image costs in the port, exactly, and as a draft, and how far the draft is from exact."""
     processor = ImageProcessor.from_dict({"size": size})
-    rows = [
+    rows: list[tuple[str, Callable[[], object]]] = [
         ("bt, exact", lambda: processor(path)),
         ("bt, draft", lambda: processor(path, exact=False)),
     ]
