@@ -112,7 +112,7 @@ class CaptionSource:
 
         if item.image is None:
             raise EmptyFolder(f"caption {item.caption_id!r}: its picture {item.image_id!r} is not among the images")
-        picture = open_image(item.image, draft=self.processor.shorter_side_needed())
+        picture = open_image(item.image, draft=self.processor.draft_side())
         if self.augmentation.crop != (1.0, 1.0):
             picture = random_crop(picture, self.augmentation.crop, chances, self.processor.output_size)
         if self.augmentation.flip and chances[4] < 0.5:
