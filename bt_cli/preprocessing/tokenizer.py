@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ class Tokenizer:
             raise Misuse("a tokenizer needs tokenizer.json, or both vocab.json and merges.txt")
         return cls(_from_vocab(Path(vocab), Path(merges)), max_length=max_length, source=shown_path(vocab))
 
-    @property
+    @functools.cached_property
     def vocab_size(self) -> int:
         """One more than the largest id: the least size of a word embedding that serves these ids."""
         return max(self._bpe.get_vocab(with_added_tokens=True).values()) + 1
