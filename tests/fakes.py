@@ -11,10 +11,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
-from bt_cli.errors import NoMask, UnreadableImage
+from bt_cli.errors import MissingHead, NoMask, UnreadableImage
 
 DIMENSION = 64
 
@@ -52,9 +53,11 @@ class FakeModel:
 
     device = "cpu"
     precision = "float32"
+    dimension = DIMENSION
 
-    def __init__(self, name: str = "fake") -> None:
-        self.name = name
+    def __init__(self, checkpoint: FakeCheckpoint | None = None) -> None:
+        self.checkpoint = checkpoint or FakeCheckpoint("fake", {"itc", "itm", "mlm"})
+        self.image_processor = SimpleNamespace(fingerprint=lambda: "pixels")
         self.calls: list[tuple] = []
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -94,6 +97,17 @@ class FakeModel:
             return np.array([logits(*pair) for pair in pairs.tolist()], np.float32).reshape(-1, 2)
         every = [[logits(image, text) for text in range(len(texts))] for image in range(len(images))]
         return np.array(every, np.float32).reshape(len(images), len(texts), 2)
+
+    def compare(self, images, texts, pairs=None, *, progress=None, on_error=None):
+        logits = self.itm(images, texts, pairs, progress=progress, on_error=on_error)
+        if "itc" not in self.checkpoint.heads:
+            return logits, None
+        left = [
+            embed(read(image)) if np.isfinite(logits[pairs[:, 0] == row]).all() else np.full(DIMENSION, np.nan)
+            for row, image in enumerate(images)
+        ]
+        right = np.stack([embed(text) for text in texts])
+        return logits, np.einsum("pd,pd->p", np.stack(left)[pairs[:, 0]], right[pairs[:, 1]])
 
     def fill_mask(self, image: str, text: str, k: int = 5) -> list[list[tuple[str, int, float]]]:
         """The picture's words in their order, the n-th with probability 1/2^n."""
@@ -143,3 +157,31 @@ class FakeCaptions(FakeIndex):
 
     def image_ids(self, ids: np.ndarray) -> np.ndarray:
         return self._owners[ids]
+
+
+class FakeCheckpoint:
+    """A checkpoint that has a name, heads and a fingerprint, and no tensors."""
+
+    def __init__(self, name: str, heads: set[str]) -> None:
+        self.name, self.heads, self.fingerprint = name, heads, f"fingerprint of {name}"
+
+    def require(self, heads: set[str]) -> None:
+        for head in sorted(heads - self.heads):
+            raise MissingHead(f"{self.name} has no {head.upper()} head")
+
+
+class FakeFolder(FakeIndex):
+    """An index folder over fake pictures, with or without captions."""
+
+    def __init__(self, identity, paths: Sequence[str], captions: FakeCaptions | None = None) -> None:
+        super().__init__(np.stack([embed(Path(path).read_text()) for path in paths]), paths)
+        self.identity, self.captions = identity, captions
+
+    def __enter__(self) -> FakeFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def require(self, identity) -> None:
+        self.identity.require(identity, "index fake")

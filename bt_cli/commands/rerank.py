@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -14,27 +15,27 @@ import typer
 
 from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Quiet, Reranker, Strict
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
-from bt_cli.commands.search import show_answer
+from bt_cli.commands.search import SHOWN, show_answer
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
-from bt_cli.errors import Misuse
+from bt_cli.errors import Misuse, NoIndex
 from bt_cli.retrieval.candidates import Candidate, from_bytes, from_paths
 from bt_cli.retrieval.query import Query
 from bt_cli.retrieval.rerank import rerank_images
 from bt_cli.retrieval.stages import Stages
 from bt_cli.retrieval.two_stage import Answer, Request, search
 
-SHOWN = 10
 FROM_INDEX = 100
-"""Answers and candidates where the index gives them, as with `bt search --rerank`."""
+"""Candidates that the index gives, as many as with `bt search --rerank`."""
 
 
 def run(
     text: Annotated[str | None, typer.Argument(metavar="QUERY", help="The text that images are to match.")] = None,
     images: Annotated[list[str] | None, typer.Argument(metavar="IMAGE", help="The images; - stands for stdin.")] = None,
     k: Annotated[
-        int | None, typer.Option("-k", "--top", metavar="N", min=1, help="How many answers. Default: all.")
+        int | None,
+        typer.Option("-k", "--top", metavar="N", min=1, help="How many answers. Default: all given, 10 of the index."),
     ] = None,
     candidates: Annotated[
         int | None,
@@ -83,6 +84,8 @@ def run(
         if trec_run is not None or queries is not None:
             if text is not None or trec_run is None or queries is None:
                 raise Misuse("a TREC run takes its texts from a file: bt rerank --run RUN --queries TSV")
+            if paths or nul:
+                raise Misuse("a reranked run is written as a TREC run or with --json, not as paths")
             files = RunFiles(trec_run, queries, image_folder, run_out)
             rerank_trec(stages, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
             return
@@ -91,6 +94,7 @@ def run(
         query = Query.build(text)
         given = _given(images or [], nul)
         if given is not None:
+            _adopt_retriever(stages, given, index)
             answer = _rerank_given(stages, query, given, k, strict, ticked)
         else:
             request = Request(query, k or SHOWN, candidates=candidates or FROM_INDEX, strict=strict)
@@ -115,7 +119,7 @@ def _given(images: list[str], nul: bool) -> list[Candidate] | None:
             raise Misuse("- stands for all images of stdin; it can't be mixed with others")
         return from_paths(images)
     if images or _is_fed(sys.stdin):
-        return from_bytes(sys.stdin.buffer.read(), nul=nul)
+        return from_bytes(b"" if sys.stdin is None else sys.stdin.buffer.read(), nul=nul)
     return None
 
 
@@ -126,6 +130,19 @@ def _is_fed(stream: object) -> bool:
     except (OSError, ValueError, AttributeError):
         return getattr(stream, "buffer", None) is not None and not getattr(stream, "closed", True)
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def _adopt_retriever(stages: Stages, given: list[Candidate], index: Path | None) -> None:
+    """Let what a search found be read by the checkpoint that found it, unless the user named another.
+
+    So `bt search --json | bt rerank` needs no more --model than `bt search` does.
+    """
+    if stages.retriever is not None or not any(candidate.id is not None for candidate in given):
+        return
+    from bt_cli.store.index_folder import IndexFolder
+
+    with contextlib.suppress(NoIndex), IndexFolder.open(IndexFolder.locate(index)) as folder:
+        stages.retriever = folder.identity.checkpoint
 
 
 def _rerank_given(

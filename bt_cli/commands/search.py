@@ -20,6 +20,9 @@ from bt_cli.retrieval.query import Query
 from bt_cli.retrieval.stages import Stages
 from bt_cli.retrieval.two_stage import Answer, Request, search
 
+SHOWN = 10
+"""Answers, where -k does not say how many."""
+
 
 class To(str, Enum):
     """What a search returns."""
@@ -30,7 +33,9 @@ class To(str, Enum):
 
 def run(
     text: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to look for, in words.")] = None,
-    k: Annotated[int, typer.Option("-k", "--top", metavar="N", min=1, help="How many answers.")] = 10,
+    k: Annotated[
+        int | None, typer.Option("-k", "--top", metavar="N", min=1, help="How many answers.", show_default="10")
+    ] = None,
     image: Annotated[
         str | None, typer.Option("--image", metavar="FILE", help="Look for what is like this image.")
     ] = None,
@@ -89,7 +94,7 @@ def run(
     started = time.perf_counter()
     request = Request(
         Query.build(text, image, add=add or (), subtract=subtract or ()),
-        k,
+        k or SHOWN,
         to is To.captions,
         tuple(glob or ()),
         min_score,
@@ -104,7 +109,7 @@ def run(
     ):
         stages = Stages(model, reranker, device=device, dtype=dtype, progress=fetched)
         answer = search(folder, request, stages, progress=ticked)
-    _remark_on_number(request, answer)
+    _remark_on_number(request, answer, asked=k is not None)
     show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)
     _close(request, answer, time.perf_counter() - started)
 
@@ -124,8 +129,8 @@ def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, capti
         show_hits(hits, captions=captions)
 
 
-def _remark_on_number(request: Request, answer: Answer) -> None:
-    """Say why there are fewer answers than were asked for, where the reason is not the --min-score alone."""
+def _remark_on_number(request: Request, answer: Answer, *, asked: bool) -> None:
+    """Say why there are no answers, or fewer than were asked for."""
     noun = "caption" if request.to_captions else "image"
     if request.candidates is not None and request.k > request.candidates < answer.searched:
         remark(
@@ -135,7 +140,7 @@ def _remark_on_number(request: Request, answer: Answer) -> None:
         remark(f"no {noun} matches --glob {' --glob '.join(request.globs)}" + _floor(request))
     elif not answer.hits and request.min_score is not None:
         remark(f"no {noun} reaches --min-score {request.min_score:g}")
-    elif request.k > answer.searched:
+    elif asked and request.k > answer.searched:
         remark(f"the index holds {count(answer.searched, noun)}, fewer than -k {request.k}")
 
 

@@ -36,10 +36,18 @@ def progress(description: str, unit: str = "image") -> Iterator[Callable[[int, i
         if total != bar.total:
             bar.total = total
         bar.update(done - bar.n)
+        if unit == "byte" and done >= total:
+            # A download that is done makes room for the work that waited for it.
+            close()
+
+    def close() -> None:
+        nonlocal bar
+        if bar is not None:
+            remarks.set_bar(None)
+            bar.close()
+            bar = None
 
     try:
         yield tick
     finally:
-        if bar is not None:
-            remarks.set_bar(None)
-            bar.close()
+        close()

@@ -1,0 +1,206 @@
+"""`bt search`: whole outputs and exit codes, over fake pictures whose scores are known."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from fakes import embed
+
+CLOSING = re.compile(r"in \d+\.\d\d s, on cpu in float32(, [\d.,]+ images/s)?")
+
+
+def said(err: str) -> str:
+    """Stderr with the time taken out."""
+    return CLOSING.sub("in TIME", err)
+
+
+def test_a_table_for_people_and_a_closing_line(bt, gallery) -> None:
+    ran = bt("search", "red car", "-k", "2")
+    assert ran.code == 0
+    cosine = float(embed("red car") @ embed("cat snow night"))
+    others = [float(embed("red car") @ embed(text)) for text in ("dog left of cat", "cat left of dog")]
+    second = max([cosine, *others])
+    assert ran.out.splitlines()[0].split() == ["#", "itc", "image"]
+    assert ran.out.splitlines()[1] == "1  1.0000  ████████████  c car.jpg"
+    assert ran.out.splitlines()[2].startswith(f"2  {second:.4f}")
+    assert said(ran.err) == "bt: 2 of 4 images in TIME\n"
+    assert gallery.loaded == ["both"]
+
+
+def test_json_lines_have_the_contracts_keys(bt, gallery) -> None:
+    ran = bt("search", "red car", "-k", "1", "--json", "--quiet")
+    assert (ran.code, ran.err) == (0, "")
+    cosine = float(f"{float(embed('red car') @ embed('red car')):.7g}")
+    assert ran.out == (
+        f'{{"rank": 1, "id": 2, "path": "c car.jpg", "score": {cosine}, "itc": {cosine}, '
+        '"itm_logit": null, "itm_prob": null}\n'
+    )
+
+
+def test_the_mirror_is_told_apart_by_reranking_alone(bt, gallery) -> None:
+    first = bt("search", "cat left of dog", "--json").objects
+    assert [hit["path"] for hit in first[:2]] == ["a mirror.jpg", "b right.jpg"]
+    assert first[0]["itc"] == first[1]["itc"]
+    second = bt("search", "cat left of dog", "--json", "--rerank")
+    assert [hit["path"] for hit in second.objects[:2]] == ["b right.jpg", "a mirror.jpg"]
+    best = second.objects[0]
+    assert (best["rank"], best["id"], best["itc"]) == (1, 1, first[1]["itc"])
+    assert best["score"] == best["itm_logit"] == 4.0
+    assert best["itm_prob"] == pytest.approx(1 / (1 + np.exp(-4.0)), abs=1e-6)
+    assert said(second.err) == "bt: 4 of 4 images, 4 reranked in TIME\n"
+    assert gallery.loaded == ["both", "both"]
+
+
+def test_a_small_k_is_the_beginning_of_a_larger_one(bt, gallery) -> None:
+    for options in ([], ["--rerank"], ["--rerank", "--candidates", "3"]):
+        whole = bt("search", "cat", "--json", "-k", "4", *options).objects
+        for k in (1, 2, 3):
+            assert bt("search", "cat", "--json", "-k", str(k), *options).objects == whole[:k]
+
+
+def test_candidates_bound_what_is_read(bt, gallery) -> None:
+    ran = bt("search", "cat", "--rerank", "--candidates", "2", "-k", "3", "--json")
+    assert len(ran.objects) == 2
+    assert ran.err.startswith("bt: -k 3 is more than the 2 candidates that were read; --candidates N reads more\n")
+    assert gallery.models[-1].calls[-1] == ("itm", 2, 1, None)
+
+
+def test_two_checkpoints_find_and_read(bt, gallery) -> None:
+    gallery.made_by("finder")
+    assert (
+        bt("search", "cat left of dog", "--rerank", "--reranker", "reader", "--json").objects[0]["path"]
+        == "b right.jpg"
+    )
+    assert gallery.loaded == ["finder", "reader"]
+    bt("search", "cat", "--rerank")
+    assert gallery.loaded[2:] == ["finder", "BridgeTower/bridgetower-large-itm-mlm"]
+
+
+def test_a_missing_head_is_named(bt, gallery) -> None:
+    ran = bt("search", "cat", "--rerank", "--reranker", "finder")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: finder has no ITM head\n")
+    gallery.made_by("reader")
+    ran = bt("search", "cat")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: reader has no ITC head\n")
+
+
+def test_another_checkpoint_than_the_indexs_is_refused(bt, gallery) -> None:
+    ran = bt("search", "cat", "--model", "finder")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("bt: index fake: made by checkpoint both, not finder; ")
+    assert "--rebuild" in ran.err
+
+
+def test_an_unknown_checkpoint(bt, gallery) -> None:
+    ran = bt("search", "cat", "--model", "nope")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: nope: no such checkpoint\n")
+
+
+def test_no_index(bt, gallery) -> None:
+    gallery.index = None
+    ran = bt("search", "cat")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: no index here; bt index FOLDER makes one\n")
+    assert gallery.models == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([""], "bt: the query is empty: give it some words\n"),
+        ([], "bt: nothing to search for: give a query text, --image FILE or --add TEXT\n"),
+        (["cat", "--add", " "], "bt: --add is empty: give it some words\n"),
+        (["cat", "--json", "--paths"], "bt: --json and --paths exclude each other\n"),
+        (["cat", "--to", "captions", "-0"], "bt: --paths prints images; for captions use --json\n"),
+        (
+            ["--image", "c car.jpg", "--rerank"],
+            "bt: reranking reads each image with a text: give a query text beside --image\n",
+        ),
+        (
+            ["cat", "--to", "captions", "--rerank"],
+            "bt: reranking captions reads them with an image: give --image FILE\n",
+        ),
+        (["cat", "-k", "0"], "bt: invalid value for '-k' / '--top': "),
+        (["cat", "--to", "videos"], "bt: invalid value for '--to': "),
+    ],
+)
+def test_misuse(bt, gallery, arguments: list[str], line: str) -> None:
+    ran = bt("search", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(line)
+    assert ran.err.count("\n") == 1
+    assert gallery.models == []
+
+
+def test_terms_that_cancel(bt, gallery) -> None:
+    ran = bt("search", "cat", "-s", "cat")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "bt: the terms of the query cancel one another out: nothing is left to search for\n"
+
+
+def test_an_image_and_texts_add_up(bt, gallery) -> None:
+    assert bt("search", "--image", "c car.jpg", "--json").objects[0]["path"] == "c car.jpg"
+    hits = bt("search", "--image", "d snow.jpg", "-s", "2:snow", "-s", "2:night", "-a", "3:red", "--json").objects
+    assert hits[0]["path"] == "c car.jpg"
+    ran = bt("search", "--image", "gone.jpg")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: gone.jpg: No such file or directory\n")
+
+
+def test_more_than_the_index_holds(bt, gallery) -> None:
+    ran = bt("search", "cat", "-k", "9", "--paths")
+    assert ran.code == 0
+    assert sorted(ran.out.splitlines()) == sorted(["a mirror.jpg", "b right.jpg", "c car.jpg", "d snow.jpg"])
+    assert said(ran.err) == "bt: the index holds 4 images, fewer than -k 9\nbt: 4 of 4 images in TIME\n"
+
+
+def test_filters(bt, gallery) -> None:
+    assert bt("search", "cat", "-g", "c*", "-g", "d*", "--paths").out == "d snow.jpg\nc car.jpg\n"
+    assert bt("search", "cat", "-g", "!c*", "-g", "!d*", "--paths").out.splitlines() == ["a mirror.jpg", "b right.jpg"]
+    ran = bt("search", "cat", "-g", "z*")
+    assert (ran.code, ran.out) == (0, "")
+    assert said(ran.err) == "bt: no image matches --glob z*\nbt: 0 of 4 images in TIME\n"
+
+
+def test_least_scores(bt, gallery) -> None:
+    assert bt("search", "red car", "--min-score", "0.9", "--paths").out == "c car.jpg\n"
+    ran = bt("search", "cat", "--min-score", "1.1", "--paths")
+    assert (ran.code, ran.out) == (0, "")
+    assert said(ran.err) == "bt: no image reaches --min-score 1.1\nbt: 0 of 4 images in TIME\n"
+    hits = bt("search", "cat left of dog", "--rerank", "--min-score", "3", "--json").objects
+    assert [hit["path"] for hit in hits] == ["b right.jpg"]
+
+
+def test_paths_are_bytes_and_a_line_break_is_remarked_on(bt, gallery) -> None:
+    gallery.index._paths[2] = "c\n\udcff.jpg"
+    ran = bt("search", "red car", "-k", "1", "--paths")
+    assert ran.out_bytes == b"c\n\xff.jpg\n"
+    assert ran.err.startswith("bt: 1 of these paths hold a line break; -0 keeps them whole\n")
+    assert bt("search", "red car", "-k", "1", "-0", "-q").out_bytes == b"c\n\xff.jpg\0"
+
+
+def test_captions(bt, gallery) -> None:
+    ran = bt("search", "--image", "b right.jpg", "--to", "captions", "--json", "-k", "2")
+    assert [(hit["caption"], hit["path"]) for hit in ran.objects] == [
+        ("cat left of dog", "b right.jpg"),
+        ("dog left of cat", "a mirror.jpg"),
+    ]
+    assert list(ran.objects[0]) == ["rank", "id", "path", "caption", "score", "itc", "itm_logit", "itm_prob"]
+    ran = bt("search", "--image", "a mirror.jpg", "--to", "captions", "--rerank", "--json")
+    assert [hit["caption"] for hit in ran.objects[:2]] == ["dog left of cat", "cat left of dog"]
+    assert "caption" in bt("search", "tree", "--to", "captions").out.splitlines()[0]
+    gallery.index.captions = None
+    ran = bt("search", "tree", "--to", "captions")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "bt: the index holds no captions; bt index IMAGES --captions FILE adds them\n"
+
+
+def test_an_image_that_vanished_is_named_and_left_out(bt, gallery) -> None:
+    (gallery.folder / "b right.jpg").unlink()
+    ran = bt("search", "cat left of dog", "--rerank", "--paths")
+    assert ran.code == 0
+    assert "b right.jpg" not in ran.out
+    assert ran.err.startswith("bt: skipped b right.jpg: No such file or directory\n")
+    assert ran.err.endswith(", 1 skipped\n")
+    ran = bt("search", "cat left of dog", "--rerank", "--strict")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: b right.jpg: No such file or directory\n")
