@@ -102,16 +102,16 @@ class DecodeStream:
             sources: What to decode, drawn lazily, in the thread that iterates.
             processor: The checkpoint's.
             batch_size: Sources in a batch; the last one may be smaller, and others by what can't be read.
-            workers: Threads; None takes `default_workers()`.
+            workers: Threads; None takes `default_workers()`, and 0 counts as 1.
             exact: Decode large JPEGs in full, see `ImageProcessor.resized`.
             content_hash: Called with each file's bytes, which are then read once for both purposes.
             allocate: Makes the arrays of pixels, in page-locked memory for instance; None is `np.empty`.
             ahead: Batches in the making beside the one that is taken next.
         """
-        if batch_size < 1 or ahead < 0 or (workers is not None and workers < 1):
-            raise ValueError("batch_size and workers begin at 1, ahead at 0")
+        if batch_size < 1 or ahead < 0 or (workers is not None and workers < 0):
+            raise ValueError("batch_size begins at 1, workers and ahead at 0")
         self.clock = DecodingClock()
-        self.workers = workers or default_workers()
+        self.workers = default_workers() if workers is None else max(workers, 1)
         self._processor = processor
         self._sources = enumerate(sources)
         self._batch_size = batch_size
