@@ -132,7 +132,8 @@ def evaluate(
         gallery = _leave_out(gallery, broken, on_skip)
         shelf = _image_shelf(reranker, gallery, budget) if reranker else None
     if not gallery.captions:
-        raise EmptyFolder("no captioned image could be read, so there is nothing to evaluate")
+        first = str(broken[min(broken)]) if broken else "there is no image"
+        raise EmptyFolder(f"no captioned image can be read, so there is nothing to evaluate; first: {first}")
     if contrastive is not None:
         itc = _metrics(gallery, contrastive)
     if reranker is None or shelf is None:
@@ -185,9 +186,9 @@ def _embed_images(
             if np.isnan(block).any():
                 if shelf is not None and shelf.has_room:
                     states = model.image_states(paths, embeds=True, on_error=skip)
-                    assert states.embeds is not None
-                    block[:] = states.embeds.cpu().numpy()
-                    shelf.put(start // GROUP_IMAGES, states)
+                    if states.embeds is not None:  # None: not one of them could be read
+                        block[:] = states.embeds.cpu().numpy()
+                        shelf.put(start // GROUP_IMAGES, states)
                 else:
                     block[:] = model.encode_images(paths, on_error=skip)
             tick(start + len(paths), len(gallery.paths))

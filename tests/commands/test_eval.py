@@ -219,6 +219,17 @@ def test_images_that_cannot_be_read_are_named(bt, checkpoint, album, tmp_path):
     assert strict.err.startswith(f"bt: {folder / 'picture 03.png'}: ")
 
 
+@pytest.mark.parametrize("stage", [[], ["--rerank"], ["--exhaustive"]])
+def test_no_readable_image_is_said_once(bt, checkpoint, tmp_path, stage):
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "captions.csv").write_text("image,caption\n1.png,a cat\n")
+    ran = bt("eval", tmp_path / "captions.csv", "--model", checkpoint, *stage)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(
+        f"bt: no captioned image can be read, so there is nothing to evaluate; first: {tmp_path / '1.png'}: "
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

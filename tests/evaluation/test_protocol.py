@@ -237,7 +237,9 @@ def test_nothing_left_is_said():
     model.broken = {"i0", "i1", "i2"}
     with pytest.raises(EmptyFolder) as caught:
         evaluate(gallery, model, on_skip=lambda path, error: None)
-    assert str(caught.value) == "no captioned image could be read, so there is nothing to evaluate"
+    assert str(caught.value) == (
+        "no captioned image can be read, so there is nothing to evaluate; first: i0: not an image"
+    )
 
 
 def test_a_logit_that_is_no_number_is_named():
