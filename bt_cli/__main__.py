@@ -1,10 +1,26 @@
-"""`python -m bt_cli`: the same as `bt`."""
+"""Where `bt` and `python -m bt_cli` begin: an interrupt has its one exit code even while the program is still loading."""
 
 from __future__ import annotations
 
 import sys
 
-from bt_cli.commands.app import main
+INTERRUPTED = 130
+
+
+def start() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        from bt_cli.commands.app import main
+
+        code = main()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        # An interrupt that met a string being run (dataclasses and named tuples do that on import) leaves a mark by which
+        # the interpreter ends itself with the signal, whatever the exit code. Running a string to its end removes it.
+        exec("")
+    return code
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -1,16 +1,17 @@
-#!/usr/bin/env bash
-# What bt does, in four commands over the sample pictures, with the bundled checkpoint. Nothing is downloaded.
-set -euo pipefail
+#!/bin/sh
+# Index the sample pictures, search them, let the ITM head put the results in order, fill a mask.
+# Everything runs with the bundled checkpoint and without a network. `make demo` calls this.
+set -eu
 cd "$(dirname "$0")/.."
 
-export BT_MODEL=tiny BT_INDEX=.demo HF_HUB_OFFLINE=1
-rm -rf .demo
+export BT_MODEL=tiny BT_INDEX=.demo/index HF_HUB_OFFLINE=1
 
+# Print a command as it would be typed, then run it.
 show() {
     printf '\n$'
     for word in "$@"; do
         case $word in
-            *[!A-Za-z0-9_./=-]*) printf ' "%s"' "$word" ;;
+            *[!A-Za-z0-9_./=,-]*) printf ' "%s"' "$word" ;;
             *) printf ' %s' "$word" ;;
         esac
     done
@@ -18,8 +19,10 @@ show() {
     "$@"
 }
 
-query="a cat to the left of a dog"
-show bt index sample_data/images
-show bt search "$query" -k 5
-show bt search "$query" -k 5 --rerank
-show bt fill-mask "a <mask> to the left of a dog" --image sample_data/images/scene-0004.jpg
+printf '$ export BT_MODEL=%s BT_INDEX=%s\n' "$BT_MODEL" "$BT_INDEX"
+show bt index sample_data/images --captions sample_data/captions.csv
+show bt search "a cat to the left of a dog" -k 5
+show bt search "a cat to the left of a dog" -k 5 --rerank
+show bt search --image sample_data/images/scene-0004.jpg --to captions --rerank -k 3
+show bt score sample_data/images/scene-0004.jpg "a cat to the left of a dog" "a dog to the left of a cat"
+show bt fill-mask "a <mask> to the left of a dog" --image sample_data/images/scene-0004.jpg -k 3
