@@ -16,7 +16,7 @@ from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.checkpoints.hub_layout import HubLayout, heads_in
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry, write_safetensors
 from bt_cli.checkpoints.tensor_files import PICKLE, PICKLE_INDEX, SAFETENSORS, SAFETENSORS_INDEX
-from bt_cli.errors import Unwritable
+from bt_cli.errors import Misuse, Unwritable
 from bt_cli.shown_path import shown_path
 from bt_cli.whole_file import write_whole
 
@@ -58,7 +58,8 @@ def save_checkpoint(
     """Write `network`, with the processors that belong to it, to `folder` in the hub's layout.
 
     All weights are stored as `dtype` (default float32). A new folder appears whole or not at all; in one that exists, the
-    checkpoint's files are replaced one by one, each whole, and other files stay. Raises Unwritable.
+    checkpoint's files are replaced one by one, each whole, and other files stay. Raises Unwritable, and Misuse for a
+    network that is packed for inference.
     """
     import torch
 
@@ -77,6 +78,7 @@ def hub_tensors(network: BridgeTower) -> dict[str, HubTensor]:
     """The network's parameters under the hub's names and in its shapes, in the network's order."""
     import torch
 
+    _refuse_packed(network)
     layout = HubLayout(network.config)
     found: dict[str, HubTensor] = {}
     halves: dict[str, list[torch.Tensor]] = {}
@@ -90,6 +92,27 @@ def hub_tensors(network: BridgeTower) -> dict[str, HubTensor]:
                 parts.append(rows)
                 found[piece.hub_name] = HubTensor(piece.hub_shape, lambda parts=parts: torch.cat(parts))
     return found
+
+
+def _refuse_packed(network: BridgeTower) -> None:
+    """A network packed for inference has given its weights away; what is left of it must not pass for a checkpoint."""
+    from bt_cli.checkpoints.skeleton import skeleton
+
+    heads = {
+        "itm": network.itm_head,
+        "mlm": network.mlm_head,
+        "itc": network.logit_scale,
+        "itc_cross": network.itc_cross_head,
+    }
+    towers = {"text": network.text_tower, "vision": network.vision_tower, "cross": network.cross_modal}
+    whole = skeleton(
+        network.config, *({name for name, part in parts.items() if part is not None} for parts in (heads, towers))
+    )
+    missing = sorted({name for name, _ in whole.named_parameters()} - {name for name, _ in network.named_parameters()})
+    if missing:
+        raise Misuse(
+            f"a network without {missing[0]} can't be saved: it is packed for inference; save Checkpoint.network()"
+        )
 
 
 def write_checkpoint(

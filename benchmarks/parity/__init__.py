@@ -1,0 +1,1 @@
+"""The network against other computations of the same thing: `python -m benchmarks.parity`."""
