@@ -141,6 +141,8 @@ class Recipe:
     checkpoint_layers: bool = False
     """Recompute each layer's activations in the backward pass: about a third slower, far less memory."""
     log_every: int = 1
+    state_seconds: float = 60.0
+    """Time between two states on disk: the most that a kill can cost."""
     stages: tuple[Stage, ...] = (Stage(),)
 
     @property

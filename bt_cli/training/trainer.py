@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +27,6 @@ from bt_cli.training.run_log import RunLog, read_log
 from bt_cli.training.run_state import Position, load_state, restore_random, save_state
 from bt_cli.training.validation import validate
 
-STATE_SECONDS = 60.0
 LARGEST_SCALE, SMALLEST_SCALE = 6.9077, 0.6931
 """Bounds of the log temperature: temperatures from 0.001 to 0.5, as published."""
 
@@ -72,22 +74,23 @@ class Trainer:
     def train(self, report: Callable[[Report], None] | None = None, *, stop_after: int | None = None) -> Outcome:
         """Run the remaining steps. `stop_after` ends the call after that many, as if it had been killed there.
 
-        Raises Unwritable where `out` can't be written. KeyboardInterrupt passes on after the state was saved.
+        Raises Unwritable where `out` can't be written. Ctrl-C ends the step at hand, saves, and then raises
+        KeyboardInterrupt.
         """
         log = RunLog(self.folder, self.position.step) if self.ranks.first else None
         last = self.recipe.steps if stop_after is None else min(self.recipe.steps, self.position.step + stop_after)
         saved = time.monotonic()
         try:
-            for batches in self._prefetched(self.position.step, last):
-                self._step(batches, log, report)
-                if self._validation_due():
-                    self._validate(log)
-                if time.monotonic() - saved > STATE_SECONDS or self.position.step == last:
-                    self._save()
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            self._save()
-            raise
+            with interrupts_wait() as interrupted:
+                for batches in self._prefetched(self.position.step, last):
+                    self._step(batches, log, report)
+                    if self._validation_due():
+                        self._validate(log)
+                    if time.monotonic() - saved >= self.recipe.state_seconds or self.position.step == last or interrupted():
+                        self._save()
+                        saved = time.monotonic()
+                    if interrupted():
+                        raise KeyboardInterrupt
         finally:
             if log is not None:
                 log.close()
@@ -178,7 +181,8 @@ class Trainer:
         at.seconds += took
         if at.step % self.recipe.log_every and at.step != self.recipe.steps:
             return
-        losses = {name: float(value) for name, value in sums.items()}
+        means = (self.ranks.total(torch.stack(list(sums.values()))) / self.ranks.world).tolist()
+        losses = dict(zip(sums, means, strict=True))
         total = sum(stage.weight(name) * value for name, value in losses.items())
         if not np.isfinite(total):
             raise BadConfig(f"step {at.step}: the loss is {total}; a lower learning rate or a longer warm-up may help")
@@ -228,6 +232,29 @@ class Trainer:
             network = copy.deepcopy(network).float()
             network.load_state_dict(self.weights.weights())
         save_checkpoint(network, run.out, image_processor=run.processor, tokenizer=run.tokenizer, dtype=dtype)
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C back, so that no update is torn; yields whether it came. A second one is not held back.
+
+    Only the main thread may listen; elsewhere the answer is always no.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    came = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_: object) -> None:
+        came.append(True)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def settle_steps(recipe: Recipe, captions: int, world: int) -> Recipe:

@@ -1,0 +1,90 @@
+"""Recipes: what a file may say, what is refused by name, and the schedule that follows from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from captioned_folder import small_recipe
+
+from bt_cli.errors import BadConfig, NotFound
+from bt_cli.training.recipe import Rates, Recipe
+
+
+def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
+    recipe = Recipe.from_dict(small_recipe())
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe.to_dict()))
+    assert Recipe.read(path) == recipe
+    assert recipe.steps == 12
+    assert [recipe.at(step) for step in (0, 4, 5, 11)] == [(0, 0), (0, 4), (1, 0), (1, 6)]
+
+
+def test_the_bundled_recipe_is_a_curriculum_of_drawn_scenes() -> None:
+    recipe = Recipe.read("tiny")
+    assert recipe.source["kind"] == "scenes"
+    assert recipe.network is not None
+    assert len(recipe.stages) > 3
+    assert set(recipe.stages[0].losses) == {"itc"}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    values = small_recipe()
+    target: Any = values
+    *parents, last = path.split("/")
+    for name in parents:
+        target = target[int(name)] if isinstance(target, list) else target.setdefault(name, {})
+    target[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sead", 1, "recipe: unknown key 'sead'; it takes checkpoint_layers, "),
+        ("seed", "1", "recipe: seed is '1', but has to be a whole number"),
+        ("dtype", "float8", "recipe: dtype is 'float8', but has to be float32 or bfloat16"),
+        ("keep", "all", "recipe: keep is 'all', but has to be best or last"),
+        ("stages", [], "recipe: stages: has to be a list of stages"),
+        ("stages/0/rates/learning_rat", 1, "recipe: stages 1: rates: unknown key 'learning_rat'; it takes betas, "),
+        ("stages/1/losses", {"itm": 1, "vqa": 1}, "recipe: stage 2 (second): loss 'vqa', but has to be one of itc, "),
+        ("stages/1/losses", {"itm": -1}, "recipe: stage 2 (second): weight of itm is -1, but has to be a number of "),
+        ("stages/0/losses", {"itc": 0}, "recipe: stage 1 (first): no loss has a weight, but has to be at least one"),
+        ("stages/0/losses", {"itc_cross": 1}, "recipe: stage 1 (first): itc_cross stands without itm, but has to be "),
+        ("stages/0/steps", 0, "recipe: stage 1 (first): neither steps nor epochs are given, but has to be one of them"),
+        ("stages/0/batch", 1, "recipe: stage 1 (first): batch is 1, but has to be from 2 to "),
+        ("stages/0/freeze", ["cross"], "recipe: stage 1 (first): freeze names 'cross', but has to be text or vision"),
+        ("stages/0/masking", {"rate": 1.5}, "recipe: stage 1 (first): masking rate is 1.5, but has to be from 0 to 1"),
+        ("stages/0/augmentation", {"crop": [0.9, 0.5]}, "recipe: stage 1 (first): crop is [0.9, 0.5], but has to be "),
+    ],
+)
+def test_what_a_recipe_may_not_say_is_refused_by_name(path: str, value: Any, message: str) -> None:
+    with pytest.raises(BadConfig) as refusal:
+        Recipe.from_dict(changed(path, value))
+    assert str(refusal.value).startswith(message)
+    assert "\n" not in str(refusal.value)
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such recipe"):
+        Recipe.read(tmp_path / "none.json")
+    (tmp_path / "broken.json").write_text('{"seed": ')
+    with pytest.raises(BadConfig, match=r"broken\.json: not valid JSON"):
+        Recipe.read(tmp_path / "broken.json")
+
+
+def test_the_published_schedule_rises_for_a_tenth_and_then_falls() -> None:
+    rates = Rates(learning_rate=1.0)
+    curve = [rates.at(step, 100) for step in range(100)]
+    assert curve[:3] == pytest.approx([0.1, 0.2, 0.3])
+    assert max(curve) == pytest.approx(0.91)
+    assert curve[50] == pytest.approx(0.5)
+    assert curve[99] == pytest.approx(0.01)
+
+
+def test_a_late_decay_keeps_the_rate_until_then() -> None:
+    rates = Rates(learning_rate=2.0, warmup=4, decay=0.3)
+    curve = [rates.at(step, 10) for step in range(10)]
+    assert curve == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 4 / 3, 2 / 3])
