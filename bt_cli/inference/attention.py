@@ -13,10 +13,6 @@ from torch.nn import functional as F
 
 from bt_cli.inference.precision import processor_flags
 
-_LONG = 192
-"""From this many tokens on, one item's attention map fills the cache and items are better taken one by one."""
-
-
 def attend(qkv: Tensor, heads: int, keep: Tensor | None = None) -> Tensor:
     """Self-attention of packed queries, keys and values (B, N, 3h), to (B, N, h); `keep` (B, N) bool, True = seen."""
     batch, length, width = qkv.shape
@@ -25,8 +21,6 @@ def attend(qkv: Tensor, heads: int, keep: Tensor | None = None) -> Tensor:
         mask = None if keep is None else keep[:, None, None, :]
         mixed = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask, scale=1.0)
         return mixed.transpose(1, 2).reshape(batch, length, width // 3)
-    if keep is None and length >= _LONG:
-        return _item_by_item(parts, length, width // 3)
     query, key, value = parts.contiguous().view(3, batch * heads, length, -1)
     scores = torch.bmm(query, key.transpose(1, 2))
     if keep is not None:
@@ -34,20 +28,6 @@ def attend(qkv: Tensor, heads: int, keep: Tensor | None = None) -> Tensor:
     torch.softmax(scores, -1, out=scores)
     mixed = torch.bmm(scores, value).view(batch, heads, length, -1)
     return mixed.transpose(1, 2).reshape(batch, length, width // 3)
-
-
-def _item_by_item(parts: Tensor, length: int, width: int) -> Tensor:
-    """One map buffer for all items, written in place by each step."""
-    _, batch, heads, _, _ = parts.shape
-    mixed = parts.new_empty(batch, length, width)
-    by_head = mixed.view(batch, length, heads, -1).transpose(1, 2)
-    scores = parts.new_empty(heads, length, length)
-    for item in range(batch):
-        query, key, value = parts[:, item]
-        torch.bmm(query, key.transpose(1, 2), out=scores)
-        torch.softmax(scores, -1, out=scores)
-        by_head[item] = torch.bmm(scores, value)
-    return mixed
 
 
 def _products_win(states: Tensor) -> bool:

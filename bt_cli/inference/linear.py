@@ -26,7 +26,7 @@ LOWEST = {"gelu": -0.17, "gelu_tanh": -0.1701, "silu": -0.2785, "relu": 0.0}
 """The least value that an activation can give."""
 
 _LEVELS = 126.0  # one less than int8 has: the factor is rounded to bfloat16, and may not push the largest value over
-_ONE_SIDED_ZERO = 32.0
+_ONE_SIDED_ZERO = 32
 
 
 class PlainLinear(nn.Module):
@@ -82,31 +82,31 @@ class Int8Linear(nn.Module):
         self.dtype = weight.dtype
         self.bias = None if bias is None else bias.to(weight.dtype)
         self.activation = activation
-        self.one_sided = input_floor is not None and input_floor > -1.0
-        self.zero = _ONE_SIDED_ZERO if self.one_sided else 128.0
-        # Rows so small that the floor would leave the range below zero are quantised as if they were larger.
-        self.least = -(input_floor or 0.0) * (255.0 - self.zero) / self.zero if self.one_sided else 0.0
-        self.least = max(self.least, 1e-20)
-        self.offset = torch.tensor(self.zero, dtype=weight.dtype)
-        self.levels = 254.0 - self.zero if self.one_sided else _LEVELS
         self.inputs = inputs
+        self.one_sided = input_floor is not None and input_floor > -1.0
+        self.zero = _ONE_SIDED_ZERO if self.one_sided else 128
+        self.levels = 254.0 - self.zero if self.one_sided else _LEVELS
+        # A row whose peak is this small would let the floor fall below level 0.
+        self.least = max(-(input_floor or 0.0) * self.levels / self.zero, 1e-20) if self.one_sided else 1e-20
+        # A whole row, not one number: torch vectorises over one operand that is broadcast along the row, not over two.
+        self.offset = torch.full((inputs,), self.zero - 128.0, dtype=weight.dtype)
 
     def quantise(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """(M, in) to uint8 (M, in) around `self.zero`, and the scale of each row (M, 1)."""
-        peak = states.amax(1, keepdim=True)
-        if not self.one_sided:
-            peak = torch.maximum(peak, states.amin(1, keepdim=True).neg_())
+        peak = (states if self.one_sided else states.abs()).amax(1, keepdim=True)
         # The factor is rounded to the activations' dtype before it is used, and its inverse taken from what was used.
         factor = (self.levels / peak.float().clamp_min_(self.least)).to(states.dtype)
-        levels = torch.addcmul(self.offset, states, factor).round_().to(torch.uint8)
-        return levels, factor.float().reciprocal_().to(states.dtype)
+        levels = torch.addcmul(self.offset, states, factor) if self.one_sided else states * factor
+        # By way of int8, since torch converts to uint8 one number at a time; the highest bit adds 128.
+        unsigned = levels.round_().to(torch.int8).view(torch.uint8).bitwise_xor_(128)
+        return unsigned, factor.float().reciprocal_().to(states.dtype)
 
     def forward(self, states: Tensor, residual: Tensor | None = None) -> Tensor:
         """(..., in) to (..., out): product, bias, activation, then `residual` (..., out) added."""
         shape = states.shape[:-1]
         levels, scale = self.quantise(states.reshape(-1, self.inputs))
         made: Any = torch.ops.onednn.qlinear_pointwise(
-            levels, 1.0, int(self.zero), self.packed, self.scales, self.zeros, None, 1.0, 0, self.dtype, "none", [], ""
+            levels, 1.0, self.zero, self.packed, self.scales, self.zeros, None, 1.0, 0, self.dtype, "none", [], ""
         )
         if residual is not None and self.activation == "none":
             made = torch.addcmul(residual.reshape(made.shape), made, scale)

@@ -27,6 +27,8 @@ def pack_network(network: BridgeTower, precision: str, device: torch.device) -> 
             at_once = PAIRS_AT_ONCE.get(device.type, 8)
             network.cross_modal = PackedCrossModal(network.cross_modal, packer, pairs_at_once=at_once)  # type: ignore[assignment]
         _keep_heads_exact(network, packer)
+        if device.type == "cpu":
+            _keep_norms_exact(network)
     return network.eval().requires_grad_(False)
 
 
@@ -55,3 +57,10 @@ def _keep_heads_exact(network: BridgeTower, packer: Packer) -> None:
     if network.mlm_head is not None:
         network.mlm_head.dense = packer.linear(network.mlm_head.dense, exact=True)  # type: ignore[assignment]
         network.mlm_head.decoder = packer.linear(network.mlm_head.decoder, exact=True)  # type: ignore[assignment]
+
+
+def _keep_norms_exact(network: BridgeTower) -> None:
+    """LayerNorm of bfloat16 states is faster with float32 weights: torch's kernel computes in float32 either way."""
+    for module in network.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.float()
