@@ -57,7 +57,7 @@ def random_network(config: BridgeTowerConfig, heads: tuple[str, ...] = HEADS, se
 
 
 def write_tokenizer_files(folder: Path) -> None:
-    """vocab.json and merges.txt of a byte-level BPE without merges: one id per byte, RoBERTa's special tokens around."""
+    """vocab.json and merges.txt of a byte-level BPE without merges: one id a byte, RoBERTa's special tokens around."""
     from tokenizers import pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

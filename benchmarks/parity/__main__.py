@@ -1,9 +1,9 @@
 """`make parity`: the network against transformers' port, and against a literal computation where the port gives up.
 
-Each configuration becomes a checkpoint of random weights, made with the port and saved as safetensors and as pytorch_model.bin;
-`bt_cli.load` reads both; the network as training sees it is compared too, and saved by bt for the port to load. The table has
-the largest absolute difference of each head's outputs in float32 ("none": hidden states and pooler), by the way that the
-weights went. Exit code 1 when one is above its limit.
+Each configuration becomes a checkpoint of random weights, made with the port and saved as safetensors and as
+pytorch_model.bin; `bt_cli.load` reads both; the network as training sees it is compared too, and saved by bt for the
+port to load. The table has the largest absolute difference of each head's outputs in float32 ("none": hidden states
+and pooler), by the way that the weights went. Exit code 1 when one is above its limit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One variant compared: made with the port, saved in two formats, loaded by bt, and saved by bt and loaded by the port."""
+"""One variant compared: made with the port, loaded by bt from two formats, saved by bt and loaded by the port."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Row:
 
 
 def compare(variant: Variant, folder: Path, *, fault: str | None = None, seed: int = 0) -> Iterator[Row]:
-    """Every row of one variant. `folder` is used for the checkpoints and left empty; `fault` is planted in what bt reads."""
+    """Every row of one variant. `folder` holds the checkpoints meanwhile; `fault` is planted in what bt reads."""
     inputs = make_inputs(variant, seed)
     tensors, expected, against = _expected(variant, inputs, seed)
     for way in ("safetensors", "pytorch_model.bin"):
@@ -108,7 +108,7 @@ def make_inputs(variant: Variant, seed: int) -> dict[str, torch.Tensor]:
 def _expected(
     variant: Variant, inputs: dict[str, torch.Tensor], seed: int
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
-    """The checkpoint's tensors, the outputs to expect, and what each comes from: the port, or the literal computation."""
+    """The checkpoint's tensors, the outputs to expect, and what each comes from: "port" or "literal"."""
     dtype = getattr(torch, variant.dtype)
     if variant.beyond_port == ALL:
         tensors = _unrunnable_tensors(variant, seed)

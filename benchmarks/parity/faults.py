@@ -1,4 +1,4 @@
-"""Faults that can be planted in a checkpoint: each has to make the comparison fail, or the comparison is worth nothing."""
+"""Faults to plant in a checkpoint: each has to make the comparison fail, or the comparison is worth nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """BridgeTower written down literally, from the hub's tensors and nothing else: slow, plain, and for comparison only.
 
-It follows the paper's section 3 line by line, one pair at a time, one attention head at a time, nothing shared or skipped. What
-the port can't run is held against it; where the port can, the two are held against each other.
+It follows the paper's section 3 line by line, one pair at a time, one attention head at a time, nothing shared or
+skipped. What the port can't run is held against it; where the port can, the two are held against each other.
 """
 
 from __future__ import annotations

@@ -97,9 +97,8 @@ def randomise(tensors: dict[str, torch.Tensor], seed: int) -> None:
         if name == "logit_scale":
             continue
         is_norm = "LayerNorm" in name or "layernorm" in name or ".ln_" in name
-        if tensor.dim() >= 2 and "embedding" not in name:
-            tensor.normal_(0.0, (tensor[0].numel()) ** -0.5, generator=generator)
-        elif "patch_embedding" in name:
+        is_product = tensor.dim() >= 2 and ("embedding" not in name or "patch_embedding" in name)
+        if is_product:
             tensor.normal_(0.0, tensor[0].numel() ** -0.5, generator=generator)
         elif tensor.dim() == 0:
             tensor.fill_(0.3 + 0.5 * float(torch.rand((), generator=generator)))

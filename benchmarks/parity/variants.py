@@ -12,10 +12,10 @@ VOCABULARY = 160
 class Variant:
     """A configuration and what to feed it.
 
-    `config` is a config.json. `image` is (height, width) of the pixels given, None for the checkpoint's own size; `lengths`
-    the number of real tokens of each text, padded to the longest. `beyond_port` names outputs that the port can't
-    compute, which are compared with the literal computation instead; `port_changes` goes into the port's config where it
-    would crash on a field that changes nothing. `dtype` is how weights are stored.
+    `config` is a config.json. `image` is (height, width) of the pixels given, None for the checkpoint's own size;
+    `lengths` the number of real tokens of each text, padded to the longest. `beyond_port` names outputs that the port
+    can't compute, which are compared with the literal computation instead; `port_changes` goes into the port's config
+    where it would crash on a field that changes nothing. `dtype` is how weights are stored.
     """
 
     name: str
@@ -35,7 +35,8 @@ class Variant:
 
 
 ALL = frozenset(
-    "text_features image_features pooler_output itm_logits mlm_logits text_embeds image_embeds cross_embeds".split()
+    {"text_features", "image_features", "pooler_output", "itm_logits", "mlm_logits"}
+    | {"text_embeds", "image_embeds", "cross_embeds"}
 )
 IMAGE_EMBEDS = frozenset({"image_embeds"})
 

@@ -1,1 +1,1 @@
-"""A name or a path to a network with its weights and processors: the hub, folders in hub layout, original files, saving."""
+"""From a name or a path to a network with its weights and processors, and back to disk."""

@@ -1,4 +1,4 @@
-"""A checkpoint: what a name or a folder stands for, what it can do, and a network filled with as much of it as is needed."""
+"""A checkpoint: what a name stands for, what it can do, and a network filled with as much of it as is needed."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ _PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
 class Checkpoint:
     """A folder in hub layout, opened: its configuration and headers are read, no weights.
 
-    `name` is what it was asked for by, `folder` where it lies, `config` as in its config.json, with `contrastive_hidden_size`
-    read off the tensors where the file has none. `files` gives any tensor by the name it has there.
+    `name` is what it was asked for by, `folder` where it lies, `config` as in its config.json, with
+    `contrastive_hidden_size` read off the tensors where the file has none. `files` gives any tensor by the name it
+    has there.
     """
 
     def __init__(self, name: str, folder: Path, *, image_size: int | None = None) -> None:
@@ -60,11 +61,11 @@ class Checkpoint:
         image_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Checkpoint:
-        """Open what `name` stands for: `tiny` (bundled), a folder in hub layout, or a hub name, fetched if it isn't cached.
+        """Open what `name` stands for: `tiny` (bundled), a folder in hub layout, or a hub name, fetched if not cached.
 
-        `image_size` is another input size in pixels (square) than the checkpoint's own. `progress` hears (bytes done, bytes
-        in all) of a download. Raises UnknownModel, NotFound, Offline, DownloadFailed, BadConfig, BrokenCheckpoint or
-        UnsafePickle.
+        `image_size` is another input size in pixels (square) than the checkpoint's own. `progress` hears (bytes done,
+        bytes in all) of a download. Raises UnknownModel, NotFound, Offline, DownloadFailed, BadConfig,
+        BrokenCheckpoint or UnsafePickle.
         """
         folder = locate(str(name), revision=revision, token=token, progress=progress)
         return cls(str(name), folder, image_size=image_size)
@@ -127,8 +128,8 @@ class Checkpoint:
         tokenizer = Tokenizer.from_folder(self.folder, max_length=text.max_tokens)
         if tokenizer.vocab_size > text.vocab_size:
             raise BadTokenizer(
-                f"{shown_path(self.folder)}: the tokenizer has {tokenizer.vocab_size} words, the checkpoint {text.vocab_size}; "
-                "they are not of one model"
+                f"{shown_path(self.folder)}: the tokenizer has {tokenizer.vocab_size} words, "
+                f"the checkpoint {text.vocab_size}; they are not of one model"
             )
         return tokenizer
 

@@ -1,4 +1,4 @@
-"""Reading a checkpoint's tensors straight into the memory of a network: only those it needs, cast while they are read."""
+"""Reading a checkpoint's tensors straight into a network's memory: only those it needs, cast while they are read."""
 
 from __future__ import annotations
 

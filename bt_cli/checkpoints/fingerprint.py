@@ -1,9 +1,9 @@
 """A checkpoint's fingerprint: the same for the same weights in any file format, another as soon as they are trained on.
 
-Hashing 3.5 GB at every start would cost seconds, so large tensors are sampled: names, shapes and dtypes of all tensors, every
-byte of the small ones (LayerNorms and biases, which any training step moves) and windows spread over each large one. A
-change that spares all of these, one weight edited by hand, say, goes unseen; training, merging, casting or swapping
-checkpoints does not.
+Hashing 3.5 GB at every start would cost seconds, so large tensors are sampled: names, shapes and dtypes of all
+tensors, every byte of the small ones (LayerNorms and biases, which any training step moves) and windows spread over
+each large one. A change that spares all of these, one weight edited by hand, say, goes unseen; training, merging,
+casting or swapping checkpoints does not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def fingerprint(files: TensorFiles, names: dict[str, str], settings: dict[str, A
 
 
 def sampled_spans(entry: TensorEntry) -> list[tuple[int, int]]:
-    """The byte ranges of a tensor that go into the fingerprint: all of a small one, both ends and between of a large one."""
+    """The byte ranges of a tensor that are looked at: all of a small one, windows from end to end of a large one."""
     if entry.nbytes <= WHOLE_BYTES:
         return [(0, entry.nbytes)]
     last = entry.nbytes - WINDOW_BYTES

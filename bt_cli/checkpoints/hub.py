@@ -1,8 +1,9 @@
-"""Fetching a checkpoint from the hub into the hub's own cache: only the files needed, resumed where it broke off, checked.
+"""Fetching a checkpoint from the hub into its cache: only the files needed, resumed where it broke off, checked.
 
-The cache is that of `huggingface_hub`, so what `transformers` has downloaded is found here and the other way round. The
-client itself starts each interrupted file anew; at 3.5 GB a file that is not good enough, so files arrive here under a name
-of ours in the cache, survive an interruption, are compared with the hub's checksum, and only then take their place.
+The cache is that of `huggingface_hub`, so what `transformers` has downloaded is found here and the other way round.
+The client itself starts each interrupted file anew; at 3.5 GB a file that is not good enough, so files arrive here
+under a name of ours in the cache, survive an interruption, are compared with the hub's checksum, and only then take
+their place.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub lists it: `etag` is its SHA-256 when it lies in large-file storage, else its git object name."""
+    """A file as the hub lists it: `etag` is its SHA-256 if it lies in large-file storage, else its git object name."""
 
     name: str
     size: int
@@ -183,7 +184,8 @@ class _Download:
         free = shutil.disk_usage(existing).free
         if free < size:
             raise Unwritable(
-                f"{self.repo_id} needs {_size(size)}, {existing} has {_size(free)} free; make room or set HF_HOME elsewhere"
+                f"{self.repo_id} needs {_size(size)}, {existing} has {_size(free)} free; "
+                "make room, or set HF_HOME to a place that has it"
             )
 
     def _fetch(self, file: RemoteFile) -> None:

@@ -64,7 +64,8 @@ def _by_status(status: int, repo_id: str, endpoint: str) -> BtError:
         return unknown_model(repo_id, f"no checkpoint {repo_id} at {endpoint}")
     if status == 401:
         return DownloadFailed(
-            f"the hub refused {repo_id} (401): it is private or does not exist; check the name, or set HF_TOKEN to a valid token"
+            f"the hub refused {repo_id} (401): it is private or does not exist; "
+            "check the name, or set HF_TOKEN to a valid token"
         )
     if status == 403:
         return DownloadFailed(f"the hub refused {repo_id} (403): your token (HF_TOKEN) has no right to it")

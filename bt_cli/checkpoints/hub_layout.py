@@ -1,7 +1,7 @@
 """Names: what each of the network's parameters is called in the hub's files, and which rows of it lie there.
 
-The network packs what is multiplied together: queries, keys and values are one product here and three tensors on the hub;
-the two token types are one tensor on the hub and live in two modules here. Everything else is a matter of names.
+The network packs what is multiplied together: queries, keys and values are one product here and three tensors on the
+hub; the two token types are one tensor on the hub and live in two modules here. Everything else is a matter of names.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ _OUR_HEADS = ("itm_score.fc.", "mlm_score.", "itc_text_head.fc.", "itc_image_hea
 class Piece:
     """A hub tensor, or some rows of it, that is some rows of one of our parameters.
 
-    `rows` (start, stop) counts in our parameter, `hub_rows` in the hub's tensor; None is all of it. `hub_shape` is that of
-    the whole hub tensor.
+    `rows` (start, stop) counts in our parameter, `hub_rows` in the hub's tensor; None is all of it. `hub_shape` is
+    that of the whole hub tensor.
     """
 
     hub_name: str
@@ -163,7 +163,7 @@ class HubLayout:
 def canonical_name(name: str) -> str | None:
     """The name with the prefix that the hub's files have or lack; None for what no network of ours has a place for."""
     bare = name.removeprefix(PREFIX)
-    if bare.endswith("position_ids") or bare.endswith("token_type_ids"):
+    if bare.endswith(("position_ids", "token_type_ids")):
         return None
     if bare.startswith(_OURS):
         return PREFIX + bare

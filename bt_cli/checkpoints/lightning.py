@@ -1,8 +1,9 @@
 """The authors' own training files (PyTorch Lightning, microsoft/BridgeTower) made into checkpoints in the hub's layout.
 
-They differ from the hub's checkpoints in more than names, and config.json says so (see `BridgeTowerConfig`): the cross layers
-and the MLM transform have a LayerNorm epsilon of 1e-12, and the ITC image embedding is taken straight from the vision
-tower. Sizes are read off the tensors; only what tensors can't tell comes from the hyper-parameters in the file.
+They differ from the hub's checkpoints in more than names, and config.json says so (see `BridgeTowerConfig`): the
+cross layers and the MLM transform have a LayerNorm epsilon of 1e-12, and the ITC image embedding is taken straight
+from the vision tower. Sizes are read off the tensors; only what tensors can't tell comes from the hyper-parameters in
+the file.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def convert(
 
     `image_size` resizes the position table for another input size in pixels; `pipeline` ("crop" or "squash") says how
     images are brought to it (default: squash for retrieval fine-tuning, as its evaluation did, else crop). Heads that
-    the hub has no place for are left out with a warning that names them. Raises NotFound, BrokenCheckpoint, UnsafePickle,
-    CheckpointMismatch, BadConfig, BadTokenizer or Unwritable.
+    the hub has no place for are left out with a warning that names them. Raises NotFound, BrokenCheckpoint,
+    UnsafePickle, CheckpointMismatch, BadConfig, BadTokenizer or Unwritable.
     """
     import torch
 
@@ -88,7 +89,7 @@ def convert(
     write_checkpoint(
         out,
         config,
-        {name: HubTensor(tuple(tensor.shape), lambda tensor=tensor: tensor) for name, tensor in tensors.items()},
+        {name: HubTensor(tuple(tensor.shape), tensor.detach) for name, tensor in tensors.items()},
         dtype=dtypes.pop() if len(dtypes) == 1 else torch.float32,
         preprocessing=ImageProcessor.from_dict({"size": size}, pipeline=pipeline).to_dict(),
         save_tokenizer=None if tokenizer is None else tokenizer.save,

@@ -1,4 +1,4 @@
-"""One `pytorch_model.bin`: a pickle of named tensors, opened so that it can run no code and is read only where asked."""
+"""One `pytorch_model.bin`: a pickle of named tensors, opened so that it runs no code, read only where asked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from bt_cli.errors import BrokenCheckpoint, UnsafePickle
 if TYPE_CHECKING:
     import torch
 
-# Pages of a mapping count as the process's own memory once read, so the mapping is dropped and made anew after this much.
+# Pages of a mapping count as the process's own memory once read, so the mapping is dropped and made anew after this
+# much.
 _REMAP_AFTER_BYTES = 64 << 20
 
 # What tensors are made of; anything else that a refused pickle names is worth telling.
@@ -26,8 +27,8 @@ _HARMLESS_MODULES = ("torch", "torch._utils", "torch.storage", "collections", "t
 class PickleFile:
     """The tensors of one file written by `torch.save`.
 
-    Files in the zip format (torch 1.6 and later) are memory-mapped; older ones have to be read whole. Raises `UnsafePickle`
-    for a file that asks for anything but tensors, `BrokenCheckpoint` for one that can't be read.
+    Files in the zip format (torch 1.6 and later) are memory-mapped; older ones have to be read whole. Raises
+    `UnsafePickle` for a file that asks for anything but tensors, `BrokenCheckpoint` for one that can't be read.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """One safetensors file: its header at once, its tensors when asked.
 
-The format is 8 bytes of header length (little-endian), a JSON header of `{name: {dtype, shape, data_offsets}}`, and the
-tensors' bytes one after another. Reading it here instead of mapping it keeps a file's pages out of the process: a tensor
-goes from the disk straight into the memory that will hold it, cast on the way.
+The format is 8 bytes of header length (little-endian), a JSON header of `{name: {dtype, shape, data_offsets}}`, and
+the tensors' bytes one after another. Reading it here instead of mapping it keeps a file's pages out of the process: a
+tensor goes from the disk straight into the memory that will hold it, cast on the way.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TensorEntry:
 
 
 class SafetensorsFile:
-    """The tensors of one file. Holds no handle and no mapping; raises `BrokenCheckpoint` for a file that is cut short."""
+    """The tensors of one file; no handle or mapping is held. Raises `BrokenCheckpoint` for a file that is cut short."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -99,12 +99,12 @@ class SafetensorsFile:
             file.seek(start)
             if flat.dtype == dtype and flat.device.type == "cpu":
                 if entry.nbytes:
-                    _read_exactly(self.path, file, memoryview(flat.view(torch.uint8).numpy()))
+                    _read_exactly(self.path, file, flat.view(torch.uint8).numpy().data)
                 return
             step = _CHUNK_BYTES // ITEM_SIZES[entry.dtype]
             for first in range(0, entry.elements, step):
                 chunk = torch.empty(min(step, entry.elements - first), dtype=dtype)
-                _read_exactly(self.path, file, memoryview(chunk.view(torch.uint8).numpy()))
+                _read_exactly(self.path, file, chunk.view(torch.uint8).numpy().data)
                 flat[first : first + len(chunk)].copy_(chunk)
 
     def spans(self, name: str, spans: Sequence[tuple[int, int]]) -> bytes:
@@ -122,7 +122,7 @@ class SafetensorsFile:
 def write_safetensors(
     path: Path, entries: Mapping[str, TensorEntry], tensors: Iterable[torch.Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write `tensors`, in the order of `entries` and cast to their dtype one at a time, and push the file to the disk."""
+    """Write `tensors`, in the order of `entries` and cast to their dtype one by one, and sync the file to disk."""
     import torch
 
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
@@ -138,7 +138,7 @@ def write_safetensors(
         for entry, tensor in zip(entries.values(), tensors, strict=True):
             cast = tensor.detach().to("cpu", getattr(torch, TORCH_NAMES[entry.dtype])).contiguous()
             if cast.numel():
-                file.write(memoryview(cast.reshape(-1).view(torch.uint8).numpy()))
+                file.write(cast.reshape(-1).view(torch.uint8).numpy().data)
         file.flush()
         os.fsync(file.fileno())
 

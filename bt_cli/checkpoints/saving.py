@@ -1,4 +1,4 @@
-"""Writing a checkpoint in the hub's layout: what `transformers` loads to the same outputs, and bt again to the same bits."""
+"""Writing a checkpoint in the hub's layout: `transformers` loads it to the same outputs, bt to the same bits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +58,9 @@ def save_checkpoint(
 ) -> None:
     """Write `network`, with the processors that belong to it, to `folder` in the hub's layout.
 
-    All weights are stored as `dtype` (default float32). A new folder appears whole or not at all; in one that exists, the
-    checkpoint's files are replaced one by one, each whole, and other files stay. Raises Unwritable, and Misuse for a
-    network that is packed for inference.
+    All weights are stored as `dtype` (default float32). A new folder appears whole or not at all; in one that exists,
+    the checkpoint's files are replaced one by one, each whole, and other files stay. Raises Unwritable, and Misuse
+    for a network that is packed for inference.
     """
     import torch
 
@@ -86,11 +87,11 @@ def hub_tensors(network: BridgeTower) -> dict[str, HubTensor]:
         for piece in layout.pieces(name, tuple(parameter.shape)):
             rows = parameter.detach() if piece.rows is None else parameter.detach()[slice(*piece.rows)]
             if piece.hub_rows is None:
-                found[piece.hub_name] = HubTensor(piece.hub_shape, lambda rows=rows, s=piece.hub_shape: rows.reshape(s))
+                found[piece.hub_name] = HubTensor(piece.hub_shape, partial(rows.reshape, piece.hub_shape))
             else:  # text's token type comes before the images' in the network's order as it does in the tensor
                 parts = halves.setdefault(piece.hub_name, [])
                 parts.append(rows)
-                found[piece.hub_name] = HubTensor(piece.hub_shape, lambda parts=parts: torch.cat(parts))
+                found[piece.hub_name] = HubTensor(piece.hub_shape, partial(torch.cat, parts))
     return found
 
 

@@ -23,8 +23,8 @@ def skeleton(config: BridgeTowerConfig, heads: Collection[str], towers: Collecti
 class _Undrawn(TorchFunctionMode):
     """Leaves out drawing initial values.
 
-    On the meta device there is nothing to draw, yet the attempt makes torch import its symbolic algebra: three seconds and
-    80 MB that a text search would wait and pay for.
+    On the meta device there is nothing to draw, yet the attempt makes torch import its symbolic algebra: three
+    seconds and 80 MB that a text search would wait and pay for.
     """
 
     def __torch_function__(

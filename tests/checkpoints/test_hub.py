@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -171,7 +171,8 @@ REFUSALS: list[tuple[tuple[int, str], type[BtError], str]] = [
     (
         (403, "GatedRepo"),
         DownloadFailed,
-        "someone/little-tower is gated: accept its terms at {url}/someone/little-tower, then set HF_TOKEN to your token",
+        "someone/little-tower is gated: accept its terms at {url}/someone/little-tower, "
+        "then set HF_TOKEN to your token",
     ),
     ((403, ""), DownloadFailed, "the hub refused someone/little-tower (403): your token (HF_TOKEN) has no right to it"),
     (
@@ -304,8 +305,8 @@ def test_a_file_in_place_of_a_folder_has_a_way_out(tmp_path: Path, file: str, wa
 
 
 def test_a_full_disk_is_seen_before_the_first_byte(served: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage: Callable[[object], object] = lambda path: shutil._ntuple_diskusage(10, 9, 1)  # type: ignore[attr-defined]
-    monkeypatch.setattr(shutil, "disk_usage", usage)
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1))
     with pytest.raises(BtError, match=r"someone/little-tower needs \d\.\d MB|someone/little-tower needs \d+ [kM]B"):
         hub.download(NAME)
     assert served.sent == 0

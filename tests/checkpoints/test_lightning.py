@@ -144,7 +144,7 @@ def test_a_pipeline_and_a_tokenizer_can_be_given(original: Path, tmp_path: Path)
     write_tokenizer_files(tmp_path / "words")
     words = Tokenizer.from_files(vocab=tmp_path / "words" / "vocab.json", merges=tmp_path / "words" / "merges.txt")
     with (
-        pytest.warns(UserWarning),
+        pytest.warns(UserWarning, match="rank_output"),
         pytest.raises(BadTokenizer, match="has 200 words, the tokenizer 261; they are not of one model"),
     ):
         convert(original, tmp_path / "out", tokenizer=words)
@@ -156,7 +156,7 @@ def test_a_pipeline_and_a_tokenizer_can_be_given(original: Path, tmp_path: Path)
 
 def test_an_image_size_that_no_grid_of_patches_fills_is_refused(original: Path, tmp_path: Path) -> None:
     with (
-        pytest.warns(UserWarning),
+        pytest.warns(UserWarning, match="rank_output"),
         pytest.raises(BadConfig, match="image size 100 is no multiple of the patch size 16"),
     ):
         convert(original, tmp_path / "out", image_size=100)
@@ -181,7 +181,10 @@ def test_a_file_that_lacks_a_tensor_is_refused_before_anything_is_written(origin
     content = torch.load(original, weights_only=True)
     del content["state_dict"]["text_transformer.encoder.layer.2.output.dense.weight"]
     torch.save(content, tmp_path / "x.ckpt")
-    with pytest.warns(UserWarning), pytest.raises(CheckpointMismatch, match=r"text_model\.encoder\.layer\.2\.output"):
+    with (
+        pytest.warns(UserWarning, match="rank_output"),
+        pytest.raises(CheckpointMismatch, match=r"text_model\.encoder\.layer\.2\.output"),
+    ):
         convert(tmp_path / "x.ckpt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""Weights from any kind of file: the same tensors, lazily, and one clear line for each way in which a file can be bad."""
+"""Weights from any kind of file: the same tensors, lazily, and one clear line for each way a file can be bad."""
 
 from __future__ import annotations
 

@@ -58,7 +58,14 @@ def test_info_describes_a_folder(bt: Bt, checkpoint_folder: Path) -> None:
     ran = bt("models", "info", checkpoint_folder, "--json")
     assert ran.code == 0
     assert ran.err == ""
-    names = ["model.safetensors", "config.json", "merges.txt", "preprocessor_config.json", "tokenizer.json", "vocab.json"]
+    names = [
+        "model.safetensors",
+        "config.json",
+        "merges.txt",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "vocab.json",
+    ]
     assert ran.objects == [
         {
             "name": str(checkpoint_folder),
@@ -119,7 +126,7 @@ def test_what_is_here_already_is_not_downloaded(bt: Bt, checkpoint_folder: Path)
 
 def test_errors_are_one_line_and_exit_1(bt: Bt, served: FakeHub, tmp_path: Path) -> None:
     cases = {
-        ("info", "nobody/nothing"): f"no checkpoint nobody/nothing at {served.url}; `bt models list` shows names that work",
+        ("info", "no/body"): f"no checkpoint no/body at {served.url}; `bt models list` shows names that work",
         ("info", "tini"): "no checkpoint is called tini; did you mean tiny?",
         ("download", "./gone"): "no checkpoint folder ./gone",
         ("convert", tmp_path / "no.ckpt", tmp_path / "x"): f"{tmp_path / 'no.ckpt'}: no such file",
@@ -153,7 +160,14 @@ def test_convert_writes_a_checkpoint_and_says_what_it_left_out(bt: Bt, reference
 
 
 def test_convert_takes_the_tokenizer_that_is_given(bt: Bt, reference: Path, tmp_path: Path) -> None:
-    ran = bt("models", "convert", reference / "original" / "A_full.ckpt", tmp_path / "x", "--tokenizer", reference / "roberta")
+    ran = bt(
+        "models",
+        "convert",
+        reference / "original" / "A_full.ckpt",
+        tmp_path / "x",
+        "--tokenizer",
+        reference / "roberta",
+    )
     assert ran.code == 1
     assert "has 200 words, the tokenizer 50265; they are not of one model" in ran.err
     assert not (tmp_path / "x").exists()
