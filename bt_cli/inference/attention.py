@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from bt_cli.inference.precision import processor_flags
 
+
 def attend(qkv: Tensor, heads: int, keep: Tensor | None = None) -> Tensor:
     """Self-attention of packed queries, keys and values (B, N, 3h), to (B, N, h); `keep` (B, N) bool, True = seen."""
     batch, length, width = qkv.shape

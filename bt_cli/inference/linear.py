@@ -32,6 +32,9 @@ _ONE_SIDED_ZERO = 32
 class PlainLinear(nn.Module):
     """`torch.nn.functional.linear`, for accelerators and for processors without oneDNN."""
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none") -> None:
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)
@@ -118,6 +121,9 @@ class Int8Linear(nn.Module):
 
 class HeadLinear(nn.Module):
     """A small last product, in float32 whatever comes in: scores and embeddings are made of its output."""
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()

@@ -7,9 +7,12 @@ the short side's keys or queries are taken through the weights instead of the lo
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from bt_cli.bridgetower.attention import CrossAttention
 from bt_cli.bridgetower.cross_modal import CrossAttentionMaps as Maps
 from bt_cli.bridgetower.cross_modal import CrossLayer, CrossModalEncoder, Fusion, Wanted
 from bt_cli.bridgetower.states import ImageStates, TextStates
@@ -21,50 +24,56 @@ from bt_cli.inference.packer import Packer
 class PackedCrossAttention(nn.Module):
     """Takes the place of a `CrossAttention`; knows the ways round and takes the cheaper one."""
 
-    def __init__(self, attention: nn.Module, packer: Packer) -> None:
+    query_weight: Tensor  # (heads, d, h), scaled
+    query_bias: Tensor  # (heads, d), scaled
+    key_weight: Tensor  # (heads, d, h)
+    value_weight: Tensor  # (heads, d, h)
+    value_bias: Tensor  # (h,)
+    out_weight: Tensor  # (heads, d, h), transposed
+    out_bias: Tensor  # (h,)
+
+    def __init__(self, attention: CrossAttention, packer: Packer) -> None:
         super().__init__()
         self.heads = attention.heads
-        width = attention.out.weight.shape[0]
+        width = attention.out.out_features
         scale = (width // self.heads) ** -0.5
         query_weight, query_bias = attention.query.weight.data * scale, attention.query.bias.data * scale
         self.query = packer.of(query_weight, query_bias)
         self.key_value = packer.linear(attention.key_value)
         self.out = packer.linear(attention.out)
         self.norm = attention.norm
-        for name, tensor in (
+        key_weight, value_weight = attention.key_value.weight.data.chunk(2)
+        for name, weight in (
             ("query_weight", query_weight),
-            ("query_bias", query_bias),
-            ("key_value_weight", attention.key_value.weight.data),
-            ("value_bias", attention.key_value.bias.data[width:]),
+            ("key_weight", key_weight),
+            ("value_weight", value_weight),
             ("out_weight", attention.out.weight.data.T.contiguous()),
-            ("out_bias", attention.out.bias.data),
         ):
-            self.register_buffer(name, tensor, persistent=False)
-        self.few = width // (2 * self.heads)
+            self.register_buffer(name, split_rows(weight, self.heads), persistent=False)
+        self.register_buffer("query_bias", query_bias.view(self.heads, -1), persistent=False)
+        self.register_buffer("value_bias", attention.key_value.bias.data[width:], persistent=False)
+        self.register_buffer("out_bias", attention.out.bias.data, persistent=False)
+        self.few = width // (2 * self.heads)  # beyond this many rows the detour costs more than it saves
 
     def forward(self, states: Tensor, other: Tensor, other_keep: Tensor | None) -> Tensor:
         """`states` (B, N, h) reading `other` (B, M, h), which `other_keep` (B, M) masks; to (B, N, h)."""
         many, length = states.shape[1], other.shape[1]
         if many <= min(self.few, length) and other_keep is None:
-            key_weight, value_weight = self.key_value_weight.chunk(2)
-            key, value = split_rows(key_weight, self.heads), split_rows(value_weight, self.heads)
-            mixed = read_by_few(self.query(states), other, key, value, self.value_bias)
+            mixed = read_by_few(self.query(states), other, self.key_weight, self.value_weight, self.value_bias)
             return self.norm(self.out(mixed, states))
         key, value = self.key_value(other).chunk(2, dim=-1)
         if length <= min(self.few, many):
-            query_weight, out_weight = (
-                split_rows(self.query_weight, self.heads),
-                self.out_weight.view(self.heads, -1, self.out_weight.shape[1]),
-            )
-            query_bias = self.query_bias.view(self.heads, -1)
-            read = read_few(states, key, value, query_weight, query_bias, out_weight, other_keep)
+            through = self.query_weight, self.query_bias, self.out_weight
+            read = read_few(states, key, value, *through, other_keep)
             return self.norm(read.add_(self.out_bias).add_(states))
         return self.norm(self.out(self._plain(states, key, value, other_keep), states))
 
     def _plain(self, states: Tensor, key: Tensor, value: Tensor, keep: Tensor | None) -> Tensor:
-        parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query(states), key, value))
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query(states), key, value)
+        )
         mask = None if keep is None else keep[:, None, None, :]
-        mixed = nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask, scale=1.0)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
         return mixed.transpose(1, 2).reshape(states.shape)
 
     def with_map(self, states: Tensor, other: Tensor, other_keep: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -108,16 +117,10 @@ class PackedCrossModal(nn.Module):
 
     def __init__(self, encoder: CrossModalEncoder, packer: Packer, *, pairs_at_once: int) -> None:
         super().__init__()
-        last = encoder.depth - 1
         self.text_norm, self.image_norm = encoder.text_norm, encoder.image_norm
         self.text_links, self.image_links = encoder.text_links, encoder.image_links
-        for name in ("text_layers", "image_layers"):
-            layers = getattr(encoder, name)
-            packed = []
-            for index in range(len(layers)):
-                packed.append(PackedCrossLayer(layers[index], packer, deepest=index == last))
-                layers[index] = nn.Identity()  # its float weights may go while the next are packed
-            setattr(self, name, nn.ModuleList(packed))
+        self.text_layers = _packed_layers(encoder.text_layers, packer)
+        self.image_layers = _packed_layers(encoder.image_layers, packer)
         self.text_pooler, self.image_pooler = packer.head(encoder.text_pooler), packer.head(encoder.image_pooler)
         self.depth = encoder.depth
         self.pairs_at_once = pairs_at_once
@@ -132,8 +135,8 @@ class PackedCrossModal(nn.Module):
         first = (
             text_in,
             image_in,
-            self.text_layers[0].self_attention(text_in, texts.keep, only),
-            self.image_layers[0].self_attention(image_in, None, only),
+            _layer(self.text_layers, 0).self_attention(text_in, texts.keep, only),
+            _layer(self.image_layers, 0).self_attention(image_in, None, only),
         )
         if pairs is None:
             count = image_bridges.shape[1]
@@ -161,7 +164,7 @@ class PackedCrossModal(nn.Module):
             keep = keep[:, :longest]
             keep = None if bool(keep.all()) else keep
         text_in, image_in = first[0][by_text, :longest], first[1][by_image]
-        text_layer, image_layer = self.text_layers[0], self.image_layers[0]
+        text_layer, image_layer = _layer(self.text_layers, 0), _layer(self.image_layers, 0)
         text = first[2][by_text] if first[2].shape[1] == 1 else first[2][by_text, :longest]
         text = text_layer.feed_forward(text_layer.cross_attention(text, image_in, None))
         image = image_layer.feed_forward(image_layer.cross_attention(first[3][by_image], text_in, keep))
@@ -170,9 +173,9 @@ class PackedCrossModal(nn.Module):
             text_in = self._link(self.text_links, layer)(text_bridges[layer][by_text, :longest], text)
             image_in = self._link(self.image_links, layer)(image_bridges[layer][by_image], image)
             first_only = last and wanted == "pooled"
-            text = self.text_layers[layer](text_in, image_in, keep, None, first_only)
+            text = _layer(self.text_layers, layer)(text_in, image_in, keep, None, first_only)
             if not (last and wanted == "text"):
-                image = self.image_layers[layer](image_in, text_in, None, keep, first_only)
+                image = _layer(self.image_layers, layer)(image_in, text_in, None, keep, first_only)
         return self._gather(text, image, wanted)
 
     def forward_with_maps(self, images: ImageStates, texts: TextStates) -> Fusion:
@@ -185,8 +188,8 @@ class PackedCrossModal(nn.Module):
             if layer:
                 text_in = self._link(self.text_links, layer)(text_bridges[layer], text)
                 image_in = self._link(self.image_links, layer)(image_bridges[layer], image)
-            text, text_self, text_cross = self.text_layers[layer].with_maps(text_in, image_in, keep, None)
-            image, image_self, image_cross = self.image_layers[layer].with_maps(image_in, text_in, None, keep)
+            text, text_self, text_cross = _layer(self.text_layers, layer).with_maps(text_in, image_in, keep, None)
+            image, image_self, image_cross = _layer(self.image_layers, layer).with_maps(image_in, text_in, None, keep)
             maps.append(Maps(text_self, image_self, text_cross, image_cross))
         fusion = self._gather(text, image, "all")
         fusion.attentions = maps
@@ -201,6 +204,18 @@ class PackedCrossModal(nn.Module):
 
     def _link(self, links: nn.ModuleList, layer: int) -> nn.Module:
         return links[0 if len(links) == 1 else layer - 1]
+
+
+def _packed_layers(layers: nn.ModuleList, packer: Packer) -> nn.ModuleList:
+    packed = nn.ModuleList()
+    for index in range(len(layers)):
+        packed.append(PackedCrossLayer(cast(CrossLayer, layers[index]), packer, deepest=index == len(layers) - 1))
+        layers[index] = nn.Identity()  # its float weights may go while the next are packed
+    return packed
+
+
+def _layer(layers: nn.ModuleList, index: int) -> PackedCrossLayer:
+    return cast(PackedCrossLayer, layers[index])
 
 
 def attention_map(query: Tensor, key: Tensor, heads: int, keep: Tensor | None) -> Tensor:

@@ -39,6 +39,10 @@ class PackedVisionBlock(nn.Module):
 class FewQueries(nn.Module):
     """Self-attention in which few rows ask: see `attention.read_by_few`."""
 
+    weight: Tensor
+    query_bias: Tensor
+    value_bias: Tensor
+
     def __init__(self, weight: Tensor, bias: Tensor, heads: int) -> None:
         super().__init__()
         width = weight.shape[0] // 3
