@@ -314,3 +314,11 @@ def test_small_and_lossless_files_are_exact_without_being_asked() -> None:
     processor = ImageProcessor.from_dict({"size": 288})
     for source in (jpeg(photo(480, 640)), photo(900, 1200)):
         np.testing.assert_array_equal(processor(source, exact=False), processor(source))
+
+
+def test_a_large_lossless_file_is_first_averaged_in_blocks() -> None:
+    processor = ImageProcessor.from_dict({"size": 96})
+    image = photo(1300, 1300)
+    exact = np.asarray(processor.resized(image)).astype(float)
+    near = np.asarray(processor.resized(image, exact=False)).astype(float)
+    assert 0 < np.sqrt(((exact - near) ** 2).mean()) < 1
