@@ -173,7 +173,8 @@ class Tokenizer:
         vocab = dict(sorted(self._bpe.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1]))
         mask = {"__type": "AddedToken", "content": MASK, "lstrip": True, "normalized": False, "special": True}
         described = {
-            "tokenizer_class": "RobertaTokenizer",
+            # `transformers` builds a RobertaTokenizer from vocabulary and merges, and so forgets a normalizer.
+            "tokenizer_class": "PreTrainedTokenizerFast" if whole.get("normalizer") else "RobertaTokenizer",
             "model_max_length": self.max_length,
             "add_prefix_space": bool((whole.get("pre_tokenizer") or {}).get("add_prefix_space", False)),
             "trim_offsets": True,
