@@ -1,4 +1,4 @@
-"""Where `bt` and `python -m bt_cli` begin: an interrupt has its one exit code even while the program is still loading."""
+"""Where `bt` and `python -m bt_cli` begin: an interrupt has its exit code even while the program is loading."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def start() -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        # An interrupt that met a string being run (dataclasses and named tuples do that on import) leaves a mark by which
-        # the interpreter ends itself with the signal, whatever the exit code. Running a string to its end removes it.
+        # An interrupt that met a string being run (as dataclasses do on import) leaves a mark, by which the interpreter
+        # ends itself with the signal whatever the exit code. Running a string to its end removes it.
         exec("")
     return code
 

@@ -103,10 +103,13 @@ def run(
             with IndexFolder.open(IndexFolder.locate(index)) as folder:
                 answer = search(folder, request, stages, progress=ticked)
     show_answer(answer.hits, paths=paths, nul=nul and paths, as_json=as_json)
+    if answer.model is None:
+        return
     closing_line(
         f"{count(answer.read, 'image')} reranked",
         seconds=time.perf_counter() - started,
         images=answer.read,
+        working=answer.reading,
         model=answer.model,
         skipped=answer.skipped,
     )
@@ -158,5 +161,7 @@ def _rerank_given(
         remark("no image on stdin; where the index is meant, give it nothing to read: < /dev/null")
         return Answer([], 0, 0, None)
     reader = stages.reader()
+    started = time.perf_counter()
     found = rerank_images(reader, candidates, query.texts, strict=strict, progress=progress)
-    return Answer(found.hits[:k], len(candidates), len(found.hits), reader, found.skipped)
+    reading = time.perf_counter() - started
+    return Answer(found.hits[:k], len(candidates), len(found.hits), reader, found.skipped, reading)

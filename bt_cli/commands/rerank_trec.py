@@ -43,7 +43,9 @@ def rerank_trec(
     started = time.perf_counter()
     run, texts, find = read_run(files.run), read_queries(files.queries), DocumentFinder(files.images)
     reader = stages.reader()
+    loaded = time.perf_counter()
     found = rerank_run(reader, run, texts, find, candidates=candidates, strict=strict, progress=progress)
+    working = time.perf_counter() - loaded
     queries = {query: hits[:k] for query, hits in found.queries.items()}
     if files.out is not None:
         write_run(files.out, {q: [(name, hit.score) for name, hit in hits] for q, hits in queries.items()}, tag=TAG)
@@ -58,6 +60,7 @@ def rerank_trec(
         f"{count(found.pairs, 'pair')} of {count(len(queries), 'query', 'queries')} reranked",
         seconds=time.perf_counter() - started,
         images=found.images,
+        working=working,
         model=reader,
         skipped=found.skipped,
     )

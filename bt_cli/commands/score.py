@@ -48,7 +48,9 @@ def run(
     wanted = _pairs(words or [], image or [], pairs, image_folder)
     with progress("downloading", "byte") as fetched, progress("scoring", "pair") as ticked:
         reader = Stages(model, model, device=device, dtype=dtype, progress=fetched).reader()
+        loaded = time.perf_counter()
         scores = score(reader, wanted, strict=strict, progress=ticked)
+    working = time.perf_counter() - loaded
     if as_json:
         for pair in scores.pairs:
             write_object(pair.record())
@@ -58,6 +60,7 @@ def run(
         f"{count(len(scores.pairs), 'pair')} of {count(scores.images, 'image')} scored",
         seconds=time.perf_counter() - started,
         images=scores.images,
+        working=working,
         model=reader,
         skipped=scores.skipped,
     )

@@ -153,4 +153,11 @@ def _close(request: Request, answer: Answer, seconds: float) -> None:
     done = f"{len(answer.hits)} of {count(answer.searched, noun)}"
     if answer.read:
         done += f", {answer.read:,} reranked"
-    closing_line(done, seconds=seconds, images=answer.read, model=answer.model, skipped=answer.skipped)
+    closing_line(
+        done,
+        seconds=seconds,
+        images=answer.read,
+        working=answer.reading,
+        model=answer.model,
+        skipped=answer.skipped,
+    )

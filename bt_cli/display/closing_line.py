@@ -9,14 +9,21 @@ from bt_cli.display.remarks import remark
 
 
 def closing_line(
-    done: str, *, seconds: float, images: int | None = None, model: Any = None, skipped: Sequence[str] = ()
+    done: str,
+    *,
+    seconds: float,
+    images: int | None = None,
+    working: float | None = None,
+    model: Any = None,
+    skipped: Sequence[str] = (),
 ) -> None:
     """Say what was skipped, one line each with its reason, then what was done.
 
     Args:
         done: What was done, as a sentence's beginning: `100 images reranked`.
-        seconds: What it took.
+        seconds: What it took in all.
         images: How many images went through the network, for the rate; None or 0 where that is not what took the time.
+        working: Seconds in which they did, loading left out; None: `seconds`.
         model: Anything with `device` and `precision`; None where no network ran.
         skipped: `path: reason` of each file that was left out.
     """
@@ -25,8 +32,9 @@ def closing_line(
     parts = [f"{done} in {duration(seconds)}"]
     if model is not None:
         parts.append(f"on {model.device} in {model.precision}")
-    if images and seconds > 0:
-        parts.append(f"{rate(images / seconds)} images/s")
+    span = seconds if working is None else working
+    if images and span > 0:
+        parts.append(f"{rate(images / span)} images/s")
     if skipped:
         parts.append(f"{len(skipped)} skipped")
     remark(", ".join(parts))

@@ -71,7 +71,7 @@ class Stages:
         """
         if self._reader is None:
             self._finder = None  # its memory is worth more than a second query
-            self._reader = self._load(self.reranker(), {"itm"})
+            self._reader = self._load(self.reranker(), {"itm"}, ("text", "vision", "cross"))
         return self._reader
 
     def _heads_of(self, name: str) -> Collection[str]:
@@ -85,7 +85,8 @@ class Stages:
             self._checkpoints[name] = Checkpoint.open(name, progress=self._progress)
         return self._checkpoints[name]
 
-    def _load(self, name: str, heads: set[str]) -> Model:
+    def _load(self, name: str, heads: set[str], towers: Collection[str] | None = None) -> Model:
+        """Open for work; `towers` are read now, so that what comes after is work alone and can be timed as such."""
         from bt_cli.inference.model import load
 
-        return load(self._checkpoint(name), device=self._device, dtype=self._dtype, heads=heads)
+        return load(self._checkpoint(name), device=self._device, dtype=self._dtype, heads=heads, towers=towers)

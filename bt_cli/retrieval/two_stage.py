@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -62,6 +63,7 @@ class Answer:
         searched: How many images or captions the index holds.
         read: How many candidates the ITM head read; 0 without a second stage.
         skipped: Candidates that could not be read, each with its reason.
+        reading: Seconds that the ITM head's work took, without loading.
         model: The model that made the final order; None where there was nothing to order.
     """
 
@@ -70,6 +72,7 @@ class Answer:
     read: int
     model: Model | None
     skipped: list[str] = field(default_factory=list)
+    reading: float = 0.0
 
 
 def search(
@@ -104,9 +107,11 @@ def search(
         return Answer(hits, searched, 0, finder)
     del finder
     reader = stages.reader()
+    started = time.perf_counter()
     reranked = _rerank(reader, request, hits, progress)
+    reading = time.perf_counter() - started
     best = [hit for hit in reranked.hits if request.min_score is None or hit.score >= request.min_score]
-    return Answer(best[: request.k], searched, len(reranked.hits), reader, reranked.skipped)
+    return Answer(best[: request.k], searched, len(reranked.hits), reader, reranked.skipped, reading)
 
 
 def _rerank(reader: Model, request: Request, hits: list[Hit], progress: Callable[[int, int], None] | None) -> Reranked:

@@ -76,7 +76,7 @@ def test_search_lines_are_read_by_the_checkpoint_that_found_them(bt, gallery) ->
 def test_nothing_on_stdin_is_nothing_to_rerank(bt, gallery) -> None:
     ran = bt("rerank", QUERY, stdin=b"")
     assert (ran.code, ran.out) == (0, "")
-    assert ran.err.startswith("bt: no image on stdin; where the index is meant, give it nothing to read: < /dev/null\n")
+    assert ran.err == "bt: no image on stdin; where the index is meant, give it nothing to read: < /dev/null\n"
     assert gallery.models == []
 
 
