@@ -86,7 +86,11 @@ class Trainer:
                     self._step(batches, log, report)
                     if self._validation_due():
                         self._validate(log)
-                    if time.monotonic() - saved >= self.recipe.state_seconds or self.position.step == last or interrupted():
+                    if (
+                        time.monotonic() - saved >= self.recipe.state_seconds
+                        or self.position.step == last
+                        or interrupted()
+                    ):
                         self._save()
                         saved = time.monotonic()
                     if interrupted():

@@ -1,0 +1,124 @@
+"""`bt train` from the outside: what it refuses, what it says, what it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from captioned_folder import captioned_folder, small_network
+
+Bt = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return captioned_folder(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["CAPTIONS"], 2, "bt: --out DIR is needed: the folder that the trained checkpoint goes to\n"),
+        (["--out", "OUT"], 2, "bt: name a caption file to train on, or a --recipe that draws its own pictures\n"),
+        (
+            ["CAPTIONS", "--out", "OUT", "--from-scratch", "c.json", "--model", "tiny"],
+            2,
+            "bt: --from-scratch trains a new network; it can't go with --model or --recipe\n",
+        ),
+        (
+            ["CAPTIONS", "--out", "OUT"],
+            2,
+            "bt: name a checkpoint to start from (--model tiny), or --from-scratch CONFIG.json\n",
+        ),
+        (["none.csv", "--out", "OUT", "--model", "CHECKPOINT"], 1, "bt: none.csv: no such file\n"),
+        (
+            ["CAPTIONS", "--out", "OUT", "--recipe", "nonsuch"],
+            1,
+            "bt: nonsuch: no such recipe, neither a file nor one of bt's own (tiny)\n",
+        ),
+        (
+            ["CAPTIONS", "--out", "OUT", "--from-scratch", "none.json"],
+            1,
+            "bt: none.json: no such file; --from-scratch needs a config.json\n",
+        ),
+        (
+            ["CAPTIONS", "--out", "OUT", "--model", "CHECKPOINT", "--dtype", "int8"],
+            2,
+            "bt: training computes in bfloat16 or float32, not in int8\n",
+        ),
+        (
+            ["CAPTIONS", "--out", "OUT", "--model", "CHECKPOINT", "--learning-rate", "-1"],
+            1,
+            "bt: options: stage 1 (fine-tune): learning_rate is -1.0, but has to be from 0 to 10\n",
+        ),
+        (
+            ["CAPTIONS", "--out", "OUT", "--model", "CHECKPOINT", "--freeze", "cross"],
+            1,
+            "bt: options: stage 1 (fine-tune): freeze names 'cross', but has to be text or vision\n",
+        ),
+    ],
+)
+def test_what_is_refused(
+    bt: Bt,
+    captions: Path,
+    checkpoint_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"CAPTIONS": str(captions), "OUT": "out", "CHECKPOINT": str(checkpoint_folder)}
+    ran = bt("train", *(places.get(argument, argument) for argument in arguments))
+    assert (ran.code, ran.out, ran.err) == (code, "", message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_captions_without_images_are_named_by_line(bt: Bt, checkpoint_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("a cat\na dog\n")
+    ran = bt("train", tmp_path / "texts.txt", "--model", checkpoint_folder, "--out", tmp_path / "out")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == f"bt: {tmp_path}/texts.txt:1: no image to this caption; training needs pairs\n"
+
+
+def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tmp_path: Path) -> None:
+    options = ["--steps", "4", "--batch-size", "4", "--dtype", "float32", "--validation", captions, "--keep", "last"]
+    command = ["train", captions, "--model", checkpoint_folder, "--out", tmp_path / "out", *options, "--json"]
+    ran = bt(*command)
+    assert (ran.code, ran.err) == (0, "bt: stage 1 of 1: fine-tune\n")
+    *steps, last = ran.objects
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert set(steps[0]) == {"step", "steps", "stage", "itc", "itm", "mlm", "images_per_second", "seconds_left"}
+    assert (last["out"], last["steps"], last["pictures"], last["kept_step"]) == (str(tmp_path / "out"), 4, 16, 4)
+    assert set(last["metrics"]) >= {"ir@1", "tr@10", "recall", "itm/negative"}
+    described = bt("models", "info", tmp_path / "out", "--json").objects[0]
+    assert set(described["heads"]) == {"itc", "itm", "mlm"}
+    again = bt(*command)
+    assert (again.code, again.err) == (0, "bt: going on after step 4 of 4\n")
+    assert [line["steps"] for line in again.objects] == [4]
+
+
+def test_from_scratch_for_people(bt: Bt, captions: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(small_network()))
+    ran = bt(
+        *("train", captions, "--from-scratch", tmp_path / "config.json", "--out", tmp_path / "out"),
+        *("--epochs", "2", "--batch-size", "4", "--freeze", "vision", "--crop", "0.6", "--checkpoint-layers"),
+        *("--accumulate", "2", "--seed", "1", "--save-dtype", "bfloat16"),
+    )
+    assert (ran.code, ran.out) == (0, f"{tmp_path / 'out'}\n")
+    first, progress, summary = ran.err.splitlines()
+    assert first == "bt: stage 1 of 1: fine-tune"
+    assert progress.startswith("bt: step 3 of 3 (fine-tune): itc ")
+    assert summary.startswith("bt: 3 steps, 24 images in ")
+    assert "; kept step " in summary
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"),
+        *("vocab.json", "merges.txt", "training"),
+    }
+    assert {"state.safetensors", "log.jsonl", "losses.svg"} <= {
+        p.name for p in (tmp_path / "out" / "training").iterdir()
+    }
