@@ -16,7 +16,16 @@ from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.errors import MissingHead, Misuse, UnreadableImage
 from bt_cli.inference.device import choose_device, keep_freed_memory
-from bt_cli.inference.encoding import encode_in_batches, gathered, scattered, texts_in_order, to_device, token_batches
+from bt_cli.inference.encoding import (
+    encode_in_batches,
+    gathered,
+    scattered,
+    texts_in_order,
+    to_device,
+    token_batches,
+)
+from bt_cli.inference.feature_cache import DiskCache, MemoryCache
+from bt_cli.inference.known_images import KnownImages
 from bt_cli.inference.lazy_network import LazyNetwork
 from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks, pair_logits
 from bt_cli.inference.precision import choose_precision
@@ -82,6 +91,8 @@ class Model:
         self.dtype = self.parts.dtype
         self.batch_size = IMAGES_PER_BATCH.get(device.type, 4)
         self.exact_decoding = False
+        self.bridge_cache: DiskCache | None = None
+        self._memory = MemoryCache()
 
     @property
     def network(self) -> BridgeTower:
@@ -106,6 +117,21 @@ class Model:
         assert dimension is not None
         return dimension
 
+    def use_bridge_cache(self, folder: str | Path, *, limit: int | None = None) -> DiskCache:
+        """Look images' bridge features up in `folder` from now on; with `limit` bytes, also keep there those made.
+
+        What another checkpoint, preprocessing or precision made is never used. Close the returned cache to sync it.
+        """
+        made_by = {
+            "checkpoint": self.checkpoint.fingerprint,
+            "images": self.image_processor.fingerprint(),
+            "exact": self.exact_decoding,
+            "precision": self.precision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+        self.bridge_cache = DiskCache(Path(folder), made_by, limit=limit)
+        return self.bridge_cache
+
     def encode_images(
         self,
         images: Sequence[Any],
@@ -123,10 +149,18 @@ class Model:
         parts = self._image_parts(images, False, True, batch_size, workers, progress, on_error)
         return scattered(parts, len(images), self.dimension)
 
-    def encode_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """ITC embeddings (n, d) float32 of images that went through `image_processor`: (n, 3, H, W) float32."""
-        states = self.pixel_states(pixel_values, bridges=False, embeds=True)
+    def encode_pixels(
+        self, pixel_values: NDArray[np.float32], files: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """ITC embeddings (n, d) float32 of images that went through `image_processor`: (n, 3, H, W) float32.
+
+        `files` are the images' paths: where a bridge cache is being filled, their features come out of the same pass.
+        """
+        keeps = files is not None and self.bridge_cache is not None and self.bridge_cache.limit is not None
+        states = self.pixel_states(pixel_values, bridges=keeps, embeds=True)
         assert states.embeds is not None
+        if keeps and files is not None:
+            KnownImages(MemoryCache(0), self.bridge_cache, self.device, self.dtype).keep(files, states.need_bridges())
         return states.embeds.cpu().numpy()
 
     def pixel_states(
@@ -268,6 +302,9 @@ class Model:
             itc = _cosines(matches.image_embeds, matches.text_embeds, None if pairs is None else rows)
         return matches.logits if pairs is not None else matches.logits.reshape(count, others, 2), itc
 
+    def _known(self) -> KnownImages:
+        return KnownImages(self._memory, self.bridge_cache, self.device, self.dtype)
+
     def _image_needs(self, bridges: bool, embeds: bool) -> tuple[set[str], set[str]]:
         towers = {"text", "vision", "cross"} if bridges else {"vision"}
         return towers, {"itc"} if embeds else set()
@@ -288,17 +325,24 @@ class Model:
             with torch.inference_mode():
                 return network.encode_images(pixels, bridges=bridges, embeds=embeds)
 
-        return encode_in_batches(
-            images,
-            self.image_processor,
-            encode,
-            self.device,
-            batch_size=batch_size or self.batch_size,
-            workers=workers,
-            exact=self.exact_decoding,
-            progress=progress,
-            on_error=on_error,
-        )
+        def make(
+            images: Sequence[Any], on_error: OnError | None, progress: Progress | None = None
+        ) -> Iterator[tuple[list[int], ImageStates]]:
+            return encode_in_batches(
+                images,
+                self.image_processor,
+                encode,
+                self.device,
+                batch_size=batch_size or self.batch_size,
+                workers=workers,
+                exact=self.exact_decoding,
+                progress=progress,
+                on_error=on_error,
+            )
+
+        if bridges and not embeds and progress is None:
+            return self._known().parts(images, make, batch_size=self.batch_size, on_error=on_error)
+        return make(images, on_error, progress)
 
     def _text_parts(self, texts: list[str], bridges: bool, embeds: bool) -> Iterator[tuple[list[int], TextStates]]:
         towers = {"text", "vision", "cross"} if bridges else {"text"}

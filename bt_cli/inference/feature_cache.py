@@ -1,0 +1,271 @@
+"""Bridge features of images that were encoded before: in memory within a run, on disk beside an index.
+
+What fusing needs of an image is one block of numbers, of one size for all images of a checkpoint. The disk cache is a
+folder with `header.json` (what made the features, their shape), `features.bin` (blocks, one a slot) and `keys.bin` (24
+bytes for each block written: whose it is, its slot, its checksum). Full, it writes over its oldest blocks. A file is
+known by its path, size and time of change; a block that was torn by a crash, or is being written over, fails its
+checksum and counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import warnings
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bt_cli.errors import Unwritable
+from bt_cli.shown_path import shown_path
+from bt_cli.whole_file import write_whole
+
+FORMAT = 1
+MEMORY_BYTES = 256 << 20
+_KEY = struct.Struct("<16sII")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def file_key(source: Any) -> bytes | None:
+    """16 bytes that name the content of a file by path, size and time of change; None for what is no file."""
+    if not isinstance(source, (str, os.PathLike)):
+        return None
+    try:
+        path = os.path.abspath(os.fspath(source))
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    told = f"{stat.st_size}\0{stat.st_mtime_ns}\0".encode() + os.fsencode(path)
+    return hashlib.blake2b(told, digest_size=16).digest()
+
+
+class MemoryCache:
+    """Blocks (L, P, h) of the last images, least recently used out first beyond `limit` bytes."""
+
+    def __init__(self, limit: int = MEMORY_BYTES) -> None:
+        self.limit = limit
+        self._blocks: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: bytes) -> Tensor | None:
+        """The block of a file, None where it is not kept."""
+        block = self._blocks.get(key)
+        if block is not None:
+            self._blocks.move_to_end(key)
+        return block
+
+    def put(self, key: bytes, block: Tensor) -> None:
+        """Keep a copy of (L, P, h)."""
+        if key in self._blocks or block.nbytes > self.limit:
+            return
+        self._blocks[key] = block.clone()
+        self._bytes += block.nbytes
+        while self._bytes > self.limit:
+            self._bytes -= self._blocks.popitem(last=False)[1].nbytes
+
+
+class DiskCache:
+    """Blocks on disk, memory-mapped. `made_by` says what makes them (checkpoint, preprocessing, precision ...).
+
+    Each `made_by` has a folder of its own below `folder`, so two checkpoints never mix. `limit` is the most bytes that
+    its features may take; None opens the cache for reading alone, and so does another process that is writing.
+    """
+
+    def __init__(self, folder: Path, made_by: Mapping[str, Any], *, limit: int | None = None) -> None:
+        self.made_by = dict(made_by)
+        told = json.dumps(self.made_by, sort_keys=True).encode()
+        self.folder = folder / hashlib.blake2b(told, digest_size=8).hexdigest()
+        self.limit = limit
+        self._slots: dict[bytes, tuple[int, int]] = {}
+        self._owners: dict[int, bytes] = {}
+        self._next = 0
+        self._shape = self._shape_in_header()
+        self._map: np.memmap[Any, np.dtype[np.uint8]] | None = None
+        self._writer: _Writer | None = None
+        if self._shape is not None:
+            self._read_keys()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._slots
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the features."""
+        return _DTYPES[self.made_by["dtype"]]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one image's features; 0 before the first."""
+        return 0 if self._shape is None else int(np.prod(self._shape)) * self.dtype.itemsize
+
+    def get(self, key: bytes) -> Tensor | None:
+        """The block (L, P, h) of a file, None where there is none that is whole."""
+        where = self._slots.get(key)
+        if where is None or self._shape is None:
+            return None
+        slot, checksum = where
+        stored = self._stored(slot)
+        if stored is None:
+            return None
+        content = bytearray(stored)
+        if zlib.crc32(content) != checksum:
+            return None
+        return torch.frombuffer(content, dtype=self.dtype).view(self._shape)
+
+    def put(self, key: bytes, block: Tensor) -> bool:
+        """Keep (L, P, h); returns whether it was kept. A full disk stops the writing, with a warning, not the work."""
+        if self.limit is None or key in self._slots or block.dtype != self.dtype:
+            return False
+        try:
+            return self._write(key, block)
+        except OSError as error:
+            self._stop(f"{shown_path(self.folder)}: {error.strerror or error}; bridge features are not kept any more")
+        except Unwritable as error:
+            self._stop(f"{error}; bridge features are not kept")
+        return False
+
+    def close(self) -> None:
+        """Sync and close what is open; reading stays possible."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self, key: bytes, block: Tensor) -> bool:
+        if self._shape is None:
+            self._shape = tuple(block.shape)
+            header = {"format": FORMAT, "made_by": self.made_by, "shape": list(self._shape)}
+            write_whole(self.folder / "header.json", json.dumps(header, indent=2))
+        if tuple(block.shape) != self._shape:
+            return False
+        capacity = (self.limit or 0) // self.block_bytes
+        if capacity < 1:
+            return False
+        if self._writer is None:
+            self._writer = _Writer.open(self.folder)
+            if self._writer is None:
+                self._stop(None)
+                return False
+            self._forget_beyond(capacity)
+        slot = self._next % capacity
+        content = block.contiguous().view(torch.uint8).numpy().tobytes()
+        checksum = zlib.crc32(content)
+        self._writer.write(slot * self.block_bytes, content, _KEY.pack(key, slot, checksum))
+        self._own(key, slot, checksum)
+        return True
+
+    def _own(self, key: bytes, slot: int, checksum: int) -> None:
+        former = self._owners.get(slot)
+        if former is not None and self._slots.get(former, (-1, 0))[0] == slot:
+            del self._slots[former]
+        self._owners[slot] = key
+        self._slots[key] = (slot, checksum)
+        self._next = slot + 1
+
+    def _forget_beyond(self, capacity: int) -> None:
+        """Under a smaller limit than before: give back what lies beyond it, and keep keys of what is left."""
+        kept = {key: where for key, where in self._slots.items() if where[0] < capacity}
+        records = b"".join(_KEY.pack(key, *where) for key, where in kept.items())
+        assert self._writer is not None
+        self._writer.rewrite_keys(records, capacity * self.block_bytes)
+        self._slots, self._owners = kept, {where[0]: key for key, where in kept.items()}
+        self._next = self._next if self._next <= capacity else 0
+        self._map = None
+
+    def _stored(self, slot: int) -> Any:
+        end = (slot + 1) * self.block_bytes
+        if self._map is None or len(self._map) < end:
+            try:
+                self._map = np.memmap(self.folder / "features.bin", dtype=np.uint8, mode="r")
+            except (OSError, ValueError):
+                return None
+        return None if len(self._map) < end else self._map[end - self.block_bytes : end]
+
+    def _shape_in_header(self) -> tuple[int, ...] | None:
+        try:
+            header = json.loads((self.folder / "header.json").read_text("utf-8"))
+            fits = header["format"] == FORMAT and header["made_by"] == self.made_by
+            return tuple(int(size) for size in header["shape"]) if fits else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _read_keys(self) -> None:
+        try:
+            records = (self.folder / "keys.bin").read_bytes()
+        except OSError:
+            return
+        whole = len(records) - len(records) % _KEY.size
+        for key, slot, checksum in _KEY.iter_unpack(records[:whole]):
+            self._own(key, slot, checksum)
+
+    def _stop(self, message: str | None) -> None:
+        self.limit = None
+        self.close()
+        if message is not None:
+            warnings.warn(message, stacklevel=3)
+
+
+class _Writer:
+    """The one process that writes: features first, then the key that makes them count."""
+
+    def __init__(self, folder: Path, features: IO[bytes], keys: IO[bytes]) -> None:
+        self.folder, self.features, self.keys = folder, features, keys
+
+    @classmethod
+    def open(cls, folder: Path) -> _Writer | None:
+        """None where another process writes."""
+        features = _open_both_ways(folder / "features.bin")
+        if not _lock(features):
+            features.close()
+            return None
+        return cls(folder, features, _open_both_ways(folder / "keys.bin"))
+
+    def write(self, place: int, content: bytes, record: bytes) -> None:
+        self.features.seek(place)
+        self.features.write(content)
+        self.features.flush()
+        self.keys.seek(0, os.SEEK_END)
+        self.keys.write(record)
+        self.keys.flush()
+
+    def rewrite_keys(self, records: bytes, features_bytes: int) -> None:
+        if os.fstat(self.features.fileno()).st_size > features_bytes:
+            self.features.truncate(features_bytes)
+        self.keys.close()
+        write_whole(self.folder / "keys.bin", records)
+        self.keys = _open_both_ways(self.folder / "keys.bin")
+
+    def close(self) -> None:
+        for file in (self.features, self.keys):
+            with contextlib.suppress(OSError):
+                os.fsync(file.fileno())
+            file.close()
+
+
+def _open_both_ways(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Whether this process is the only writer now; where the platform has no file locks, it is taken to be."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
