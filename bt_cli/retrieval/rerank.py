@@ -132,8 +132,7 @@ def order_by_match(candidates: Sequence[Candidate], logits: np.ndarray, weights:
             f"the match score of {broken.path or broken.caption} is no number; --dtype float32 may help, "
             "else the checkpoint is broken"
         )
-    # softmax over (no match, match), column 1, without overflow.
-    probability = np.exp(-np.logaddexp(0.0, logits[:, 0, 0].astype(np.float64) - match[:, 0]))
+    probability = match_probability(logits[:, 0])
     id_or_last = [(candidate.id is None, candidate.id or 0) for candidate in candidates]
     order = sorted(range(len(candidates)), key=lambda place: (-score[place], id_or_last[place], place))
     return [
@@ -149,3 +148,12 @@ def order_by_match(candidates: Sequence[Candidate], logits: np.ndarray, weights:
         )
         for rank, place in enumerate(order, 1)
     ]
+
+
+def match_probability(logits: np.ndarray) -> np.ndarray:
+    """Softmax of ITM logits `(..., 2)`, column 1: `(...) float64` in [0, 1], NaN where the logits are."""
+    import numpy as np
+
+    no_match, match = logits[..., 0].astype(np.float64), logits[..., 1].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.exp(-np.logaddexp(0.0, no_match - match))

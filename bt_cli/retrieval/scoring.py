@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.retrieval.hit import seven_digits
+from bt_cli.retrieval.rerank import match_probability
 from bt_cli.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def score(
         raise UnreadableImage(f"{only}: {failures[0]}")
     assert logits is not None  # the ITM head is there
     match = logits[:, 1].astype(np.float64)
-    probability = np.exp(-np.logaddexp(0.0, logits[:, 0].astype(np.float64) - match))
+    probability = match_probability(logits)
     scored = []
     for place, (image, text) in enumerate(pairs):
         if row[image] in failures:
