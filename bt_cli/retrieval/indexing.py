@@ -209,7 +209,6 @@ class _Run:
     def _skip(self, path: str, message: str) -> None:
         if self.strict:
             raise UnreadableImage(message)
-        LOG.warning("skipped %s", message)
         self.summary.skipped += 1
         self.summary.failures.append((path, message))
 

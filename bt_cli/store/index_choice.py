@@ -36,6 +36,8 @@ class Choice:
     factory: str | None
     """For `faiss.index_factory`; None: exact."""
     reason: str
+    fallback: bool = False
+    """Whether lists may take its place if it does not reach the recall."""
 
 
 def choose_index(
@@ -61,8 +63,31 @@ def choose_index(
     stored = "SQfp16" if dtype == "float16" else "Flat"
     graph_bytes = numbers * width + rows * 2 * GRAPH_LINKS * 4 * 1.1
     if numbers <= GRAPH_NUMBERS and graph_bytes <= memory / 4:
-        return Choice(f"HNSW{GRAPH_LINKS},{stored}", f"{size} in {_gib(graph_bytes)}, a quarter of the memory at most")
-    return Choice(*_lists(rows, dimension, numbers * width, stored, memory, size))
+        return Choice(
+            f"HNSW{GRAPH_LINKS},{stored}", f"{size} in {_gib(graph_bytes)}, a quarter of the memory at most", True
+        )
+    return list_choice(rows, dimension, dtype, memory)
+
+
+def list_choice(rows: int, dimension: int, dtype: str, memory: int | None = None) -> Choice:
+    """Lists (IVF) for so many vectors, stored as the memory allows; arguments as `choose_index`."""
+    memory = machine_memory() if memory is None else memory
+    size = f"{rows:,} x {dimension}"
+    stored_bytes = rows * dimension * (2 if dtype == "float16" else 4)
+    lists = 2 ** round(math.log2(4 * math.sqrt(max(rows, 1))))
+    lists = max(1, min(lists, rows // SMALLEST_TRAINING))
+    if stored_bytes <= memory / 2:
+        stored = "SQfp16" if dtype == "float16" else "Flat"
+        return Choice(
+            f"IVF{lists},{stored}", f"{size}, {_gib(stored_bytes)} on disk; a query reads the lists that it probes"
+        )
+    if rows * dimension <= memory / 2:
+        return Choice(
+            f"IVF{lists},SQ8", f"{size} would take {_gib(stored_bytes)} of memory to build, so 8 bits a number"
+        )
+    code = min(PRODUCT_BYTES, dimension)
+    code = next(bytes_ for bytes_ in range(code, 0, -1) if dimension % bytes_ == 0)
+    return Choice(f"OPQ{code},IVF{lists},PQ{code}x8", f"{size} is beyond the memory even with 8 bits a number")
 
 
 def machine_memory() -> int:
@@ -76,24 +101,6 @@ def machine_memory() -> int:
             return min(installed, int(file.read()))
     except (OSError, ValueError):
         return installed
-
-
-def _lists(rows: int, dimension: int, stored_bytes: int, stored: str, memory: int, size: str) -> tuple[str, str]:
-    lists = 2 ** round(math.log2(4 * math.sqrt(rows)))
-    lists = max(1, min(lists, rows // SMALLEST_TRAINING))
-    if stored_bytes <= memory / 2:
-        return (
-            f"IVF{lists},{stored}",
-            f"{size} in {_gib(stored_bytes)} on disk; a query reads only the lists that it probes",
-        )
-    if rows * dimension <= memory / 2:
-        return f"IVF{lists},SQ8", f"{size} would take {_gib(stored_bytes)} of memory to build, so 8 bits a number"
-    code = min(PRODUCT_BYTES, dimension)
-    code = next(bytes_ for bytes_ in range(code, 0, -1) if dimension % bytes_ == 0)
-    return (
-        f"OPQ{code},IVF{lists},PQ{code}x8",
-        f"{size} exceeds the memory even with 8 bits a number: {code} bytes a row",
-    )
 
 
 def _gib(size: float) -> str:

@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_read_keeps_its_rows(home: Path) -> None:
         (home / "photos/sub").chmod(0o755)
 
 
-def test_files_that_cannot_be_read_are_skipped_and_named(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_that_cannot_be_read_are_skipped_and_named(home: Path) -> None:
     write(home / "photos/bad.jpg", "broken")
     os.symlink("nowhere.jpg", home / "photos/link.jpg")
     summary = index("photos")
@@ -210,7 +210,6 @@ def test_files_that_cannot_be_read_are_skipped_and_named(home: Path, caplog: pyt
         (bad, f"{bad}: not an image"),
         (link, f"{link}: No such file or directory"),
     ]
-    assert f"skipped {bad}: not an image" in caplog.text
     # A row whose file went bad goes.
     write(home / "photos/a.jpg", "broken now")
     assert counts(index("photos")) == {"removed": 1, "unchanged": 2, "skipped": 3}

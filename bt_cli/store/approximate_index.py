@@ -1,0 +1,249 @@
+"""FAISS indexes that look at a part of the vectors: built within a known memory, tuned by measuring, opened by mapping.
+
+Tuning: how many lists a query probes (IVF) or how many nodes it visits (HNSW) is the smallest number, of powers of
+two, with which sample queries find `WANTED_RECALL` of their ten exact neighbours. The sample is half stored
+vectors, half sums of two of them, which lie between clusters as texts do. What was reached is kept in the manifest.
+Where a graph does not reach it, lists are built instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bt_cli.errors import BrokenIndex, Misuse
+from bt_cli.shown_path import shown_path
+from bt_cli.store.index_choice import Choice, list_choice
+from bt_cli.store.manifest import VectorIndexEntry
+from bt_cli.store.vector_file import SCORE_STEP, VectorFile
+
+LOG = logging.getLogger("bt_cli")
+
+WANTED_RECALL = 0.97
+SAMPLE_QUERIES = 400
+NEIGHBOURS = 10
+TRAINING_ROWS = 64
+"""Training vectors a list: FAISS asks for at least 39, and uses at most 256."""
+MOST_TRAINING_BYTES = 1 << 30
+ROWS_AT_A_TIME = 1 << 15
+GRAPH_EFFORT = 1024
+"""Nodes that a graph visits at most when tuned; more would be no faster than lists."""
+CONSTRUCTION_EFFORT = 80
+SEED = 20220617
+
+
+def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, dict[str, Any]]:
+    """Build the index that `choice` names from a flat vector file and write it to `path`, synced.
+
+    Returns:
+        The choice that was carried out (another one where the first did not reach the recall) and what the search
+        of it was tuned to: `nprobe` or `efSearch`, `recall`, `sample`.
+
+    Raises:
+        Misuse: FAISS does not know the factory string, or it does not fit the vectors.
+    """
+    vectors = VectorFile(flat)
+    queries, neighbours = _sample(vectors)
+    index = _built(vectors, choice)
+    search = _tuned(index, queries, neighbours)
+    if choice.fallback and search["recall"] < WANTED_RECALL:
+        LOG.info("%s finds only %.3f of the neighbours: lists instead", choice.factory, search["recall"])
+        choice = list_choice(vectors.rows, vectors.dimension, str(vectors.vectors.dtype))
+        index = _built(vectors, choice)
+        search = _tuned(index, queries, neighbours)
+    _write(index, path)
+    return choice, search
+
+
+class ApproximateIndex:
+    """A FAISS index, mapped. Searches take what it was tuned to; searches among given ids are exact where FAISS can
+    do that."""
+
+    def __init__(self, path: Path, entry: VectorIndexEntry) -> None:
+        faiss = _faiss()
+
+        flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
+        if "IVF" in entry.kind:
+            flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+        if not path.exists():
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        try:
+            self.index = faiss.read_index(os.fspath(path), flags)
+        except RuntimeError as error:
+            raise BrokenIndex(f"{shown_path(path)}: FAISS can't read it; bt index --rebuild makes it anew") from error
+        self.rows: int = self.index.ntotal
+        self.dimension: int = self.index.d
+        self.tuning = entry.search
+
+    def search(self, queries: np.ndarray, k: int, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As `VectorFile.search`, but that vectors beyond those looked at are missed: id -1, score minus infinity."""
+        count = self.rows if ids is None else len(ids)
+        k = min(k, count)
+        if not k:
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+        fetched = min(count, k + NEIGHBOURS)
+        while True:
+            scores, found = _searched(self.index, queries, fetched, self.tuning, ids)
+            # Equal scores at the end: those of smaller id may not be among them yet.
+            cut = (scores[:, -1] == scores[:, k - 1]) & (found[:, -1] >= 0)
+            if fetched == count or not cut.any():
+                break
+            fetched = min(count, 2 * fetched)
+        scores[found < 0] = -np.inf
+        order = np.lexsort((np.where(found < 0, self.rows, found), -scores))[:, :k]
+        scores, found = np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
+        return np.where(found < 0, scores, np.clip(scores, -1.0, 1.0)), found
+
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """The vectors of these rows, (n, dimension) float32, as exact as the index keeps them."""
+        faiss = _faiss()
+
+        lists = _lists_of(self.index)
+        if lists is not None:
+            lists.set_direct_map_type(faiss.DirectMap.Hashtable)
+        return (
+            np.stack([self.index.reconstruct(int(row)) for row in ids])
+            if len(ids)
+            else np.zeros((0, self.dimension), np.float32)
+        )
+
+
+def _searched(
+    index: Any, queries: np.ndarray, k: int, tuning: dict[str, Any], ids: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded scores and rows (q, k) as FAISS finds them."""
+    faiss = _faiss()
+
+    selector = None
+    if ids is not None:
+        bits = np.zeros((index.ntotal + 7) // 8, np.uint8)
+        np.bitwise_or.at(bits, ids >> 3, (1 << (ids & 7)).astype(np.uint8))
+        selector = faiss.IDSelectorBitmap(bits)
+    graph, lists = _graph_of(index), _lists_of(index)
+    if graph is not None and (selector is not None or k > GRAPH_EFFORT // 2):
+        # A graph leads past what a filter leaves out, and is no shortcut to a thousand answers: all its vectors, then.
+        storage = faiss.downcast_index(graph.storage)
+        parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
+        scores, found = storage.search(queries, k, params=parameters)
+    elif graph is not None:
+        # The same effort for every k, so that a short list is the beginning of a long one.
+        effort = max(tuning.get("efSearch", 0), GRAPH_EFFORT // 2)
+        scores, found = index.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=effort))
+    elif lists is not None:
+        probes = lists.nlist if selector is not None else min(lists.nlist, tuning.get("nprobe", 1))
+        parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
+        if lists is not index and isinstance(index, faiss.IndexPreTransform):
+            parameters = faiss.SearchParametersPreTransform(index_params=parameters)
+        scores, found = index.search(queries, k, params=parameters)
+    elif selector is not None:
+        scores, found = index.search(queries, k, params=faiss.SearchParameters(sel=selector))
+    else:
+        scores, found = index.search(queries, k)
+    return np.round(scores / SCORE_STEP) * np.float32(SCORE_STEP), found
+
+
+def _faiss() -> Any:
+    """FAISS, imported when it is needed. Untyped: its stubs know nothing of keyword arguments."""
+    import faiss
+
+    return faiss
+
+
+def _lists_of(index: Any) -> Any:
+    """The IVF index within an index, or None."""
+    faiss = _faiss()
+
+    try:
+        return faiss.extract_index_ivf(index)
+    except RuntimeError:
+        return None
+
+
+def _graph_of(index: Any) -> Any:
+    faiss = _faiss()
+
+    return index if isinstance(index, faiss.IndexHNSW) else None
+
+
+def _built(vectors: VectorFile, choice: Choice) -> Any:
+    """The index, trained on a sample and holding all vectors."""
+    faiss = _faiss()
+
+    assert choice.factory is not None
+    try:
+        index = faiss.index_factory(vectors.dimension, choice.factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise Misuse(
+            f"--factory {choice.factory}: FAISS knows no such index for {vectors.dimension} dimensions"
+        ) from error
+    lists, graph = _lists_of(index), _graph_of(index)
+    if graph is not None:
+        graph.hnsw.efConstruction = CONSTRUCTION_EFFORT
+    if not index.is_trained:
+        _train(index, vectors, choice, lists.nlist if lists is not None else 256)
+    for first in range(0, vectors.rows, ROWS_AT_A_TIME):
+        index.add(np.asarray(vectors.vectors[first : first + ROWS_AT_A_TIME], dtype=np.float32))
+    return index
+
+
+def _train(index: Any, vectors: VectorFile, choice: Choice, lists: int) -> None:
+    count = min(vectors.rows, max(lists * TRAINING_ROWS, 1 << 14), MOST_TRAINING_BYTES // (4 * vectors.dimension))
+    chosen = np.sort(np.random.default_rng(SEED).choice(vectors.rows, count, replace=False))
+    try:
+        index.train(vectors.rows_of(chosen))
+    except RuntimeError as error:
+        raise Misuse(f"--factory {choice.factory}: can't be trained on {vectors.rows:,} vectors") from error
+
+
+def _sample(vectors: VectorFile) -> tuple[np.ndarray, np.ndarray]:
+    """Queries (q, d) float32 and their exact neighbours (q, 10)."""
+    generator = np.random.default_rng(SEED)
+    count = min(SAMPLE_QUERIES, vectors.rows)
+    own = vectors.rows_of(np.sort(generator.choice(vectors.rows, count, replace=False)))
+    other = vectors.rows_of(np.sort(generator.choice(vectors.rows, count, replace=False)))
+    between = own[::2] + generator.permutation(other)[: len(own[::2])]
+    queries = np.concatenate([own[1::2], between])
+    queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+    return queries, vectors.search(queries, NEIGHBOURS)[1]
+
+
+def _tuned(index: Any, queries: np.ndarray, neighbours: np.ndarray) -> dict[str, Any]:
+    """The least effort that reaches the recall; the most that there is where none does."""
+    lists, graph = _lists_of(index), _graph_of(index)
+    if lists is not None:
+        name, effort, most = "nprobe", min(16, lists.nlist), lists.nlist
+    elif graph is not None:
+        name, effort, most = "efSearch", GRAPH_EFFORT // 2, GRAPH_EFFORT
+    else:
+        return {"recall": _recall(index, queries, neighbours, {}), "sample": len(queries)}
+    while True:
+        recall = _recall(index, queries, neighbours, {name: effort})
+        if recall >= WANTED_RECALL or effort == most:
+            return {name: effort, "recall": round(recall, 4), "sample": len(queries)}
+        effort = min(2 * effort, most)
+
+
+def _recall(index: Any, queries: np.ndarray, neighbours: np.ndarray, tuning: dict[str, Any]) -> float:
+    """The share of the exact neighbours that are found; the worse half of the sample counts."""
+    found = _searched(index, queries, neighbours.shape[1], tuning)[1]
+    hits = np.array([len(np.intersect1d(mine, theirs)) for mine, theirs in zip(found, neighbours, strict=True)])
+    own = len(queries) // 2
+    return float(min(hits[:own].mean(), hits[own:].mean()) / neighbours.shape[1]) if own else 1.0
+
+
+def _write(index: Any, path: Path) -> None:
+    faiss = _faiss()
+
+    try:
+        faiss.write_index(index, os.fspath(path))
+    except RuntimeError as error:
+        raise OSError(None, f"FAISS could not write {path.name}: is the disk full?") from error
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
