@@ -35,7 +35,10 @@ ROBERTA = "the tokenizer.json, or vocab.json and merges.txt, of roberta-base"
 
 @app.command("list")
 def list_checkpoints(as_json: Json = False, quiet: Quiet = False) -> None:
-    """Show the names that --model takes: bundled, cached on this machine, official on the hub."""
+    """List the names that --model takes.
+
+    Bundled with bt, cached on this machine, and the authors' own on the hub. A folder in hub layout works too.
+    """
     from bt_cli.checkpoints.hub_cache import cached_names
     from bt_cli.checkpoints.model_names import BUNDLED, OFFICIAL
 
@@ -54,7 +57,11 @@ def list_checkpoints(as_json: Json = False, quiet: Quiet = False) -> None:
 
 @app.command("info")
 def info(name: Name, revision: Revision = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Show what a checkpoint is and can do: heads, parameters, image size, embeddings, fingerprint, files."""
+    """Show what a checkpoint is and can do.
+
+    Heads, parameters, image size, preprocessing, embeddings, fingerprint and files; what it can do is read off its
+    tensors. One that is not here yet is downloaded.
+    """
     from bt_cli.checkpoints.checkpoint import Checkpoint
 
     with progress("downloading", unit="byte") as tick:
@@ -91,7 +98,10 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 
 @app.command("download")
 def download(name: Name, revision: Revision = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Fetch a checkpoint from the hub into its cache, or bring a cached one up to date; prints its folder."""
+    """Fetch a checkpoint, or bring it up to date.
+
+    Only what bt needs comes into the hub's cache; a broken download resumes. Prints the folder.
+    """
     from bt_cli.checkpoints.hub import download as fetch
     from bt_cli.checkpoints.locating import locate
     from bt_cli.checkpoints.model_names import is_hub_name
@@ -132,7 +142,11 @@ def convert(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a checkpoint in hub layout of one of the authors' original Lightning files."""
+    """Turn an original Lightning file into a checkpoint.
+
+    FILE is one that the authors' own code (microsoft/BridgeTower) wrote, such as the weights fine-tuned for retrieval; OUT
+    becomes a folder that --model takes.
+    """
     from bt_cli.checkpoints.checkpoint import Checkpoint
     from bt_cli.checkpoints.lightning import convert as convert_file
 

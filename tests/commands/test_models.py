@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from checkpoints.fake_hub import FakeHub
-from random_checkpoint import random_checkpoint
+from random_checkpoint import random_checkpoint, sparse_checkpoint
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
 
@@ -171,3 +171,37 @@ def test_convert_takes_the_tokenizer_that_is_given(bt: Bt, reference: Path, tmp_
     assert ran.code == 1
     assert "has 200 words, the tokenizer 50265; they are not of one model" in ran.err
     assert not (tmp_path / "x").exists()
+
+
+PUBLISHED = [
+    ("bridgetower-base", (), [], 326_347_008, 288, None),
+    ("bridgetower-base-itm-mlm", ("itm", "mlm"), ["itm", "mlm"], 365_595_995, 288, None),
+    ("bridgetower-large-itm-mlm", ("itm", "mlm"), ["itm", "mlm"], 917_091_419, 294, None),
+    ("bridgetower-large-itm-mlm-gaudi", ("itm", "mlm"), ["itm", "mlm"], 917_091_419, 294, None),
+    ("bridgetower-large-itm-mlm-itc", ("itc", "itc_cross"), ["itc"], 866_612_737, 294, 512),
+]
+
+
+@pytest.mark.parametrize(("name", "built", "heads", "parameters", "size", "dimension"), PUBLISHED)
+def test_info_knows_the_published_shapes(
+    bt: Bt,
+    reference: Path,
+    tmp_path: Path,
+    name: str,
+    built: tuple[str, ...],
+    heads: list[str],
+    parameters: int,
+    size: int,
+    dimension: int | None,
+) -> None:
+    folder = sparse_checkpoint(tmp_path / name, reference / "hub_configs" / name, built)
+    ran = bt("models", "info", folder, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    (facts,) = ran.objects
+    assert facts["name"] == str(folder)
+    assert facts["heads"] == heads
+    assert facts["parameters"] == parameters
+    assert facts["image_size"] == size
+    assert facts["images"] == f"crop {size}x{size} bicubic"
+    assert facts["embedding_dim"] == dimension
+    assert facts["tokenizer"] is False
