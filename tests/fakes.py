@@ -98,6 +98,9 @@ class FakeModel:
         every = [[logits(image, text) for text in range(len(texts))] for image in range(len(images))]
         return np.array(every, np.float32).reshape(len(images), len(texts), 2)
 
+    def use_bridge_cache(self, folder: Path) -> None:
+        self.calls.append(("use_bridge_cache", str(folder)))
+
     def compare(self, images, texts, pairs=None, *, progress=None, on_error=None):
         logits = self.itm(images, texts, pairs, progress=progress, on_error=on_error)
         if "itc" not in self.checkpoint.heads:
@@ -175,7 +178,7 @@ class FakeFolder(FakeIndex):
 
     def __init__(self, identity, paths: Sequence[str], captions: FakeCaptions | None = None) -> None:
         super().__init__(np.stack([embed(Path(path).read_text()) for path in paths]), paths)
-        self.identity, self.captions = identity, captions
+        self.identity, self.captions, self.folder = identity, captions, Path("index")
 
     def __enter__(self) -> FakeFolder:
         return self

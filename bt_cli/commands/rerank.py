@@ -94,7 +94,7 @@ def run(
         query = Query.build(text)
         given = _given(images or [], nul)
         if given is not None:
-            _adopt_retriever(stages, given, index)
+            _adopt_index(stages, given, index)
             answer = _rerank_given(stages, query, given, k, strict, ticked)
         else:
             request = Request(query, k or SHOWN, candidates=candidates or FROM_INDEX, strict=strict)
@@ -135,17 +135,17 @@ def _is_fed(stream: object) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def _adopt_retriever(stages: Stages, given: list[Candidate], index: Path | None) -> None:
+def _adopt_index(stages: Stages, given: list[Candidate], index: Path | None) -> None:
     """Let what a search found be read by the checkpoint that found it, unless the user named another.
 
     So `bt search --json | bt rerank` needs no more --model than `bt search` does.
     """
-    if stages.retriever is not None or not any(candidate.id is not None for candidate in given):
+    if all(candidate.id is None for candidate in given):
         return
     from bt_cli.store.index_folder import IndexFolder
 
     with contextlib.suppress(NoIndex), IndexFolder.open(IndexFolder.locate(index)) as folder:
-        stages.retriever = folder.identity.checkpoint
+        stages.at_index(folder)
 
 
 def _rerank_given(

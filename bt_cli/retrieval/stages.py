@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER, choose_reranker
@@ -10,6 +11,10 @@ from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER, choose_reranke
 if TYPE_CHECKING:
     from bt_cli.checkpoints.checkpoint import Checkpoint
     from bt_cli.inference.model import Model
+    from bt_cli.store.index_folder import IndexFolder
+
+BRIDGES = "bridges"
+"""Where an index folder keeps the bridge features that `bt index --bridge-cache` made."""
 
 
 class Stages:
@@ -34,6 +39,7 @@ class Stages:
             progress: Called with bytes done and bytes in all where a checkpoint has to be downloaded.
         """
         self.retriever = retriever
+        self.bridges: Path | None = None
         self._asked_reranker = reranker
         self._device = device
         self._dtype = dtype
@@ -41,6 +47,12 @@ class Stages:
         self._checkpoints: dict[str, Checkpoint] = {}
         self._finder: Model | None = None
         self._reader: Model | None = None
+
+    def at_index(self, folder: IndexFolder) -> None:
+        """Work with an index: its checkpoint finds where the user named none, and the features that it keeps are used."""
+        self.retriever = self.retriever or folder.identity.checkpoint
+        kept = folder.folder / BRIDGES
+        self.bridges = kept if kept.is_dir() else None
 
     def reranker(self) -> str:
         """The name of the checkpoint that reranks: see :func:`choose_reranker`."""
@@ -72,6 +84,8 @@ class Stages:
         if self._reader is None:
             self._finder = None  # its memory is worth more than a second query
             self._reader = self._load(self.reranker(), {"itm"}, ("text", "vision", "cross"))
+        if self.bridges is not None:
+            self._reader.use_bridge_cache(self.bridges)
         return self._reader
 
     def _heads_of(self, name: str) -> Collection[str]:

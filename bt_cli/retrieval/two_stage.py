@@ -87,7 +87,7 @@ def search(
         Misuse: As :meth:`Request.check`, and for terms that cancel one another out.
     """
     request.check()
-    stages.retriever = stages.retriever or folder.identity.checkpoint
+    stages.at_index(folder)
     captions = folder.captions
     if request.to_captions and captions is None:
         raise NoIndex("the index holds no captions; bt index IMAGES --captions FILE adds them")

@@ -78,6 +78,16 @@ def test_two_checkpoints_find_and_read(bt, gallery) -> None:
     assert gallery.loaded[2:] == ["finder", "BridgeTower/bridgetower-large-itm-mlm"]
 
 
+def test_kept_bridge_features_are_used_by_what_reads(bt, gallery) -> None:
+    (gallery.folder / "index" / "bridges").mkdir(parents=True)
+    bt("search", "cat")
+    assert gallery.models[-1].calls == [("encode_texts", "cat")]
+    found = bt("search", "cat", "--rerank", "--json")
+    assert gallery.models[-1].calls[1:] == [("use_bridge_cache", "index/bridges"), ("itm", 4, 1, None)]
+    bt("rerank", "cat", stdin=found.out_bytes)
+    assert gallery.models[-1].calls == [("use_bridge_cache", "index/bridges"), ("itm", 4, 1, None)]
+
+
 def test_a_missing_head_is_named(bt, gallery) -> None:
     ran = bt("search", "cat", "--rerank", "--reranker", "finder")
     assert (ran.code, ran.out, ran.err) == (1, "", "bt: finder has no ITM head\n")
