@@ -90,9 +90,7 @@ def _captions(options: Mapping[str, Any], seed: int) -> tuple[list[Caption], lis
     for item in train:
         if item.image is None:
             line = f"{shown_path(options['captions'])}:{item.line}"
-            raise UnreadableCaptions(
-                f"{line}: no image to this caption; training needs pairs (format is told by --format)"
-            )
+            raise UnreadableCaptions(f"{line}: no image to this caption; training needs pairs")
     if options["validation"] is not None:
         return train, read_captions(options["validation"], images=folder).items
     return hold_out(train, options["validation_share"], seed)

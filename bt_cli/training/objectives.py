@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bt_cli.bridgetower.losses import itc_pair_loss
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.training.examples import IGNORED, Examples
 from bt_cli.training.ranks import Ranks
@@ -25,15 +26,14 @@ FORBIDDEN = -1e4
 
 def compute_losses(network: BridgeTower, examples: Examples, stage: Stage, ranks: Ranks) -> dict[str, Tensor]:
     """Each loss of the stage that has a weight, a float32 scalar; unweighted."""
-    count, masked = len(examples), len(examples.masked)
-    fused = stage.weight("itm") > 0 or masked > 0
+    fused = stage.weight("itm") > 0 or len(examples.masked) > 0
     # Hard negatives are drawn by ITC similarity, where there is an ITC head to tell.
     embeds = network.itc_image_head is not None and (stage.weight("itc") > 0 or stage.weight("itm") > 0)
     images = network.encode_images(examples.pixel_values, bridges=fused, embeds=embeds)
     texts = network.encode_texts(examples.input_ids, examples.attention_mask, bridges=fused, embeds=embeds)
     losses: dict[str, Tensor] = {}
     if stage.weight("itc"):
-        losses["itc"] = _contrast(network, images.embeds, texts.embeds[:count], examples.groups, ranks)
+        losses["itc"] = _contrast(network, images, texts, examples.groups, ranks)
     if stage.weight("itm"):
         match, cross_embeds = _match(network, images, texts, examples, ranks, stage)
         losses["itm"] = match
@@ -50,22 +50,26 @@ def soft_targets(groups: Tensor) -> Tensor:
     return same / same.sum(dim=1, keepdim=True)
 
 
-def _contrast(network: BridgeTower, images: Tensor, texts: Tensor, groups: Tensor, ranks: Ranks) -> Tensor:
+def _contrast(network: BridgeTower, images: ImageStates, texts: TextStates, groups: Tensor, ranks: Ranks) -> Tensor:
     """Both directions over the embeddings of all ranks."""
-    from bt_cli.bridgetower.losses import itc_pair_loss
+    image_embeds, text_embeds = ranks.gather(_made(images.embeds)), ranks.gather(_made(texts.embeds)[: len(groups)])
+    return itc_pair_loss(text_embeds, image_embeds, _made(network.logit_scale).float(), ranks.gather(groups))
 
-    images, texts = ranks.gather(images), ranks.gather(texts)
-    return itc_pair_loss(texts, images, network.logit_scale.float(), ranks.gather(groups))
+
+def _made(states: Tensor | None) -> Tensor:
+    """What was asked for is there; a stage's losses are checked against the network's heads before a run."""
+    assert states is not None
+    return states
 
 
 def _contrast_fused(
     network: BridgeTower, images: ImageStates, texts: TextStates, cross: Tensor, groups: Tensor, ranks: Ranks
 ) -> Tensor:
     """The two terms of the port's loss that hold the fused pair's embedding; they teach the head of that embedding."""
-    scale = network.logit_scale.float().exp()
+    scale = _made(network.logit_scale).float().exp()
     targets = soft_targets(ranks.gather(groups))
     cross = ranks.gather(cross)
-    one_modality = (ranks.gather(texts.embeds[: len(groups)]), ranks.gather(images.embeds))
+    one_modality = (ranks.gather(_made(texts.embeds)[: len(groups)]), ranks.gather(_made(images.embeds)))
     return torch.stack([F.cross_entropy(embeds @ cross.T * scale, targets) for embeds in one_modality]).mean()
 
 
@@ -75,9 +79,10 @@ def _match(
     """ITM loss over the true pairs and the wrong ones; also the fused embeddings (n, d) of the true pairs."""
     image_rows, text_rows, labels = matching_pairs(images, texts, examples, stage.matching.hardness)
     fusion = network.fuse(images, texts, pairs=(image_rows, text_rows), wanted="pooled")
-    total = F.cross_entropy(network.itm_logits(fusion.pooler_output).float(), labels, reduction="sum")
+    pooled = _made(fusion.pooler_output)
+    total = F.cross_entropy(network.itm_logits(pooled), labels, reduction="sum")
     loss = total * ranks.world / ranks.total(torch.tensor(float(len(labels)), device=total.device))
-    return loss, network.cross_embeds(fusion.pooler_output[: len(examples)]) if stage.weight("itc_cross") else total
+    return loss, network.cross_embeds(pooled[: len(examples)]) if stage.weight("itc_cross") else total
 
 
 @torch.no_grad()
@@ -118,6 +123,6 @@ def _fill(network: BridgeTower, images: ImageStates, texts: TextStates, examples
     rows = torch.arange(len(examples.masked), device=examples.masked.device) + len(examples)
     fusion = network.fuse(images, texts, pairs=(examples.masked, rows), wanted="text")
     hidden = examples.labels.ne(IGNORED)
-    logits = network.mlm_logits(fusion.text_features[hidden])
+    logits = network.mlm_logits(_made(fusion.text_features)[hidden])
     total = F.cross_entropy(logits.float(), examples.labels[hidden], reduction="sum")
     return total * ranks.world / ranks.total(hidden.sum().float())

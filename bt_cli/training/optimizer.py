@@ -86,7 +86,7 @@ class MasterWeights:
     def step(self, clip: float = 0.0) -> float:
         """Update masters and network by the collected gradients; returns the norm of the gradient before clipping."""
         reached = [index for index, total in enumerate(self.sums) if total is not None]
-        gradients = [self.sums[index] for index in reached]
+        gradients = self.gradients()
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) if gradients else torch.zeros(())
         if clip:
             torch._foreach_mul_(gradients, float((clip / norm.clamp(min=1e-12)).clamp(max=1.0)))

@@ -52,7 +52,7 @@ class Ranks:
     def gather(self, rows: Tensor) -> Tensor:
         """(n, ...) of every rank one below the other, (world * n, ...). Gradients flow back to the rank they belong
         to."""
-        return rows if self.world == 1 else _Gather.apply(rows, self.rank, self.world)  # type: ignore[no-untyped-call]
+        return rows if self.world == 1 else _Gather.apply(rows, self.rank, self.world)
 
     def total(self, count: Tensor) -> Tensor:
         """The sum over ranks, without a gradient."""

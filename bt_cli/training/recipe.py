@@ -220,7 +220,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         wanted, word = (Mapping,), "an object"
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise BadConfig(f"{where} is {value!r}, but has to be {word}")
-    if wanted == (int, float):
+    if isinstance(value, int) and wanted == (int, float):
         return float(value)
     return tuple(value) if isinstance(value, list) else value
 

@@ -283,4 +283,4 @@ def set_dropout(network: torch.nn.Module, share: float) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = share
         if hasattr(module, "map_dropout"):
-            module.map_dropout = share
+            setattr(module, "map_dropout", share)  # noqa: B010

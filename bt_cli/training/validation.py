@@ -56,7 +56,10 @@ def validate(
             )
             for start in range(0, len(held_out.captions), ROWS)
         ]
-        embeds = [torch.cat([part.embeds.float().cpu() for part in parts]) for parts in (texts, pictures)]
+        embeds = [
+            torch.cat([part.embeds.float().cpu() for part in parts if part.embeds is not None])
+            for parts in (texts, pictures)
+        ]
         own = torch.from_numpy(held_out.caption_groups[:, None] == held_out.picture_groups[None, :])
         metrics = recall(embeds[0] @ embeds[1].T, own)
     if matching:
