@@ -49,7 +49,7 @@ class Stages:
         self._reader: Model | None = None
 
     def at_index(self, folder: IndexFolder) -> None:
-        """Work with an index: its checkpoint finds where the user named none, and the features that it keeps are used."""
+        """Work with an index: its checkpoint finds where the user named none; the features that it kept are used."""
         self.retriever = self.retriever or folder.identity.checkpoint
         kept = folder.folder / BRIDGES
         self.bridges = kept if kept.is_dir() else None
