@@ -110,7 +110,7 @@ def test_from_scratch_for_people(bt: Bt, captions: Path, tmp_path: Path) -> None
         *("--accumulate", "2", "--seed", "1", "--save-dtype", "bfloat16"),
     )
     assert (ran.code, ran.out) == (0, f"{tmp_path / 'out'}\n")
-    first, progress, summary = ran.err.splitlines()
+    first, *_, progress, summary = ran.err.splitlines()  # more lines where the machine is slow
     assert first == "bt: stage 1 of 1: fine-tune"
     assert progress.startswith("bt: step 3 of 3 (fine-tune): itc ")
     assert summary.startswith("bt: 3 steps, 24 images in ")
