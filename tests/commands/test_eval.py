@@ -200,6 +200,35 @@ def test_the_files_give_ranx_our_values(bt, checkpoint, album, tmp_path, monkeyp
     assert [len(entries) for entries in trec.read_run(short).values()] == [3] * 10
 
 
+def test_every_format_gives_the_figures_of_the_csv_file(bt, checkpoint, album, truth, tmp_path):
+    itc, _, owner = truth
+    rows = [line.split(",") for line in (album / "captions.csv").read_text().splitlines()[1:]]
+    names = list(dict.fromkeys(name for name, _ in rows))
+    sentences = {name: [{"raw": text} for other, text in rows if other == name] for name in names}
+    other = {"filename": "elsewhere.png", "split": "train", "sentences": [{"raw": "not this one"}]}
+    images = [{"filename": name, "split": "test", "sentences": sentences[name]} for name in names]
+    coco = {
+        "images": [{"id": 100 + place, "file_name": name} for place, name in enumerate(names)],
+        "annotations": [{"id": c, "image_id": 100 + owner[c], "caption": text} for c, (_, text) in enumerate(rows)],
+    }
+    files = {
+        "karpathy.json": json.dumps({"images": [other, *images]}),
+        "coco.json": json.dumps(coco),
+        "flickr.token": "".join(f"{name}#{c % 2}\t{text}\n" for c, (name, text) in enumerate(rows)),
+        "lines.jsonl": "".join(json.dumps({"image": name, "caption": text}) + "\n" for name, text in rows),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        split = ["--split", "test"] if name == "karpathy.json" else []
+        ran = bt(
+            *("eval", tmp_path / name, "--images", album, "--model", checkpoint),
+            *("--dtype", "float32", "--json", *split),
+        )
+        (found,) = ran.objects
+        assert found["itc"] == close(recall.evaluate(itc, owner)), name
+        assert (found["images"], found["captions"]) == (16, 32)
+
+
 def test_images_that_cannot_be_read_are_named(bt, checkpoint, album, tmp_path):
     folder = tmp_path / "album"
     folder.mkdir()
