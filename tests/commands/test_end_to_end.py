@@ -117,6 +117,31 @@ def test_score_and_fill_mask(bt, at_library: Path, model, checkpoint_folder: Pat
     ]
 
 
+def test_a_run_of_bt_eval_is_reranked_to_what_bt_eval_reranks(bt, at_library, tmp_path, checkpoint_folder) -> None:
+    def evaluated(name: str, *options: str) -> Path:
+        files = ["--run-out", tmp_path / name, "--queries-out", tmp_path / "queries.tsv"]
+        common = ["captions.csv", "--images", "pictures", "--model", checkpoint_folder, "--no-resume", "-q"]
+        assert bt("eval", *common, *files, *options).code == 0
+        return tmp_path / name
+
+    def lines(text: str) -> list[tuple[list[str], float]]:
+        """Query, document and rank of each line, and its score."""
+        fields = [line.split() for line in text.splitlines()]
+        return [([query, document, rank], float(score)) for query, _, document, rank, score, _ in fields]
+
+    found, read = evaluated("itc.txt"), evaluated("itm.txt", "--rerank")
+    ran = bt(
+        *["rerank", "--run", found, "--queries", tmp_path / "queries.tsv", "--images", "pictures"],
+        *["--model", checkpoint_folder, "-q"],
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert found.read_text() != read.read_text()
+    assert [line for line, _ in lines(ran.out)] == [line for line, _ in lines(read.read_text())]
+    np.testing.assert_allclose(
+        [score for _, score in lines(ran.out)], [score for _, score in lines(read.read_text())], atol=1e-4
+    )
+
+
 def test_broken_pictures_are_named(bt, at_library: Path, checkpoint_folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
