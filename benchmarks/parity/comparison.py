@@ -124,7 +124,7 @@ def _expected(
         literal = Literal(variant.config, tensors).outputs(inputs)
         for name in set(LIMITS) - set(expected):
             expected[name], against[name] = literal[name], "literal"
-    return {name: tensor.to(dtype).clone() for name, tensor in tensors.items()}, expected, against
+    return {name: tensor.to(dtype) for name, tensor in tensors.items()}, expected, against
 
 
 def _unrunnable_tensors(variant: Variant, seed: int) -> dict[str, torch.Tensor]:

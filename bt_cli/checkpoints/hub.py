@@ -26,7 +26,7 @@ from bt_cli.checkpoints.hub_cache import (
     has_processors,
     repo_folder,
 )
-from bt_cli.checkpoints.hub_errors import named_hub_error
+from bt_cli.checkpoints.hub_errors import is_connection_error, named_hub_error
 from bt_cli.checkpoints.tensor_files import choose_weights, shard_names
 from bt_cli.errors import BtError, DownloadFailed, Offline, UnknownModel, Unwritable
 
@@ -190,8 +190,7 @@ class _Download:
 
     def _fetch(self, file: RemoteFile) -> None:
         """Make `blobs/ETAG` be there, whole and checked."""
-        from huggingface_hub.file_download import hf_hub_url, http_get
-        from huggingface_hub.utils import WeakFileLock, build_hf_headers
+        from huggingface_hub.utils import WeakFileLock
 
         blob = self.folder / "blobs" / file.etag
         part = blob.with_name(f"{file.etag}.bt.incomplete")
@@ -201,11 +200,25 @@ class _Download:
         with WeakFileLock(lock):
             if blob.exists():
                 return
-            url = hf_hub_url(self.repo_id, file.name, revision=self.commit, endpoint=endpoint())
-            with open(part, "ab") as target:
-                have = target.tell()
+            while not self._fetch_on(part, file):
+                pass
+            if _checksum(part, file) != file.etag:
+                part.unlink()
+                raise DownloadFailed(
+                    f"{self.repo_id}: {file.name} arrived broken (its checksum is not the hub's); download it again"
+                )
+            os.replace(part, blob)
+
+    def _fetch_on(self, part: Path, file: RemoteFile) -> bool:
+        """Go on fetching where `part` ends. False when the connection broke, but not before it brought something."""
+        from huggingface_hub.file_download import hf_hub_url, http_get
+        from huggingface_hub.utils import build_hf_headers
+
+        with open(part, "ab") as target:
+            have = target.tell()
+            try:
                 http_get(
-                    url,
+                    hf_hub_url(self.repo_id, file.name, revision=self.commit, endpoint=endpoint()),
                     target,
                     resume_size=have,
                     headers=build_hf_headers(token=self.token),
@@ -213,14 +226,14 @@ class _Download:
                     displayed_filename=file.name,
                     _tqdm_bar=_Bar(self, have),
                 )
+            except Exception as error:
                 target.flush()
-                os.fsync(target.fileno())
-            if _checksum(part, file) != file.etag:
-                part.unlink()
-                raise DownloadFailed(
-                    f"{self.repo_id}: {file.name} arrived broken (its checksum is not the hub's); download it again"
-                )
-            os.replace(part, blob)
+                if not is_connection_error(error) or target.tell() <= have:
+                    raise
+                return False
+            target.flush()
+            os.fsync(target.fileno())
+        return True
 
     def _put_in_place(self, file: RemoteFile) -> None:
         """Let the hub's client link the file into its snapshot; it finds the content in the cache."""

@@ -11,6 +11,8 @@ from bt_cli.errors import BtError, DownloadFailed, Offline, UnknownModel, Unwrit
 # Errors of the connection itself come from whichever HTTP library the hub's client stands on.
 _HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "ssl", "socket"}
 
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 def named_hub_error(error: Exception, repo_id: str, revision: str | None, endpoint: str) -> BtError:
     """The error to raise in place of what the hub's client raised while fetching `repo_id`."""
@@ -33,20 +35,12 @@ def named_hub_error(error: Exception, repo_id: str, revision: str | None, endpoi
         return UnknownModel(f"{repo_id} has no revision {revision or 'main'!r}")
     if isinstance(error, HfHubHTTPError):
         return _by_status(error.response.status_code, repo_id, endpoint)
-    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, TimeoutError)) or _is_http(
-        error
-    ):
+    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)) or is_connection_error(error):
         return Offline(
             f"can't reach the hub at {endpoint} and {repo_id} is not in the cache ({cache_folder()}); "
             "use --model tiny, which is bundled, or try again online (a broken download resumes)"
         )
-    if isinstance(error, OSError) and error.errno in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-    ):
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         return Unwritable(f"can't write to the cache {cache_folder()}: {error.strerror}; set HF_HOME to another place")
     first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return DownloadFailed(f"{repo_id} could not be downloaded: {first_line.strip()}")
@@ -76,5 +70,9 @@ def _by_status(status: int, repo_id: str, endpoint: str) -> BtError:
     return DownloadFailed(f"the hub at {endpoint} answered {status} while {repo_id} was fetched; try again later")
 
 
-def _is_http(error: Exception) -> bool:
-    return type(error).__module__.partition(".")[0] in _HTTP_LIBRARIES
+def is_connection_error(error: Exception) -> bool:
+    """Whether the connection failed, rather than the hub's answer or this machine's disk."""
+    if hasattr(error, "response") and error.response is not None:
+        return False
+    from_library = type(error).__module__.partition(".")[0] in _HTTP_LIBRARIES
+    return from_library or isinstance(error, (ConnectionError, TimeoutError))

@@ -144,8 +144,8 @@ def convert(
 ) -> None:
     """Turn an original Lightning file into a checkpoint.
 
-    FILE is one that the authors' own code (microsoft/BridgeTower) wrote, such as the weights fine-tuned for retrieval; OUT
-    becomes a folder that --model takes.
+    FILE is one that the authors' own code (microsoft/BridgeTower) wrote, such as the weights fine-tuned for
+    retrieval; OUT becomes a folder that --model takes.
     """
     from bt_cli.checkpoints.checkpoint import Checkpoint
     from bt_cli.checkpoints.lightning import convert as convert_file
