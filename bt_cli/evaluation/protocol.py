@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation.gallery import Gallery
+from bt_cli.evaluation.image_shelf import ImageShelf
 from bt_cli.evaluation.pair_plan import PairPlan
 from bt_cli.evaluation.recall import KS, best_own_ranks, metrics_of
 from bt_cli.evaluation.scores import ContrastiveScores, MatchingScores
-from bt_cli.evaluation.state_shelf import StateShelf
 from bt_cli.evaluation.unfinished import Unfinished
+from bt_cli.inference.text_shelf import TextShelf
 from bt_cli.preprocessing.image_file import open_image
 from bt_cli.shown_path import shown_path
 
@@ -171,7 +172,7 @@ def _embed_captions(model: Encoder, gallery: Gallery, unfinished: Unfinished, st
 
 
 def _embed_images(
-    model: Encoder, gallery: Gallery, rows: NDArray[np.float32], shelf: StateShelf[ImageStates] | None, stage: Stage
+    model: Encoder, gallery: Gallery, rows: NDArray[np.float32], shelf: ImageShelf | None, stage: Stage
 ) -> dict[int, UnreadableImage]:
     """Fills `rows` (images, d); where the same model reads pairs later, its states go on the shelf."""
     broken: dict[int, UnreadableImage] = {}
@@ -241,12 +242,12 @@ def _read_pairs(
     gallery: Gallery,
     plan: PairPlan,
     logits: NDArray[np.float32],
-    images: StateShelf[ImageStates],
+    images: ImageShelf,
     budget: int,
     stage: Stage,
 ) -> None:
     """Fills `logits` (pairs,) where they are NaN, one group of images after the other."""
-    texts = StateShelf(model.text_states, gallery.texts, group_size=GROUP_TEXTS, budget=budget)
+    texts = TextShelf(gallery.texts, model.text_states, budget)
     done = 0
     with stage("reading pairs", "pair") as tick:
         for group in range(len(images)):
@@ -257,7 +258,7 @@ def _read_pairs(
             tick(done, len(plan))
             if not len(open_pairs):
                 continue
-            states = images.get(group)
+            states = images.take(group)
             rows = plan.images_of(first, last)[open_pairs - first] - start
             text_rows = gallery.text_of[plan.captions_of(first, last)[open_pairs - first]]
             # Pairs of one text stand together, so that a fusion call has few texts and many images.
@@ -270,24 +271,23 @@ def _read_pairs(
                 logits[open_pairs[chosen]] = values
                 done += len(chosen)
                 tick(done, len(plan))
-            images.drop(group)
 
 
 def _match(
     model: Encoder,
     images: ImageStates,
     rows: NDArray[np.int64],
-    texts: StateShelf[TextStates],
+    texts: TextShelf,
     text_rows: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Match logits (pairs,) of images `rows` with texts `text_rows`; a pair that stands twice is read once."""
     wanted, local = np.unique(text_rows, return_inverse=True)
     pairs, places = np.unique(np.stack([local, rows], axis=1), axis=0, return_inverse=True)
-    return model.itm_logits(images, texts.gather(wanted), pairs[:, ::-1])[:, 1][places]
+    return model.itm_logits(images, texts.take(wanted.tolist()), pairs[:, ::-1])[:, 1][places]
 
 
-def _image_shelf(model: Encoder, gallery: Gallery, budget: int) -> StateShelf[ImageStates]:
-    return StateShelf(model.image_states, gallery.paths, group_size=GROUP_IMAGES, budget=budget)
+def _image_shelf(model: Encoder, gallery: Gallery, budget: int) -> ImageShelf:
+    return ImageShelf(model.image_states, gallery.paths, group_size=GROUP_IMAGES, budget=budget)
 
 
 def _not_a_number(gallery: Gallery, plan: PairPlan, pair: int) -> BtError:
