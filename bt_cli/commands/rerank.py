@@ -15,7 +15,7 @@ import typer
 
 from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Quiet, Reranker, Strict
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
-from bt_cli.commands.search import SHOWN, show_answer
+from bt_cli.commands.search import CANDIDATES, SHOWN, show_answer
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
@@ -25,9 +25,6 @@ from bt_cli.retrieval.query import Query
 from bt_cli.retrieval.rerank import rerank_images
 from bt_cli.retrieval.stages import Stages
 from bt_cli.retrieval.two_stage import Answer, Request, search
-
-FROM_INDEX = 100
-"""Candidates that the index gives, as many as with `bt search --rerank`."""
 
 
 def run(
@@ -97,7 +94,7 @@ def run(
             _adopt_index(stages, given, index)
             answer = _rerank_given(stages, query, given, k, strict, ticked)
         else:
-            request = Request(query, k or SHOWN, candidates=candidates or FROM_INDEX, strict=strict)
+            request = Request(query, k or SHOWN, candidates=candidates or CANDIDATES, strict=strict)
             from bt_cli.store.index_folder import IndexFolder
 
             with IndexFolder.open(IndexFolder.locate(index)) as folder:

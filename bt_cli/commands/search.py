@@ -22,6 +22,8 @@ from bt_cli.retrieval.two_stage import Answer, Request, search
 
 SHOWN = 10
 """Answers, where -k does not say how many."""
+CANDIDATES = 100
+"""Images of the index that the ITM head reads, where --candidates does not say how many."""
 
 
 class To(str, Enum):
@@ -52,8 +54,11 @@ def run(
         bool, typer.Option("--rerank", help="Let the ITM head read the best candidates and put them in order.")
     ] = False,
     candidates: Annotated[
-        int, typer.Option("--candidates", metavar="N", min=1, help="How many --rerank reads, whatever -k is.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--candidates", metavar="N", min=1, help="How many --rerank reads, whatever -k is.", show_default="100"
+        ),
+    ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -89,6 +94,8 @@ def run(
         raise Misuse("--json and --paths exclude each other")
     if to is To.captions and (paths or nul):
         raise Misuse("--paths prints images; for captions use --json")
+    if candidates is not None and not rerank:
+        raise Misuse("--candidates belongs to --rerank")
     from bt_cli.store.index_folder import IndexFolder
 
     started = time.perf_counter()
@@ -98,7 +105,7 @@ def run(
         to is To.captions,
         tuple(glob or ()),
         min_score,
-        candidates if rerank else None,
+        (candidates or CANDIDATES) if rerank else None,
         strict,
     )
     request.check()

@@ -131,6 +131,7 @@ def test_no_index(bt, gallery) -> None:
             ["cat", "--to", "captions", "--rerank"],
             "bt: reranking captions reads them with an image: give --image FILE\n",
         ),
+        (["cat", "--candidates", "5"], "bt: --candidates belongs to --rerank\n"),
         (["cat", "-k", "0"], "bt: invalid value for '-k' / '--top': "),
         (["cat", "--to", "videos"], "bt: invalid value for '--to': "),
     ],
