@@ -12,7 +12,8 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub lists it: `etag` is its SHA-256 if it lies in large-file storage, else its git object name."""
+    """A file as the hub lists it: `etag` is its SHA-256 if it lies in large-file storage, else its git object name.
+
+    An empty `etag` means that the listing tells nothing but the name; the client fetches such a file in its own way.
+    """
 
     name: str
     size: int
@@ -89,17 +93,8 @@ def download(
             f"{repo_id} is not in the cache ({cache_folder()}) and HF_HUB_OFFLINE forbids fetching it; "
             "use --model tiny, which is bundled, or go online once"
         )
-    client = logging.getLogger("huggingface_hub")
-    level = client.level
-    client.setLevel(logging.ERROR)  # what it would say about retries is of no use to who reads one line in the end
-    try:
+    with _in_our_words(repo_id, revision):
         return _Download(repo_id, revision, token, progress).run()
-    except BtError:
-        raise
-    except Exception as error:
-        raise named_hub_error(error, repo_id, revision, endpoint()) from error
-    finally:
-        client.setLevel(level)
 
 
 def fetch_tokenizer(repo_id: str) -> Path:
@@ -109,12 +104,24 @@ def fetch_tokenizer(repo_id: str) -> Path:
     """
     if is_offline():
         raise Offline(f"HF_HUB_OFFLINE forbids fetching the tokenizer of {repo_id}")
-    try:
+    with _in_our_words(repo_id, None):
         return _Download(repo_id, None, None, None).tokenizer()
+
+
+@contextmanager
+def _in_our_words(repo_id: str, revision: str | None) -> Iterator[None]:
+    """What the hub's client raises within becomes one of our errors; what it logs about retries is left out."""
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)
+    try:
+        yield
     except BtError:
         raise
     except Exception as error:
-        raise named_hub_error(error, repo_id, None, endpoint()) from error
+        raise named_hub_error(error, repo_id, revision, endpoint()) from error
+    finally:
+        client.setLevel(level)
 
 
 class _Download:
@@ -152,12 +159,7 @@ class _Download:
         api = HfApi(endpoint=endpoint(), token=self.token)
         info = api.model_info(self.repo_id, revision=self.revision, files_metadata=True, timeout=10)
         self.commit = info.sha or self.revision
-        return {
-            file.rfilename: RemoteFile(
-                file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else file.blob_id or ""
-            )
-            for file in info.siblings or []
-        }
+        return {file.rfilename: _remote_file(file) for file in info.siblings or []}
 
     def _shards(self, index: str, listed: dict[str, RemoteFile]) -> list[str]:
         names = shard_names(self.folder / "snapshots" / self.commit / index)
@@ -174,7 +176,8 @@ class _Download:
         if announce and missing:
             logger.info("downloading %s: %s to %s", self.repo_id, _size(missing), self.folder)
         for file in wanted:
-            self._fetch(file)
+            if file.etag:
+                self._fetch(file)
             self._put_in_place(file)
             self._tick(file.size)
             self.done += file.size
@@ -215,6 +218,9 @@ class _Download:
         from huggingface_hub.utils import build_hf_headers
 
         with open(part, "ab") as target:
+            if target.tell() > file.size:  # not of this file: nothing to go on from
+                target.truncate(0)
+                target.seek(0)
             have = target.tell()
             try:
                 http_get(
@@ -252,6 +258,13 @@ class _Download:
     def _tick(self, part: int) -> None:
         if self.progress is not None:
             self.progress(self.done + part, self.total)
+
+
+def _remote_file(sibling: Any) -> RemoteFile:
+    """An entry of the hub's listing; a mirror may leave out sizes and tags."""
+    etag = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
+    known = bool(etag) and sibling.size is not None
+    return RemoteFile(sibling.rfilename, sibling.size if known else 0, etag if known else "")
 
 
 class _Bar:

@@ -35,7 +35,7 @@ class FakeHub:
 
     `cut` is how many bytes of a body to send before the connection breaks, by file name, once each; `garble` names
     files whose content arrives altered; `refuse` gives a status and an error code by repository; a repository in
-    `private` needs the bearer token "secret".
+    `private` needs the bearer token "secret". With `taciturn` the listing holds names alone, as some mirrors' do.
     """
 
     repositories: dict[str, Path]
@@ -43,6 +43,7 @@ class FakeHub:
     garble: set[str] = field(default_factory=set)
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     private: set[str] = field(default_factory=set)
+    taciturn: bool = False
     requests: list[Request] = field(default_factory=list)
     sent: int = 0
 
@@ -137,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             sibling = {"rfilename": path.name, "size": len(content), "blobId": tag(content)}
             if len(content) >= LARGE:
                 sibling["lfs"] = {"sha256": tag(content), "size": len(content), "pointerSize": 134}
-            siblings.append(sibling)
+            siblings.append({"rfilename": path.name} if self.hub.taciturn else sibling)
         body = json.dumps({"id": repository, "sha": self.hub.commit(repository), "siblings": siblings}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints.fake_hub import FakeHub
+from checkpoints.fake_hub import FakeHub, tag
 from random_checkpoint import random_checkpoint
 
 from bt_cli.checkpoints import hub
@@ -142,6 +142,19 @@ def test_a_corrupt_file_is_refused_and_the_next_try_is_whole(served: FakeHub, re
     )
     assert cached_snapshot(NAME) is None
     served.garble.clear()
+    assert Checkpoint.open(NAME).fingerprint == Checkpoint.open(repository).fingerprint
+
+
+def test_more_bytes_than_the_file_has_are_nothing_to_go_on_from(served: FakeHub, repository: Path) -> None:
+    content = (repository / "model.safetensors").read_bytes()
+    part = repo_folder(NAME) / "blobs" / f"{tag(content)}.bt.incomplete"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content + b"more")
+    assert (hub.download(NAME) / "model.safetensors").read_bytes() == content
+
+
+def test_a_mirror_that_lists_names_alone_will_do(served: FakeHub, repository: Path) -> None:
+    served.taciturn = True
     assert Checkpoint.open(NAME).fingerprint == Checkpoint.open(repository).fingerprint
 
 
