@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.caption import Caption
 
 COLUMN_NAMES = {
-    "caption": "caption captions text texts sentence sentences description comment raw caption_text alt alt_text prompt "
-    "title",
+    "caption": "caption captions text texts sentence sentences description comment raw caption_text alt alt_text "
+    "prompt title",
     "image": "image image_path image_name image_file image_filename img img_path img_name filename file_name filepath "
     "file_path file path name",
     "image_id": "image_id imageid img_id imgid cocoid",

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from bt_cli.datasets.caption import Caption
 from bt_cli.datasets.caption_columns import Columns, caption_of_fields
-from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
 from bt_cli.errors import UnreadableCaptions
 from bt_cli.shown_path import shown_path

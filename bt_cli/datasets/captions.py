@@ -17,56 +17,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from bt_cli.datasets.caption import FORMATS, Caption, CaptionSet
+from bt_cli.datasets.caption_formats import parse
+from bt_cli.datasets.image_names import ImageNames
 from bt_cli.errors import Misuse, NotFound, UnreadableCaptions
 from bt_cli.shown_path import shown_path
 
-FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "jsonl", "parquet")
-
-
-@dataclass(frozen=True)
-class Caption:
-    """One caption of a file."""
-
-    text: str
-    """White space around it taken off; never empty."""
-    image: str | None = None
-    """The image's name or path, as the file has it; where a folder of images was given, a path that can be opened."""
-    image_id: str | None = None
-    """As the file has it, else the image's name: equal for all captions of an image."""
-    caption_id: str | None = None
-    negatives: tuple[str, ...] = ()
-    """Captions that are wrong for this image on purpose."""
-    split: str | None = None
-    line: int | None = None
-    """Where it stands in the file, counting from 1: the line, or the entry in a JSON document or Parquet table."""
-
-
-@dataclass(frozen=True)
-class CaptionSet:
-    """The captions of a file, in its order."""
-
-    path: str
-    format: str
-    """One of `FORMATS`."""
-    items: list[Caption]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def images(self) -> list[str]:
-        """The names of the images, each once, in the order of their first captions."""
-        return list(dict.fromkeys(item.image for item in self.items if item.image is not None))
-
-    def by_image(self) -> dict[str, list[int]]:
-        """Image name -> positions of its captions in `items`."""
-        positions: dict[str, list[int]] = {}
-        for position, item in enumerate(self.items):
-            if item.image is not None:
-                positions.setdefault(item.image, []).append(position)
-        return positions
+__all__ = ["FORMATS", "Caption", "CaptionSet", "read_captions"]
 
 
 def read_captions(
@@ -90,8 +49,6 @@ def read_captions(
             in it.
         Misuse: `format` is none of `FORMATS`.
     """
-    from bt_cli.datasets import caption_formats
-
     path = os.fspath(path)
     if format is not None and format not in FORMATS:
         raise Misuse(f"{format!r} is no caption format: {', '.join(FORMATS)}")
@@ -102,7 +59,7 @@ def read_captions(
         raise NotFound(f"{shown_path(path)}: no such file") from None
     except OSError as error:
         raise UnreadableCaptions(f"{shown_path(path)}: can't be read: {error.strerror}") from error
-    found, items = caption_formats.parse(content, path, format)
+    found, items = parse(content, path, format)
     if not items:
         raise UnreadableCaptions(f"{shown_path(path)}: holds no caption")
     if split is not None:
@@ -122,8 +79,6 @@ def _of_split(items: Iterable[Caption], split: str, path: str) -> list[Caption]:
 
 
 def _with_paths(items: list[Caption], folder: str, path: str) -> list[Caption]:
-    from bt_cli.datasets.image_names import ImageNames
-
     names = ImageNames.below(folder)
     found: dict[str, str] = {}
     for item in items:

@@ -15,6 +15,7 @@ def closing_line(
     images: int | None = None,
     working: float | None = None,
     model: Any = None,
+    bottleneck: str | None = None,
     skipped: Sequence[str] = (),
 ) -> None:
     """Say what was skipped, one line each with its reason, then what was done.
@@ -22,9 +23,11 @@ def closing_line(
     Args:
         done: What was done, as a sentence's beginning: `100 images reranked`.
         seconds: What it took in all.
-        images: How many images went through the network, for the rate; None or 0 where that is not what took the time.
+        images: How many images went through the network, for the rate, which one alone does not give; None where that
+            is not what took the time.
         working: Seconds in which they did, loading left out; None: `seconds`.
         model: Anything with `device` and `precision`; None where no network ran.
+        bottleneck: What the rest had to wait for: `network`, `decoding`.
         skipped: `path: reason` of each file that was left out.
     """
     for reason in skipped:
@@ -33,8 +36,10 @@ def closing_line(
     if model is not None:
         parts.append(f"on {model.device} in {model.precision}")
     span = seconds if working is None else working
-    if images and span > 0:
+    if images and images > 1 and span > 0:
         parts.append(f"{rate(images / span)} images/s")
+    if bottleneck is not None:
+        parts.append(f"{bottleneck} the bottleneck")
     if skipped:
         parts.append(f"{len(skipped)} skipped")
     remark(", ".join(parts))

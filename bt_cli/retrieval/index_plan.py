@@ -63,12 +63,21 @@ class Plan:
     """(n,) bool: its content is that of its row."""
     removed: int
     """Rows of the standing table whose path is gone."""
-    same: bool
-    """Whether the next table is the standing one, times and order included."""
+    standing: ImageRows
+    """The rows of the standing table."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """(absolute path, reason) of files that could not even be looked at."""
     kept_folders: list[str] = field(default_factory=list)
     """Folders (absolute) that could not be read: the rows below them stay."""
+
+    def changes_nothing(self, kept: np.ndarray) -> bool:
+        """Whether the rows `kept` of the plan are the standing table again, times and order included."""
+        return (
+            len(kept) == len(self.standing)
+            and np.array_equal(self.source[kept], np.arange(len(kept)))
+            and np.array_equal(self.rows.mtime[kept], self.standing.mtime)
+            and [self.rows.paths[row] for row in kept] == self.standing.paths
+        )
 
     def to_encode(self) -> np.ndarray:
         """Rows that have to be encoded, ascending."""
@@ -92,7 +101,7 @@ def plan_update(roots: list[str], paths: RootPaths, standing: ImageRows, journal
         known=np.zeros(len(names), bool),
         unchanged=np.zeros(len(names), bool),
         removed=len(row_of) - sum(name in row_of for name in names),
-        same=False,
+        standing=standing,
         unreadable=listing.unreadable,
         kept_folders=listing.closed_folders,
     )
@@ -119,11 +128,6 @@ def plan_update(roots: list[str], paths: RootPaths, standing: ImageRows, journal
             for column in ("content_hash", "width", "height"):
                 getattr(plan.rows, column)[position] = getattr(standing, column)[source]
             plan.unchanged[position] = row is not None and standing.content_hash[row] == standing.content_hash[source]
-    plan.same = (
-        names == standing.paths
-        and np.array_equal(plan.source, np.arange(len(names)))
-        and np.array_equal(plan.rows.mtime, standing.mtime)
-    )
     return plan
 
 

@@ -194,7 +194,9 @@ class _Run:
     def is_same(self, plan: Plan, roots: list[str], factory: str | None, writer: IndexWriter) -> bool:
         """Whether the next generation would be the standing one again."""
         standing = writer.manifest
-        return plan.same and standing is not None and standing.roots == roots and standing.factory == factory
+        if standing is None or standing.roots != roots or standing.factory != factory:
+            return False
+        return plan.changes_nothing(self.kept_rows(plan))
 
     def count(self, plan: Plan, captions: CaptionRows | None) -> None:
         """Fill in the summary."""

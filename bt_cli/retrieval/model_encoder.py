@@ -54,7 +54,7 @@ class ModelEncoder:
             for batch in stream:
                 yield EncodedBatch(
                     numbers=list(batch.indices),
-                    embeddings=self._embeddings(batch.pixel_values),
+                    embeddings=self._embeddings(batch.pixel_values, [paths[number] for number in batch.indices]),
                     content_hashes=[digest or "" for digest in batch.hashes],
                     widths=[width for width, _ in batch.sizes],
                     heights=[height for _, height in batch.sizes],
@@ -65,7 +65,7 @@ class ModelEncoder:
         """See `Encoder`."""
         return self.model.encode_texts(texts)
 
-    def _embeddings(self, pixels: np.ndarray) -> np.ndarray:
+    def _embeddings(self, pixels: np.ndarray, files: list[str]) -> np.ndarray:
         if not len(pixels):
             return np.zeros((0, self.identity.dimension), np.float32)
-        return self.model.encode_pixels(pixels)
+        return self.model.encode_pixels(pixels, files=files)

@@ -93,7 +93,6 @@ class ApproximateIndex:
             if fetched == count or not cut.any():
                 break
             fetched = min(count, 2 * fetched)
-        scores[found < 0] = -np.inf
         order = np.lexsort((np.where(found < 0, self.rows, found), -scores))[:, :k]
         scores, found = np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
         return np.where(found < 0, scores, np.clip(scores, -1.0, 1.0)), found
@@ -140,10 +139,24 @@ def _searched(
             parameters = faiss.SearchParametersPreTransform(index_params=parameters)
         scores, found = index.search(queries, k, params=parameters)
     elif selector is not None:
-        scores, found = index.search(queries, k, params=faiss.SearchParameters(sel=selector))
+        scores, found = _filtered(index, queries, k, selector)
     else:
         scores, found = index.search(queries, k)
-    return np.round(scores / SCORE_STEP) * np.float32(SCORE_STEP), found
+    scores = np.where(found < 0, -np.inf, np.round(scores * np.float32(1 / SCORE_STEP)) * np.float32(SCORE_STEP))
+    return scores.astype(np.float32), found
+
+
+def _filtered(index: Any, queries: np.ndarray, k: int, selector: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A filtered search of any kind of index, one that knows no filters included."""
+    faiss = _faiss()
+    try:
+        return index.search(queries, k, params=faiss.SearchParameters(sel=selector))
+    except RuntimeError:
+        scores, found = index.search(queries, index.ntotal)
+        kept = np.array([[row >= 0 and selector.is_member(int(row)) for row in line] for line in found])
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        found = np.where(np.take_along_axis(kept, order, 1), np.take_along_axis(found, order, 1), -1)
+        return np.take_along_axis(scores, order, 1), found
 
 
 def _faiss() -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,46 +113,47 @@ def vectors_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 class TableWriter:
-    """A Parquet table in the making, row group by row group; synced to disk on closing.
+    """A Parquet table in the making, row group by row group; leaving the `with` block writes its end.
 
-    The file is written under its own name: a table belongs to an index only when the manifest names it.
+    Args:
+        file: Open for writing; stays open.
+        schema: Of the rows, with the metadata.
     """
 
-    def __init__(self, path: str | os.PathLike[str], schema: pa.Schema) -> None:
+    def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
         import pyarrow.parquet
 
         self.schema = schema
-        self.file = open(path, "wb")  # noqa: SIM115  (closed in close)
-        # Embeddings don't compress: only the time would be lost. Dictionaries neither, but for nothing here.
-        compression = {name: "none" if name.startswith("embedding") else "zstd" for name in schema.names}
+        self.waiting: list[pa.Table] = []
+        # Embeddings don't compress: trying would only take time.
+        compression = {name: "zstd" for name in schema.names if name != "embedding"}
         compression["embedding.list.element"] = "none"
         self.writer = pyarrow.parquet.ParquetWriter(
-            self.file, schema, compression=compression, use_dictionary=False, write_statistics=["path", "caption"]
+            file, schema, compression=compression, use_dictionary=False, write_statistics=["path", "caption"]
         )
 
     def write(self, columns: dict[str, Any]) -> None:
-        """Write one row group; `columns` as `pyarrow.table` takes them."""
+        """Add rows; `columns` as `pyarrow.table` takes them. They are written when they fill a row group."""
         import pyarrow as pa
 
-        self.writer.write_table(pa.table(columns, schema=self.schema), row_group_size=ROW_GROUP)
-
-    def close(self) -> None:
-        """Write the footer, sync and close."""
-        try:
-            self.writer.close()
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        finally:
-            self.file.close()
+        self.waiting.append(pa.table(columns, schema=self.schema))
+        if sum(len(part) for part in self.waiting) >= ROW_GROUP:
+            self._flush()
 
     def __enter__(self) -> TableWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self.close()
-        else:
-            self.file.close()
+            self._flush()
+            self.writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self.waiting:
+            self.writer.write_table(pa.concat_tables(self.waiting).combine_chunks(), row_group_size=ROW_GROUP)
+            self.waiting = []
 
 
 def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:

@@ -6,10 +6,12 @@ and from there in order into the Parquet table.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +36,9 @@ from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import VectorIndexEntry
 from bt_cli.store.string_table import write_strings
 from bt_cli.store.vector_file import VectorFileWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PREFIXES = ("images-", "paths-", "vectors-", "captions-", "texts-", "caption-vectors-", "caption-images-", "unsorted-")
 """What names of a generation's files begin with; nothing else in an index folder is ever removed."""
@@ -99,11 +104,7 @@ class GenerationFiles:
             if old_table is not None:
                 _copy_vectors(vectors, old_table, from_table)
             self._take_images(vectors, rows, from_table < 0, journal)
-            with TableWriter(self.folder / f"images-{name}.parquet", image_schema(self.identity, self.dtype)) as table:
-                for first in range(0, len(rows), ROW_GROUP):
-                    last = min(first + ROW_GROUP, len(rows))
-                    embeddings = vector_array(vectors.read(first, last), self.dtype)
-                    table.write({**rows.columns(first, last), "embedding": embeddings})
+            self._write_table(f"images-{name}.parquet", image_schema(self.identity, self.dtype), rows, vectors)
         self._write_strings(f"paths-{name}.bin", [os.fsencode(path) for path in rows.paths])
         return self._entry(f"images-{name}.parquet", f"vectors-{name}.faiss", f"paths-{name}.bin", len(rows))
 
@@ -132,19 +133,12 @@ class GenerationFiles:
                 )
             if missing:
                 raise BrokenIndex(f"{shown_path(self.folder)}: no embedding for the caption {min(missing)!r}")
-            with TableWriter(
-                self.folder / f"captions-{name}.parquet", caption_schema(self.identity, self.dtype)
-            ) as table:
-                for first in range(0, len(captions), ROW_GROUP):
-                    last = min(first + ROW_GROUP, len(captions))
-                    embeddings = vector_array(vectors.read(first, last), self.dtype)
-                    table.write({**captions.columns(first, last), "embedding": embeddings})
+            self._write_table(f"captions-{name}.parquet", caption_schema(self.identity, self.dtype), captions, vectors)
         self._write_strings(f"texts-{name}.bin", [text.encode("utf-8", "replace") for text in captions.texts])
         row_of = {path: row for row, path in enumerate(image_paths)}
         owners = np.array([-1 if image is None else row_of.get(image, -1) for image in captions.images], np.int64)
-        with open(self.folder / f"caption-images-{name}.npy", "wb") as file:
+        with _synced(self.folder / f"caption-images-{name}.npy") as file:
             np.save(file, owners)
-            _sync(file)
         return self._entry(
             f"captions-{name}.parquet",
             f"caption-vectors-{name}.faiss",
@@ -173,10 +167,18 @@ class GenerationFiles:
             path = rows.paths[int(np.flatnonzero(wanted)[0])]
             raise BrokenIndex(f"{shown_path(self.folder)}: no embedding for {shown_path(path)}")
 
+    def _write_table(
+        self, name: str, schema: pa.Schema, rows: ImageRows | CaptionRows, vectors: VectorFileWriter
+    ) -> None:
+        with _synced(self.folder / name) as file, TableWriter(file, schema) as table:
+            for first in range(0, len(rows), ROW_GROUP):
+                last = min(first + ROW_GROUP, len(rows))
+                embeddings = vector_array(vectors.read(first, last), self.dtype)
+                table.write({**rows.columns(first, last), "embedding": embeddings})
+
     def _write_strings(self, name: str, strings: list[bytes]) -> None:
-        with open(self.folder / name, "wb") as file:
+        with _synced(self.folder / name) as file:
             write_strings(file, strings, len(strings))
-            _sync(file)
 
     def _entry(self, table: str, vectors: str, strings: str, rows: int, owners: str | None = None) -> VectorIndexEntry:
         """Make the searchable file from the unsorted vectors, as exact or approximate as their number asks for."""
@@ -227,6 +229,10 @@ def _copy_texts(
         missing.difference_update(texts)
 
 
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+@contextlib.contextmanager
+def _synced(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that is on the disk when the block ends."""
+    with open(path, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())

@@ -85,9 +85,12 @@ def list_choice(rows: int, dimension: int, dtype: str, memory: int | None = None
         return Choice(
             f"IVF{lists},SQ8", f"{size} would take {_gib(stored_bytes)} of memory to build, so 8 bits a number"
         )
-    code = min(PRODUCT_BYTES, dimension)
-    code = next(bytes_ for bytes_ in range(code, 0, -1) if dimension % bytes_ == 0)
-    return Choice(f"OPQ{code},IVF{lists},PQ{code}x8", f"{size} is beyond the memory even with 8 bits a number")
+    if rows * dimension / 2 <= memory / 2:
+        return Choice(f"IVF{lists},SQ4", f"{size} is beyond the memory with 8 bits a number, so 4")
+    code = next(code for code in range(min(PRODUCT_BYTES, dimension), 0, -1) if dimension % code == 0)
+    return Choice(
+        f"IVF{lists},PQ{code}x8", f"{size} is beyond the memory even with 4 bits a number: {code} bytes a row"
+    )
 
 
 def machine_memory() -> int:

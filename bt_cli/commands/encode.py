@@ -1,0 +1,110 @@
+"""`bt encode`: embeddings of images or captions as a Parquet table, without an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bt_cli.commands.index import StoreDtype, index_record
+from bt_cli.commands.options import BatchSize, Device, Dtype, Json, Model, Quiet, Strict, Threads, Workers
+from bt_cli.display.closing_line import closing_line, count
+from bt_cli.display.data_lines import write_object
+from bt_cli.display.progress import progress
+
+if TYPE_CHECKING:
+    from bt_cli.retrieval.indexing import IndexSummary
+    from bt_cli.retrieval.model_encoder import ModelEncoder
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Embeddings of images or captions as Parquet, without an index.",
+)
+
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="X.parquet", help="The table to write.")]
+Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of the stored embeddings.")]
+
+
+@app.command("images")
+def images(
+    roots: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders and files.")],
+    output: Output,
+    store_dtype: Stored = StoreDtype.float16,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one row an image: path, size, mtime, content hash, width, height, embedding."""
+    from bt_cli.retrieval.table_encoding import encode_image_table
+
+    with progress("encoding") as ticked:
+        encoder = _encoder(model, device, dtype, batch_size, workers, threads)
+        summary = encode_image_table(
+            roots, str(output), encoder, dtype=store_dtype.value, strict=strict, progress=ticked
+        )
+    _finish(summary, encoder, "image", as_json)
+
+
+@app.command("captions")
+def captions(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Caption file, in any format that bt reads.")],
+    output: Output,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
+    ] = None,
+    store_dtype: Stored = StoreDtype.float16,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one row a caption: caption, image, caption id, embedding."""
+    from bt_cli.datasets.captions import read_captions
+    from bt_cli.retrieval.table_encoding import encode_caption_table
+
+    items = read_captions(file, format=format, split=split).items
+    with progress("encoding", "caption") as ticked:
+        encoder = _encoder(model, device, dtype, None, None, threads)
+        summary = encode_caption_table(items, str(output), encoder, dtype=store_dtype.value, progress=ticked)
+    _finish(summary, encoder, "caption", as_json)
+
+
+def _encoder(
+    model: str | None, device: str, dtype: str, batch_size: int | None, workers: int | None, threads: int | None
+) -> ModelEncoder:
+    from bt_cli.inference.model import load
+    from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER
+    from bt_cli.retrieval.model_encoder import ModelEncoder
+
+    with progress("downloading", "byte") as fetched:
+        loaded = load(
+            model or DEFAULT_RETRIEVER, device=device, dtype=dtype, heads={"itc"}, threads=threads, progress=fetched
+        )
+    return ModelEncoder(loaded, batch_size=batch_size, workers=workers)
+
+
+def _finish(summary: IndexSummary, encoder: ModelEncoder, noun: str, as_json: bool) -> None:
+    if as_json:
+        write_object(index_record(summary))
+    closing_line(
+        f"{count(summary.encoded, noun)} in {summary.index}",
+        seconds=summary.seconds,
+        images=summary.encoded if noun == "image" else None,
+        model=encoder.model,
+        skipped=[message for _, message in summary.failures],
+    )

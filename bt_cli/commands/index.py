@@ -1,0 +1,201 @@
+"""`bt index`: make an index of image folders, or bring it up to date."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bt_cli.commands.options import (
+    BatchSize,
+    Device,
+    Dtype,
+    Index,
+    Json,
+    Model,
+    Quiet,
+    Reranker,
+    Strict,
+    Threads,
+    Workers,
+)
+from bt_cli.display.closing_line import closing_line, count
+from bt_cli.display.data_lines import write_object
+from bt_cli.display.progress import progress
+from bt_cli.display.remarks import remark
+
+if TYPE_CHECKING:
+    from bt_cli.datasets.captions import Caption
+    from bt_cli.retrieval.indexing import IndexSummary
+    from bt_cli.retrieval.model_encoder import ModelEncoder
+    from bt_cli.retrieval.stages import Stages
+
+
+class StoreDtype(str, Enum):
+    """In what precision embeddings are kept."""
+
+    float16 = "float16"
+    float32 = "float32"
+
+
+def run(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Folders and files. None: look through those of the index again.",
+            show_default=False,
+        ),
+    ] = None,
+    captions: Annotated[
+        list[Path] | None,
+        typer.Option("--captions", metavar="FILE", help="Captions to search for, too, in any format. Repeatable."),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Format of the captions, where it is not recognised.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Encode everything again, with any checkpoint; forget folders not named.")
+    ] = False,
+    store_dtype: Annotated[
+        StoreDtype | None,
+        typer.Option("--store-dtype", help="Precision of the stored embeddings.", show_default="float16"),
+    ] = None,
+    factory: Annotated[
+        str | None,
+        typer.Option(
+            "--factory",
+            metavar="STRING",
+            help="A FAISS index factory string, exact, or auto.",
+            show_default="auto: exact, for large indexes HNSW or IVF",
+        ),
+    ] = None,
+    bridge_cache: Annotated[
+        float | None,
+        typer.Option(
+            "--bridge-cache",
+            metavar="GIB",
+            min=0.001,
+            help="Keep what reranking needs of each image, in at most so many GiB, so that it only has to fuse.",
+        ),
+    ] = None,
+    model: Model = None,
+    reranker: Reranker = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    index: Index = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Encode new and changed images, drop vanished ones, and make them searchable.
+
+    Run again to update: unchanged files are not opened, moved ones keep their embedding, and a run that was interrupted
+    goes on where it stopped. Folders add up: an index may be made of several.
+    """
+    from bt_cli.retrieval.index_place import index_place
+    from bt_cli.retrieval.indexing import build_index
+    from bt_cli.retrieval.model_encoder import ModelEncoder
+    from bt_cli.retrieval.stages import Stages
+
+    place = index_place(index)
+    stored = None if store_dtype is None else store_dtype.value
+    read = _read_captions(captions or [], format, split)
+    _set_threads(threads)
+    with progress("downloading", "byte") as fetched, progress("encoding") as ticked:
+        stages = Stages(model or place.checkpoint, reranker, device=device, dtype=dtype, progress=fetched)
+        encoder = ModelEncoder(
+            stages.finder(also_reads=bridge_cache is not None), batch_size=batch_size, workers=workers
+        )
+        limit = None if bridge_cache is None else int(bridge_cache * 2**30)
+        if limit is not None and stages.reader() is encoder.model:
+            encoder.model.use_bridge_cache(place.folder / "bridges", limit=limit)
+        try:
+            summary = build_index(
+                place.folder,
+                images or [],
+                encoder,
+                captions=read or None,
+                rebuild=rebuild,
+                strict=strict,
+                store_dtype=stored,
+                factory=factory,
+                progress=ticked,
+            )
+        except KeyboardInterrupt:
+            remark("what was encoded is kept; the same command goes on from there")
+            raise
+    if as_json:
+        write_object(index_record(summary))
+    _close(summary, encoder)
+    if limit is not None:
+        _keep_bridges(stages, place.folder, limit)
+
+
+def index_record(summary: IndexSummary) -> dict[str, object]:
+    """The summary as `--json` prints it."""
+    return {
+        "added": summary.added,
+        "updated": summary.updated,
+        "removed": summary.removed,
+        "unchanged": summary.unchanged,
+        "skipped": summary.skipped,
+        "seconds": round(summary.seconds, 3),
+        "images_per_second": round(summary.images_per_second, 3),
+        "index": summary.index,
+        "encoded": summary.encoded,
+        "captions": summary.captions,
+    }
+
+
+def _read_captions(files: list[Path], format: str | None, split: str | None) -> list[tuple[str, list[Caption]]]:
+    from bt_cli.datasets.captions import read_captions
+
+    return [(os.fspath(file), read_captions(file, format=format, split=split).items) for file in files]
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
+    rows = summary.added + summary.updated + summary.unchanged
+    changes = [
+        f"{number:,} {name}"
+        for name in ("added", "updated", "removed", "unchanged")
+        if (number := getattr(summary, name))
+    ]
+    done = f"{count(rows, 'image')} in {summary.index} ({', '.join(changes) or 'none'})"
+    if summary.captions:
+        done += f", {count(summary.captions, 'caption')}"
+    working = summary.encoded / summary.images_per_second if summary.images_per_second else None
+    closing_line(
+        done,
+        seconds=summary.seconds,
+        images=summary.encoded,
+        working=working,
+        model=encoder.model if summary.encoded else None,
+        bottleneck=encoder.clock.slower if summary.encoded and encoder.clock is not None else None,
+        skipped=[message for _, message in summary.failures],
+    )
+
+
+def _keep_bridges(stages: Stages, folder: Path, limit: int) -> None:
+    """Encode what the bridge cache lacks, for the checkpoint that will rerank."""
+    from bt_cli.retrieval.bridge_filling import fill_bridges
+
+    with progress("keeping features") as ticked:
+        images, size = fill_bridges(folder, stages.reader(), limit, progress=ticked)
+    remark(f"features of {count(images, 'image')} kept for reranking, {images * size / 2**30:.2f} GiB")

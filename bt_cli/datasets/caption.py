@@ -1,0 +1,52 @@
+"""A caption, and the captions of a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "jsonl", "parquet")
+"""Every caption format; `captions` says what each one is."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption of a file."""
+
+    text: str
+    """White space around it taken off; never empty."""
+    image: str | None = None
+    """The image's name or path, as the file has it; where a folder of images was given, a path that can be opened."""
+    image_id: str | None = None
+    """As the file has it, else the image's name: equal for all captions of an image."""
+    caption_id: str | None = None
+    negatives: tuple[str, ...] = ()
+    """Captions that are wrong for this image on purpose."""
+    split: str | None = None
+    line: int | None = None
+    """Where it stands in the file, counting from 1: the line, or the entry in a JSON document or Parquet table."""
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """The captions of a file, in its order."""
+
+    path: str
+    format: str
+    """One of `FORMATS`."""
+    items: list[Caption]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def images(self) -> list[str]:
+        """The names of the images, each once, in the order of their first captions."""
+        return list(dict.fromkeys(item.image for item in self.items if item.image is not None))
+
+    def by_image(self) -> dict[str, list[int]]:
+        """Image name -> positions of its captions in `items`."""
+        positions: dict[str, list[int]] = {}
+        for position, item in enumerate(self.items):
+            if item.image is not None:
+                positions.setdefault(item.image, []).append(position)
+        return positions
