@@ -1,8 +1,7 @@
-"""Run the examples of documents and write down what they print: `python tools/refresh_docs.py docs/commands.md`.
+"""Run the examples of documents and write down what they print: `python tools/refresh_docs.py README.md docs/*.md`.
 
-An example is a line `$ command` in a block marked `console`; what stands below it is replaced by what the command
-prints, stdout and stderr together, as a terminal would show it. All commands of a file run one after the other in one
-empty folder that holds `sample_data`; `$ export NAME=VALUE` holds for those that follow.
+The examples are the commands of the blocks marked `<!-- run -->`, whose form tests/console_blocks.py describes; the tests
+hold the documents to what the commands print. An output with a line `...` in it is left as it is.
 """
 
 from __future__ import annotations
@@ -12,61 +11,45 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
-EXPORT = re.compile(r"export ((?:\w+=\S+ ?)+)")
+BLOCK = re.compile(r"(?<=<!-- run -->\n```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^\$ .*\n(?:> .*\n)*", re.MULTILINE)
 
 
-def examples(text: str) -> Iterator[tuple[str, str]]:
-    """Each command of a document's console blocks with the output that stands below it."""
-    for block in BLOCK.findall(text):
-        command, output = None, ""
-        for line in block.splitlines(keepends=True):
-            if line.startswith("$ "):
-                if command is not None:
-                    yield command, output
-                command, output = line[2:].rstrip("\n"), ""
-            else:
-                output += line
-        if command is not None:
-            yield command, output
+def refreshed(document: str, folder: Path) -> str:
+    """The document with its examples run in `folder`, one after the other."""
+    return BLOCK.sub(lambda block: _refreshed_block(block[0], folder), document)
 
 
-def refreshed(text: str, folder: Path) -> str:
-    """The document with its examples run in `folder`."""
-    environment = {
-        **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "COLUMNS": "100",
-        "HOME": str(folder),
-        "HF_HUB_OFFLINE": "1",
-    }
+def _refreshed_block(block: str, folder: Path) -> str:
+    commands = list(COMMAND.finditer(block))
+    ends = [command.start() for command in commands[1:]] + [len(block)]
+    text = ""
+    for command, end in zip(commands, ends, strict=True):
+        shown = block[command.end() : end]
+        printed = run(command[0][2:].replace("\n> ", "\n"), folder)
+        text += command[0] + (shown if "...\n" in shown.splitlines(keepends=True) else printed)
+    return text
 
-    def run(command: str) -> str:
-        assigned = EXPORT.fullmatch(command)
-        if assigned:
-            environment.update(pair.split("=", 1) for pair in assigned[1].split())
-            return ""
-        ran = subprocess.run(
-            ["sh", "-c", command],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if ran.returncode != 0:
-            raise SystemExit(f"$ {command}\n{ran.stdout}exit code {ran.returncode}")
-        return ran.stdout
 
-    def block(found: re.Match[str]) -> str:
-        commands = [line[2:] for line in found[0].splitlines() if line.startswith("$ ")]
-        return "".join(f"$ {command}\n{run(command)}" for command in commands)
-
-    return BLOCK.sub(block, text)
+def run(command: str, folder: Path) -> str:
+    """What a command prints on a terminal of 100 columns that nobody is watching."""
+    programs = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": os.pathsep.join([programs, os.environ["PATH"]]), "COLUMNS": "100"}
+    ran = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if ran.returncode != 0:
+        raise SystemExit(f"$ {command}{ran.stdout}exit code {ran.returncode}")
+    return ran.stdout
 
 
 def main(names: list[str]) -> None:
@@ -74,7 +57,7 @@ def main(names: list[str]) -> None:
         document = Path(name)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "sample_data").symlink_to(ROOT / "sample_data")
-            document.write_text(refreshed(document.read_text(), Path(folder)))
+            document.write_text(refreshed(document.read_text("utf-8"), Path(folder)), "utf-8")
 
 
 if __name__ == "__main__":

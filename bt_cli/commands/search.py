@@ -163,7 +163,7 @@ def _close(request: Request, answer: Answer, seconds: float) -> None:
     closing_line(
         done,
         seconds=seconds,
-        images=answer.read,
+        images=0 if request.to_captions else answer.read,
         working=answer.reading,
         model=answer.model,
         skipped=answer.skipped,
