@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import bt_cli
 from tests.console_blocks import commands_in, first_difference, same_line
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,3 +126,9 @@ def test_lines_are_compared_by_what_they_say(shown, printed, same):
 )
 def test_gaps_stand_for_any_lines(shown, printed, same):
     assert (first_difference(shown, printed) is None) is same
+
+
+def test_the_shell_has_bt_and_the_sample_pictures(shell):
+    ran = shell("bt --version; ls sample_data/captions.csv; echo error >&2")
+    assert (ran.returncode, ran.stdout) == (0, f"bt {bt_cli.__version__}\nsample_data/captions.csv\nerror\n")
+    assert shell("false | true").returncode == 1
