@@ -19,11 +19,10 @@ WITH_COMMANDS = [document for document in DOCUMENTS if "<!-- run -->" in documen
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch):
+def shell(tmp_path, tmp_path_factory):
     """A shell in an empty folder with a copy of sample_data and with `bt` on its path."""
     shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data")
-    programs = tmp_path.parent / "programs"
-    programs.mkdir()
+    programs = tmp_path_factory.mktemp("programs")
     (programs / "bt").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bt_cli "$@"\n')
     (programs / "bt").chmod(0o755)
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
