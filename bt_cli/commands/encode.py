@@ -31,7 +31,7 @@ Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of 
 
 @app.command("images")
 def images(
-    roots: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders and files.")],
+    roots: Annotated[list[str], typer.Argument(metavar="DIR", help="Folders and files.")],
     output: Output,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,

@@ -45,7 +45,7 @@ def run(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGES...",
+            metavar="IMAGES",
             help="Folders and files. None: look through those of the index again.",
             show_default=False,
         ),
