@@ -1,6 +1,6 @@
 """Run the examples of documents and write down what they print: `python tools/refresh_docs.py README.md docs/*.md`.
 
-The examples are the commands of the blocks marked `<!-- run -->`, whose form tests/console_blocks.py describes; the tests
+The examples are the commands of blocks marked `<!-- run -->`, whose form tests/console_blocks.py describes; the tests
 hold the documents to what the commands print. An output with a line `...` in it is left as it is.
 """
 
