@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.checkpoints.hub_layout import HubLayout, heads_in
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry, write_safetensors
-from bt_cli.checkpoints.tensor_files import PICKLE, PICKLE_INDEX, SAFETENSORS, SAFETENSORS_INDEX
+from bt_cli.checkpoints.tensor_files import SAFETENSORS, SAFETENSORS_INDEX, WEIGHTS
 from bt_cli.errors import Misuse, Unwritable
 from bt_cli.shown_path import shown_path
 from bt_cli.whole_file import write_whole
@@ -209,14 +209,14 @@ def _move_into_place(aside: Path, folder: Path) -> None:
             os.rmdir(folder.resolve())
         os.rename(aside, folder.resolve())
         return
-    written = sorted(path.name for path in aside.iterdir())
-    for name in sorted(written, key=lambda name: name == "config.json"):
+    written = {path.name for path in aside.iterdir()}
+    for name in sorted(written - {"config.json"}):
         os.replace(aside / name, folder / name)
     for path in list(folder.iterdir()):  # weights of what lay here before must not be taken for ours
         is_shard = path.name.startswith(("model-", "pytorch_model-")) and path.suffix in (".safetensors", ".bin")
-        is_weights = path.name in (SAFETENSORS, SAFETENSORS_INDEX, PICKLE, PICKLE_INDEX)
-        if (is_shard or is_weights) and path.name not in written:
+        if (is_shard or path.name in WEIGHTS) and path.name not in written:
             path.unlink()
+    os.replace(aside / "config.json", folder / "config.json")
 
 
 def _umask(folder: Path) -> int:
