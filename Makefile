@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 # Tests run in two processes: one thread each, or they fight over the cores.
 TEST_THREADS ?= 1
+# Processes that retrain tiny: one a core; RANKS=1 with a GPU.
+RANKS ?= 2
 
 .PHONY: help demo test lint format bench bench-full parity tiny eval sample-data clean
 
@@ -61,7 +63,7 @@ eval: $(VENV)/.package
 	@$(BIN)/bt eval sample_data/captions.csv --images sample_data/images --model tiny --rerank --candidates 50
 
 tiny: $(VENV)/.package
-	$(BIN)/bt train --recipe tiny --out runs/tiny
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node $(RANKS) -m bt_cli train --recipe tiny --out runs/tiny
 
 sample-data: $(VENV)/.package
 	$(BIN)/python sample_data/draw.py
