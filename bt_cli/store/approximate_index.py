@@ -19,21 +19,23 @@ from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.shown_path import shown_path
 from bt_cli.store.index_choice import Choice, list_choice
 from bt_cli.store.manifest import VectorIndexEntry
-from bt_cli.store.vector_file import SCORE_STEP, VectorFile
+from bt_cli.store.vector_file import VectorFile
 
 LOG = logging.getLogger("bt_cli")
 
 WANTED_RECALL = 0.97
 SAMPLE_QUERIES = 400
 NEIGHBOURS = 10
-TRAINING_ROWS = 64
-"""Training vectors a list: FAISS asks for at least 39, and uses at most 256."""
+TRAINING_ROWS = 40
+"""Training vectors a list: FAISS asks for at least 39; more take longer and change little."""
 MOST_TRAINING_BYTES = 1 << 30
 ROWS_AT_A_TIME = 1 << 15
 GRAPH_EFFORT = 1024
 """Nodes that a graph visits at most when tuned; more would be no faster than lists."""
 CONSTRUCTION_EFFORT = 80
 SEED = 20220617
+SCORE_STEP = np.float32(2.0**-20)
+"""Scores are rounded to this step (about 1e-6): below it, sums depend on how FAISS goes through its blocks."""
 
 
 def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, dict[str, Any]]:
@@ -142,7 +144,8 @@ def _searched(
         scores, found = _filtered(index, queries, k, selector)
     else:
         scores, found = index.search(queries, k)
-    scores = np.where(found < 0, -np.inf, np.round(scores * np.float32(1 / SCORE_STEP)) * np.float32(SCORE_STEP))
+    scores = np.where(found < 0, -np.inf, scores)
+    scores = np.round(scores / SCORE_STEP) * SCORE_STEP
     return scores.astype(np.float32), found
 
 

@@ -34,9 +34,8 @@ SCAN_ELEMENTS = 1 << 20
 """Elements of the block that is widened to float32 at a time: 4 MiB, which stays in the processor's cache."""
 SCORE_ELEMENTS = 1 << 24
 """Scores held at a time (64 MiB): queries beyond are taken in further turns."""
-SCORE_STEP = 2.0**-20
-"""Scores are rounded to this step (about 1e-6): what lies below is the noise of float32 sums, which would order
-equal vectors by where they stand in a block and not by id."""
+SCORE_NOISE = 4e-6
+"""What the fast float32 sums may be off by, at most: they depend on where a row stands in its block."""
 
 
 def file_header(rows: int, dimension: int, dtype: str) -> bytes:
@@ -143,17 +142,17 @@ class VectorFile:
             for first in range(0, len(queries), turn):
                 part = torch.from_numpy(np.ascontiguousarray(queries[first : first + turn], dtype=np.float32))
                 for row, line in enumerate(self._scores(part, count, ids), first):
-                    scores[row], found[row] = _best(line, k)
+                    scores[row], found[row] = self._best(line, queries[row], k, ids)
         # Float16 rounds a vector of norm 1 to one slightly longer or shorter; a cosine stays within its range.
         np.clip(scores, -1.0, 1.0, out=scores)
-        return scores, (found if ids is None else np.asarray(ids, np.int64)[found])
+        return scores, found
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of these rows, (n, dimension) float32."""
         return np.asarray(self.vectors[ids], dtype=np.float32)
 
     def _scores(self, queries: torch.Tensor, count: int, ids: np.ndarray | None) -> torch.Tensor:
-        """Rounded inner products (q, count) float32."""
+        """Inner products (q, count) float32, within `SCORE_NOISE`."""
         import torch
 
         scores = torch.empty(len(queries), count)
@@ -163,18 +162,29 @@ class VectorFile:
             last = min(first + block, count)
             rows = stored[first:last] if ids is None else stored[torch.from_numpy(ids[first:last])]
             torch.mm(queries, rows.float().T, out=scores[:, first:last])
-        return scores.mul_(1 / SCORE_STEP).round_().mul_(SCORE_STEP)
+        return scores
 
+    def _best(
+        self, scores: torch.Tensor, query: np.ndarray, k: int, ids: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k largest scores of a query and their rows, those that come near the k-th summed up anew.
 
-def _best(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest of (n,) scores and their places; equals by ascending place."""
-    import torch
+        The new sums, in float64, depend on the row and the query alone: equal vectors have equal scores, wherever they
+        stand and whatever else is asked for.
+        """
+        import torch
 
-    least = torch.topk(scores, k).values[-1]
-    places = torch.nonzero(scores >= least)[:, 0].numpy()
-    values = scores.numpy()[places]
-    order = np.argsort(-values, kind="stable")[:k]
-    return values[order], places[order]
+        least = torch.topk(scores, k).values[-1]
+        rows = torch.nonzero(scores >= least - SCORE_NOISE)[:, 0].numpy()
+        if ids is not None:
+            rows = ids[rows]
+        exact = np.empty(len(rows), np.float32)
+        block = max(1, SCAN_ELEMENTS // self.dimension)
+        for first in range(0, len(rows), block):
+            products = self.vectors[rows[first : first + block]].astype(np.float64) * query
+            exact[first : first + block] = products.sum(axis=1)
+        order = np.argsort(-exact, kind="stable")[:k]
+        return exact[order], rows[order]
 
 
 def _read_header(head: bytes, path: str | os.PathLike[str]) -> tuple[int, int, str]:

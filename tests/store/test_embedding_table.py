@@ -1,0 +1,107 @@
+"""The Parquet tables as their readers see them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bt_cli.store import embedding_table
+from bt_cli.store.embedding_table import (
+    TableWriter,
+    image_schema,
+    path_columns,
+    paths_of,
+    read_embeddings,
+    vector_array,
+)
+from bt_cli.store.identity import Identity
+
+IDENTITY = Identity("name", "f" * 64, "crop 8x8", 4, "bfloat16")
+VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4) / 16
+
+
+@pytest.fixture(params=["float16", "float32"])
+def table(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Three rows, written in two parts."""
+    path = tmp_path / "t.parquet"
+    with open(path, "wb") as file, TableWriter(file, image_schema(IDENTITY, request.param)) as writer:
+        for part in (slice(0, 1), slice(1, 3)):
+            paths = ["a.jpg", "b \u732b.jpg", os.fsdecode(b"c\xff.jpg")][part]
+            texts, raw = path_columns(paths)
+            n = len(paths)
+            writer.write(
+                {
+                    "path": texts,
+                    "path_bytes": raw,
+                    "size": [5] * n,
+                    "mtime": [6] * n,
+                    "content_hash": ["0" * 64] * n,
+                    "width": [7] * n,
+                    "height": [8] * n,
+                    "embedding": vector_array(VECTORS[part], request.param),
+                }
+            )
+    return path
+
+
+def test_pandas(table: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_parquet(table)
+    assert frame.path.tolist() == ["a.jpg", "b \u732b.jpg", "c\\xff.jpg"]
+    assert np.array_equal(np.stack(frame.embedding), VECTORS)
+
+
+def test_polars(table: Path) -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.read_parquet(table)
+    assert frame["path_bytes"].to_list() == [None, None, b"c\xff.jpg"]
+    assert np.array_equal(frame["embedding"].to_numpy(), VECTORS)
+
+
+def test_duckdb(table: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    name = str(table).replace("'", "''")
+    rows = duckdb.sql(f"select path, width * height, list_sum(embedding) from '{name}' order by path").fetchall()
+    assert rows == [("a.jpg", 56, 0.375), ("b \u732b.jpg", 56, 1.375), ("c\\xff.jpg", 56, 2.375)]
+
+
+def test_metadata_name_what_made_it(table: Path) -> None:
+    import pyarrow.parquet
+
+    metadata = pyarrow.parquet.read_schema(table).metadata
+    wanted = {
+        "checkpoint": "name",
+        "fingerprint": "f" * 64,
+        "preprocessing": "crop 8x8",
+        "precision": "bfloat16",
+        "dimension": "4",
+    }
+    assert {key: metadata[f"bt.{key}".encode()].decode() for key in wanted} == wanted
+    assert metadata[b"bt.format"] == b"1"
+
+
+def test_rows_go_into_groups_of_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet
+
+    monkeypatch.setattr(embedding_table, "ROW_GROUP", 4)
+    rows = {name: [0] for name in ("size", "mtime", "width", "height")}
+    with open(tmp_path / "t", "wb") as file, TableWriter(file, image_schema(IDENTITY, "float16")) as writer:
+        for number in range(10):
+            columns = {**rows, "path": [str(number)], "path_bytes": [None], "content_hash": [""]}
+            writer.write({**columns, "embedding": vector_array(VECTORS[:1] + number, "float16")})
+    file = pyarrow.parquet.ParquetFile(tmp_path / "t")
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(list(read_embeddings(tmp_path / "t")))[:, 0], np.arange(10))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20)))
+def test_any_name_survives(names: list[bytes]) -> None:
+    paths = [os.fsdecode(name) for name in names]
+    texts, raw = path_columns(paths)
+    assert all(text.encode("utf-8") for text in texts)
+    assert paths_of(texts, raw) == paths

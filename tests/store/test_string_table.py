@@ -1,0 +1,38 @@
+"""Strings found by number, whatever bytes they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bt_cli.errors import BrokenIndex
+from bt_cli.store.string_table import StringTable, write_strings
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=20))
+def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, strings: list[bytes]) -> None:
+    path = tmp_path_factory.mktemp("strings") / "s"
+    with open(path, "wb") as file:
+        write_strings(file, iter(strings), len(strings))
+    table = StringTable(path)
+    assert len(table) == len(strings)
+    assert [table[number] for number in range(len(strings))] == strings
+    with pytest.raises(IndexError):
+        table[len(strings)]
+
+
+@pytest.mark.parametrize("strings", [[b"a"], [b"a", b"b", b"c"], []])
+def test_another_number_than_announced(tmp_path: Path, strings: list[bytes]) -> None:
+    with open(tmp_path / "s", "wb") as file, pytest.raises(ValueError, match="not the 2 strings"):
+        write_strings(file, strings, 2)
+
+
+@pytest.mark.parametrize("content", [b"", b"BTSTRING", b"XXSTRING" + bytes(16), b"BTSTRING" + b"\xff" * 8])
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s").write_bytes(content)
+    with pytest.raises(BrokenIndex, match=r"/s: no string table"):
+        StringTable(tmp_path / "s")
