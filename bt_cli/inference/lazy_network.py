@@ -6,8 +6,11 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from bt_cli.bridgetower.network import TOWERS, BridgeTower
+from bt_cli.bridgetower.states import ImageStates
+from bt_cli.inference.crew import Crew
 from bt_cli.inference.packing import pack_network
 from bt_cli.inference.precision import activation_dtype
 
@@ -15,6 +18,15 @@ if TYPE_CHECKING:
     from bt_cli.checkpoints.checkpoint import Checkpoint
 
 _GRAFTED = ("text_tower", "vision_tower", "image_bridge", "itc_text_head", "itc_image_head", "logit_scale")
+
+
+_IMAGES_AT_ONCE = 2
+"""Images in a slice of CPU work: more spill the caches and share no more."""
+
+
+def image_needs(bridges: bool, embeds: bool) -> tuple[set[str], set[str]]:
+    """The towers and heads that encoding images takes."""
+    return {"text", "vision", "cross"} if bridges else {"vision"}, {"itc"} if embeds else set()
 
 
 class LazyNetwork:
@@ -25,6 +37,7 @@ class LazyNetwork:
     ) -> None:
         self.checkpoint, self.precision, self.device = checkpoint, precision, device
         self.dtype = activation_dtype(precision, device)
+        self.crew = Crew(device)
         self.planned = set() if planned is None else set(planned)
         self.towers: set[str] = set()
         self.heads: set[str] = set()
@@ -53,11 +66,20 @@ class LazyNetwork:
         """The network with everything that the checkpoint has."""
         return self.need(TOWERS, self.checkpoint.heads - {"itc_cross"})
 
+    def encode_pixels(self, pixels: Tensor, *, bridges: bool, embeds: bool) -> ImageStates:
+        """Bridge features, ITC embeddings or both of pixels (n, 3, H, W) float32 on the device, in slices."""
+        network = self.need(*image_needs(bridges, embeds))
+        slices = pixels.split(_IMAGES_AT_ONCE) if self.device.type == "cpu" else [pixels]
+        if len(slices) < self.crew.size:
+            slices = [pixels]
+        parts = self.crew.map(lambda part: network.encode_images(part, bridges=bridges, embeds=embeds), slices)
+        return parts[0] if len(parts) == 1 else ImageStates.cat(parts)
+
     def _load(self, towers: set[str], heads: set[str]) -> BridgeTower:
         named = heads | ({"itc_cross"} & self.checkpoint.heads if heads >= {"itc"} and towers >= {"cross"} else set())
         network = self.checkpoint.network(heads=named, towers=towers, dtype=self.dtype, device=self.device)
         self.towers, self.heads = set(towers), set(heads)
-        return pack_network(network, self.precision, self.device)
+        return pack_network(network, self.precision, self.device, self.crew)
 
     def _graft(self, network: BridgeTower, towers: set[str]) -> None:
         """Set a tower that stands alone (no cross-modal encoder is loaded) beside those that are there."""

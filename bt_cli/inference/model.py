@@ -26,7 +26,7 @@ from bt_cli.inference.encoding import (
 )
 from bt_cli.inference.feature_cache import DiskCache, MemoryCache
 from bt_cli.inference.known_images import KnownImages
-from bt_cli.inference.lazy_network import LazyNetwork
+from bt_cli.inference.lazy_network import LazyNetwork, image_needs
 from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks, pair_logits
 from bt_cli.inference.precision import choose_precision
 from bt_cli.inference.text_shelf import TextShelf
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 OnError = Callable[[int, UnreadableImage], None]
 
-IMAGES_PER_BATCH = {"cpu": 4, "cuda": 64, "mps": 16}
-"""Images through the vision tower at a time. On a CPU more only spills the caches; see docs/performance.md."""
+IMAGES_PER_BATCH = {"cpu": 8, "cuda": 64, "mps": 16}
+"""Images decoded and handed to the vision tower at a time; a CPU takes them in slices, see docs/performance.md."""
 
 
 def load(
@@ -89,7 +89,7 @@ class Model:
         self.checkpoint, self.precision, self.device = checkpoint, precision, device
         self.parts = LazyNetwork(checkpoint, precision, device, heads)
         self.dtype = self.parts.dtype
-        self.batch_size = IMAGES_PER_BATCH.get(device.type, 4)
+        self.batch_size = max(IMAGES_PER_BATCH.get(device.type, 8), 4 * self.parts.crew.size)
         self.exact_decoding = False
         self.bridge_cache: DiskCache | None = None
         self._memory = MemoryCache()
@@ -167,10 +167,7 @@ class Model:
         self, pixel_values: NDArray[np.float32], *, bridges: bool = True, embeds: bool = False
     ) -> ImageStates:
         """Bridge features, ITC embeddings or both of (n, 3, H, W) float32, in one pass through the vision tower."""
-        network = self.parts.need(*self._image_needs(bridges, embeds))
-        with torch.inference_mode():
-            pixels = to_device(pixel_values, self.device)
-            return network.encode_images(pixels, bridges=bridges, embeds=embeds)
+        return self.parts.encode_pixels(to_device(pixel_values, self.device), bridges=bridges, embeds=embeds)
 
     def encode_texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """ITC embeddings (n, d) float32, rows of norm 1. The vision tower is not touched.
@@ -305,10 +302,6 @@ class Model:
     def _known(self) -> KnownImages:
         return KnownImages(self._memory, self.bridge_cache, self.device, self.dtype)
 
-    def _image_needs(self, bridges: bool, embeds: bool) -> tuple[set[str], set[str]]:
-        towers = {"text", "vision", "cross"} if bridges else {"vision"}
-        return towers, {"itc"} if embeds else set()
-
     def _image_parts(
         self,
         images: Sequence[Any],
@@ -319,11 +312,7 @@ class Model:
         progress: Progress | None,
         on_error: OnError | None,
     ) -> Iterator[tuple[list[int], ImageStates]]:
-        network = self.parts.need(*self._image_needs(bridges, embeds))
-
-        def encode(pixels: torch.Tensor) -> ImageStates:
-            with torch.inference_mode():
-                return network.encode_images(pixels, bridges=bridges, embeds=embeds)
+        self.parts.need(*image_needs(bridges, embeds))  # a missing head is said before the first image is read
 
         def make(
             images: Sequence[Any], on_error: OnError | None, progress: Progress | None = None
@@ -331,7 +320,7 @@ class Model:
             return encode_in_batches(
                 images,
                 self.image_processor,
-                encode,
+                functools.partial(self.parts.encode_pixels, bridges=bridges, embeds=embeds),
                 self.device,
                 batch_size=batch_size or self.batch_size,
                 workers=workers,

@@ -17,6 +17,7 @@ from bt_cli.bridgetower.cross_modal import CrossAttentionMaps as Maps
 from bt_cli.bridgetower.cross_modal import CrossLayer, CrossModalEncoder, Fusion, Wanted
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.inference.attention import read_by_few, read_few, split_rows
+from bt_cli.inference.crew import Crew
 from bt_cli.inference.packed_tower import PackedFeedForward, PackedSelfAttention
 from bt_cli.inference.packer import Packer
 
@@ -115,7 +116,7 @@ class PackedCrossLayer(nn.Module):
 class PackedCrossModal(nn.Module):
     """Takes the place of a `CrossModalEncoder`. Pairs are run `pairs_at_once` at a time, so memory has a bound."""
 
-    def __init__(self, encoder: CrossModalEncoder, packer: Packer, *, pairs_at_once: int) -> None:
+    def __init__(self, encoder: CrossModalEncoder, packer: Packer, crew: Crew, *, pairs_at_once: int) -> None:
         super().__init__()
         self.text_norm, self.image_norm = encoder.text_norm, encoder.image_norm
         self.text_links, self.image_links = encoder.text_links, encoder.image_links
@@ -123,7 +124,9 @@ class PackedCrossModal(nn.Module):
         self.image_layers = _packed_layers(encoder.image_layers, packer)
         self.text_pooler, self.image_pooler = packer.head(encoder.text_pooler), packer.head(encoder.image_pooler)
         self.depth = encoder.depth
+        self.crew = crew
         self.pairs_at_once = pairs_at_once
+        self.images_at_once = 2 if crew.device.type == "cpu" else pairs_at_once
 
     def forward(
         self, images: ImageStates, texts: TextStates, pairs: tuple[Tensor, Tensor] | None, wanted: Wanted = "all"
@@ -131,20 +134,23 @@ class PackedCrossModal(nn.Module):
         """As `CrossModalEncoder.forward`; the first layer's self-attention is computed once per item."""
         image_bridges, text_bridges = images.need_bridges(), texts.need_bridges()
         only = self.depth == 1 and wanted == "pooled"
-        text_in, image_in = self.text_norm(text_bridges[0]), self.image_norm(image_bridges[0])
-        first = (
-            text_in,
-            image_in,
-            _layer(self.text_layers, 0).self_attention(text_in, texts.keep, only),
-            _layer(self.image_layers, 0).self_attention(image_in, None, only),
-        )
+        text_in = self.text_norm(text_bridges[0])
+        text = _layer(self.text_layers, 0).self_attention(text_in, texts.keep, only)
+
+        def read_itself(bridge: Tensor) -> tuple[Tensor, Tensor]:
+            states = self.image_norm(bridge)
+            return states, _layer(self.image_layers, 0).self_attention(states, None, only)
+
+        parts = self.crew.map(read_itself, image_bridges[0].split(self.images_at_once))
+        image_in, image = (torch.cat(side) for side in zip(*parts, strict=True))
+        first = text_in, image_in, text, image
         if pairs is None:
             count = image_bridges.shape[1]
             pairs = (torch.arange(count, device=image_bridges.device),) * 2
-        done = []
-        for start in range(0, len(pairs[0]), self.pairs_at_once):
-            some = tuple(side[start : start + self.pairs_at_once] for side in pairs)
-            done.append(self._run(image_bridges, text_bridges, texts.keep, first, some, wanted))
+        some = list(zip(*(side.split(self.pairs_at_once) for side in pairs), strict=True))
+        done = self.crew.map(
+            lambda pairs: self._run(image_bridges, text_bridges, texts.keep, first, pairs, wanted), some
+        )
         return done[0] if len(done) == 1 else _join(done)
 
     def _run(

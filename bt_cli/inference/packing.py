@@ -6,26 +6,28 @@ import torch
 from torch import nn
 
 from bt_cli.bridgetower.network import BridgeTower
+from bt_cli.inference.crew import Crew
 from bt_cli.inference.packed_cross import PackedCrossModal
 from bt_cli.inference.packed_tower import PackedTextLayer, PackedVisionBlock
 from bt_cli.inference.packer import Packer
 
-PAIRS_AT_ONCE = {"cpu": 8, "cuda": 256, "mps": 32}
+PAIRS_AT_ONCE = {"cpu": 4, "cuda": 256, "mps": 32}
 
 
-def pack_network(network: BridgeTower, precision: str, device: torch.device) -> BridgeTower:
+def pack_network(network: BridgeTower, precision: str, device: torch.device, crew: Crew | None = None) -> BridgeTower:
     """Replace the blocks of `network` (in the activations' dtype already) in place, and return it.
 
     It computes what it computed, to rounding, and no gradients. Float weights go as soon as they are packed, so that
-    the peak is about one copy of the network.
+    the peak is about one copy of the network. `crew` runs the pairs of a fusion.
     """
     packer = Packer(precision, device)
     with torch.inference_mode():
         _pack_towers(network, packer)
         _pack_bridges(network, packer)
         if network.cross_modal is not None:
-            at_once = PAIRS_AT_ONCE.get(device.type, 8)
-            network.cross_modal = PackedCrossModal(network.cross_modal, packer, pairs_at_once=at_once)  # type: ignore[assignment]
+            at_once = PAIRS_AT_ONCE.get(device.type, 4)
+            crew = crew or Crew(device)
+            network.cross_modal = PackedCrossModal(network.cross_modal, packer, crew, pairs_at_once=at_once)  # type: ignore[assignment]
         _keep_heads_exact(network, packer)
         if device.type == "cpu":
             _keep_norms_exact(network)
