@@ -199,6 +199,10 @@ def _built(vectors: VectorFile, choice: Choice) -> Any:
     lists, graph = _lists_of(index), _graph_of(index)
     if graph is not None:
         graph.hnsw.efConstruction = CONSTRUCTION_EFFORT
+    lists = faiss.downcast_index(lists) if lists is not None else None
+    if isinstance(lists, faiss.IndexIVFScalarQuantizer):
+        # Differences from a list's centre, once rounded, would not be the stored vectors again.
+        lists.by_residual = lists.sq.qtype != faiss.ScalarQuantizer.QT_fp16
     if not index.is_trained:
         _train(index, vectors, choice, lists.nlist if lists is not None else 256)
     for first in range(0, vectors.rows, ROWS_AT_A_TIME):
@@ -231,7 +235,7 @@ def _tuned(index: Any, queries: np.ndarray, neighbours: np.ndarray) -> dict[str,
     """The least effort that reaches the recall; the most that there is where none does."""
     lists, graph = _lists_of(index), _graph_of(index)
     if lists is not None:
-        name, effort, most = "nprobe", min(16, lists.nlist), lists.nlist
+        name, effort, most = "nprobe", min(8, lists.nlist), lists.nlist
     elif graph is not None:
         name, effort, most = "efSearch", GRAPH_EFFORT // 2, GRAPH_EFFORT
     else:

@@ -6,7 +6,7 @@
 - **HNSW** (`HNSW32` over the vectors as they are stored) up to 256 million numbers, when the graph and the vectors
   fit into a quarter of the machine's memory: its links lead all over the file, so it must stay in memory to be
   fast.
-- **IVF** beyond, or where memory is short: `IVF{4 sqrt(rows), a power of two}` over the vectors as they are stored;
+- **IVF** beyond, or where memory is short: `IVF{sqrt(rows), a power of two}` over the vectors as they are stored;
   a query reads only the lists that it probes. While it is built, all vectors are in memory; where they would take
   more than half of it, they are kept with 8 bits a number, and where that is still too much, in product-quantised
   form (64 bytes a row).
@@ -74,7 +74,7 @@ def list_choice(rows: int, dimension: int, dtype: str, memory: int | None = None
     memory = machine_memory() if memory is None else memory
     size = f"{rows:,} x {dimension}"
     stored_bytes = rows * dimension * (2 if dtype == "float16" else 4)
-    lists = 2 ** round(math.log2(4 * math.sqrt(max(rows, 1))))
+    lists = 2 ** round(math.log2(math.sqrt(max(rows, 1))))
     lists = max(1, min(lists, rows // SMALLEST_TRAINING))
     if stored_bytes <= memory / 2:
         stored = "SQfp16" if dtype == "float16" else "Flat"

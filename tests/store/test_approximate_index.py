@@ -1,0 +1,146 @@
+"""Which index a number of vectors gets, and what the approximate ones find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from bt_cli.errors import BrokenIndex, Misuse
+from bt_cli.store import approximate_index, index_choice
+from bt_cli.store.approximate_index import ApproximateIndex, build_approximate
+from bt_cli.store.embedding_table import vector_array
+from bt_cli.store.identity import Identity
+from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.index_choice import Choice, choose_index
+from bt_cli.store.index_folder import IndexFolder
+from bt_cli.store.index_writer import IndexWriter
+from bt_cli.store.manifest import VectorIndexEntry
+from bt_cli.store.vector_file import VectorFile, VectorFileWriter
+
+GIB = 1 << 30
+ROWS, DIMENSION = 4000, 16
+
+
+@pytest.mark.parametrize(
+    ("rows", "dimension", "dtype", "memory", "factory"),
+    [
+        (0, 512, "float16", 16, None),
+        (250_000, 512, "float16", 1, None),
+        (250_001, 512, "float16", 16, "HNSW32,SQfp16"),
+        (500_000, 512, "float32", 16, "HNSW32,Flat"),
+        (500_000, 512, "float16", 2, "IVF512,SQfp16"),
+        (1_000_000, 512, "float16", 16, "IVF1024,SQfp16"),
+        (1_000_000, 512, "float16", 1.5, "IVF1024,SQ8"),
+        (1_000_000, 512, "float16", 0.6, "IVF1024,SQ4"),
+        (1_000_000, 512, "float16", 0.2, "IVF1024,PQ64x8"),
+        (100_000_000, 512, "float32", 512, "IVF8192,Flat"),
+    ],
+)
+def test_the_rule(rows: int, dimension: int, dtype: str, memory: float, factory: str | None) -> None:
+    choice = choose_index(rows, dimension, dtype, memory=int(memory * GIB))
+    assert choice.factory == factory
+    assert f"{rows:,} x {dimension}" in choice.reason
+    if factory:
+        faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+
+
+def test_the_experts_choice_is_taken() -> None:
+    assert choose_index(10, 8, "float16", factory="HNSW8,Flat") == Choice("HNSW8,Flat", "asked for with --factory")
+    assert choose_index(10**9, 512, "float16", factory="Flat").factory is None
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clustered vectors; rows 3000 to 3039 are equal to row 7."""
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((50, DIMENSION))
+    vectors = centres[generator.integers(0, 50, ROWS)] + 0.5 * generator.standard_normal((ROWS, DIMENSION))
+    vectors[3000:3040] = vectors[7]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    path = tmp_path_factory.mktemp("flat") / "flat.faiss"
+    with VectorFileWriter(path, ROWS, DIMENSION, "float16") as writer:
+        writer.write(np.arange(ROWS), vectors)
+    return path
+
+
+def opened(flat: Path, tmp_path: Path, factory: str) -> ApproximateIndex:
+    choice, search = build_approximate(flat, tmp_path / "index", Choice(factory, ""))
+    return ApproximateIndex(tmp_path / "index", VectorIndexEntry(ROWS, "", "", "", kind=factory, search=search))
+
+
+@pytest.mark.parametrize("factory", ["HNSW8,SQfp16", "IVF32,SQfp16", "IVF32,Flat", "SQfp16"])
+def test_what_it_finds_and_in_what_order(flat: Path, tmp_path: Path, factory: str) -> None:
+    exact, index = VectorFile(flat), opened(flat, tmp_path, factory)
+    queries = exact.rows_of(np.arange(0, ROWS, 57))
+    scores, ids = index.search(queries, 10)
+    wanted_scores, wanted = exact.search(queries, 10)
+    found = np.mean([len(np.intersect1d(mine, theirs)) / 10 for mine, theirs in zip(ids, wanted, strict=True)])
+    assert found >= 0.95
+    assert index.tuning["recall"] >= 0.97
+    same = ids == wanted
+    assert np.abs(scores - wanted_scores)[same].max() < 5e-4
+    assert np.array_equal(index.search(queries, 5)[1], ids[:, :5])
+    # Forty-one equal vectors: the smallest ids come first, however few are asked for.
+    assert index.search(exact.rows_of(np.array([7])), 4)[1].tolist() == [[7, 3000, 3001, 3002]]
+    # Among given rows the search is exact.
+    some = np.arange(5, ROWS, 101)
+    assert np.array_equal(index.search(queries, 3, some)[1], exact.search(queries, 3, some)[1])
+    assert index.search(queries[:1], 3, np.array([9]))[1].tolist() == [[9]]
+    assert np.abs(index.rows_of(np.array([3, 1999])) - exact.rows_of(np.array([3, 1999]))).max() < 1e-6
+
+
+def test_an_index_that_knows_no_filters(flat: Path, tmp_path: Path) -> None:
+    index = opened(flat, tmp_path, "PQ4x4")
+    some = np.array([5, 3999])
+    assert sorted(index.search(VectorFile(flat).rows_of(some), 5, some)[1][0].tolist()) == [5, 3999]
+
+
+def test_fewer_found_than_asked_for(flat: Path, tmp_path: Path) -> None:
+    index = opened(flat, tmp_path, "IVF32,SQfp16")
+    index.tuning = {"nprobe": 1}
+    scores, ids = index.search(VectorFile(flat).rows_of(np.array([0])), 2000)
+    missing = ids[0] == -1
+    assert 0 < missing.sum() < 2000
+    assert np.all(scores[0][missing] == -np.inf)
+    assert np.all(np.diff(missing.astype(int)) >= 0)
+
+
+def test_a_graph_that_does_not_reach_the_recall_gives_way_to_lists(
+    flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approximate_index, "WANTED_RECALL", 1.01)
+    choice, search = build_approximate(flat, tmp_path / "i", Choice("HNSW4,SQfp16", "", fallback=True))
+    assert choice.factory == "IVF64,SQfp16"
+    assert search["nprobe"] == 64
+
+
+def test_a_factory_that_faiss_does_not_know(flat: Path, tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="--factory nonsense: FAISS knows no such index for 16 dimensions"):
+        build_approximate(flat, tmp_path / "i", Choice("nonsense", ""))
+    with pytest.raises(Misuse, match="--factory IVF9999,Flat: can't be trained on 4,000 vectors"):
+        build_approximate(flat, tmp_path / "i", Choice("IVF9999,Flat", ""))
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "i").write_bytes(b"rubbish")
+    with pytest.raises(BrokenIndex, match=r"/i: FAISS can't read it; bt index --rebuild"):
+        ApproximateIndex(tmp_path / "i", VectorIndexEntry(1, "", "", "", kind="IVF1,Flat"))
+
+
+def test_an_index_folder_with_lists(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_choice, "EXACT_NUMBERS", 1000)
+    monkeypatch.setattr(index_choice, "GRAPH_NUMBERS", 1000)
+    vectors = VectorFile(flat).rows_of(np.arange(ROWS))
+    rows = ImageRows.blank([f"{number:05d}.jpg" for number in range(ROWS)])
+    with IndexWriter(tmp_path / ".bt", Identity("tiny", "f", "p", DIMENSION, "float32")) as writer:
+        writer.journal.append({**rows.columns(0, ROWS), "embedding": vector_array(vectors, "float16")})
+        manifest = writer.commit(rows, np.full(ROWS, -1), roots=["."])
+    assert manifest.images.kind == "IVF64,SQfp16"
+    assert sorted(path.suffix for path in (tmp_path / ".bt").glob("*-*")) == [".bin", ".faiss", ".parquet"]
+    assert faiss.read_index(str(tmp_path / ".bt" / manifest.images.vectors)).ntotal == ROWS
+    with IndexFolder.open(tmp_path / ".bt") as index:
+        assert index.search(vectors[100:101], 3)[1][0, 0] == 100
+        assert np.array_equal(index.vectors_of(np.array([5])), vectors[5:6])
