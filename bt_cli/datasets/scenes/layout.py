@@ -10,6 +10,9 @@ from bt_cli.datasets.scenes.scene import Meaning, Mention, Placed, Scene
 from bt_cli.datasets.scenes.things import COLOURS, THING, THINGS, partners
 
 FAMILIES = ("one", "one-position", "two", "two-positions", "relation", "count", "between", "many")
+EXERCISES = ("one-of-two",)
+"""Families for training alone: two things, of which the sentence places one. Whoever can tell that "a cat on the right"
+is wrong of a cat on the left and a dog on the right has tied words to places."""
 
 _PLAIN, _COLOURS, _NAMES = tuple(PLAIN), tuple(COLOURS), tuple(thing.name for thing in THINGS)
 _SPOT = tuple[float, float, float]  # x, y, size
@@ -41,7 +44,7 @@ def compose(
     background: float,
     things: tuple[str, ...] = (),
 ) -> Composed:
-    """A random scene of `family` (one of FAMILIES).
+    """A random scene of `family` (one of FAMILIES or EXERCISES).
 
     `colour` is the share of things that are tinted (shapes always are), `background` the share of sentences that
     name the background. Different things in one picture are pairs of `split`, unless `things` says which they are.
@@ -52,7 +55,7 @@ def compose(
         case "one" | "one-position":
             objects, mentions = _one(painter, placed=family == "one-position")
             relation = None
-        case "two" | "two-positions" | "relation":
+        case "two" | "two-positions" | "relation" | "one-of-two":
             objects, mentions, relation = _two(painter, family)
         case "count":
             objects, mentions = _counted(painter, (rng.randint(1, 4),))
@@ -64,7 +67,7 @@ def compose(
             objects, mentions = _between(painter)
             relation = "between"
         case _:
-            raise ValueError(f"no family of scenes {family!r}; there are {', '.join(FAMILIES)}")
+            raise ValueError(f"no family of scenes {family!r}; there are {', '.join(FAMILIES + EXERCISES)}")
     scene = Scene(objects, behind, rng.randrange(VARIANTS), family)
     return Composed(scene, Meaning(mentions, relation, behind if rng.random() < background else None))
 
@@ -141,7 +144,8 @@ def _two(painter: _Painter, family: str) -> tuple[tuple[Placed, ...], tuple[Ment
     if family == "relation":
         return objects, (_said(a), _said(b)), relation
     first, second = _SIDES[relation]
-    return objects, (Mention(a.thing, a.said, None, first), Mention(b.thing, b.said, None, second)), None
+    mentions = (Mention(a.thing, a.said, None, first), Mention(b.thing, b.said, None, second))
+    return objects, mentions if family == "two-positions" else (rng.choice(mentions),), None
 
 
 def _said(look: Look) -> Mention:

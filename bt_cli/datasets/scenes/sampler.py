@@ -11,7 +11,7 @@ import numpy as np
 
 from bt_cli.datasets.scenes.captions import Caption, Span, Wording, put_into_words
 from bt_cli.datasets.scenes.drawing import draw
-from bt_cli.datasets.scenes.layout import FAMILIES, compose
+from bt_cli.datasets.scenes.layout import EXERCISES, FAMILIES, compose
 from bt_cli.datasets.scenes.mistakes import Negative, wrong_captions
 from bt_cli.datasets.scenes.sprites import SpriteSheet
 from bt_cli.datasets.scenes.things import SPLITS, THING
@@ -75,7 +75,7 @@ def truth_of(scenes: list[Scene], meanings: list[Meaning]) -> np.ndarray:
 class SceneSampler:
     """Draws batch after batch; each is a pure function of the arguments, the step and its length.
 
-    `mix` weights the families of scenes (layout.FAMILIES), e.g. ``{"relation": 3, "count": 1}``. `colour` is the share
+    `mix` weights the families of scenes (layout.FAMILIES, EXERCISES), e.g. ``{"relation": 3}``. `colour` is the share
     of things drawn in a named colour, `background` the share of captions that name the background, `synonyms` the
     share of names replaced with a synonym, `phrases` the share of captions with an opening such as "a picture of",
     and `jitter` varies the light and adds faint noise, as cameras and JPEG do.
@@ -145,9 +145,9 @@ class SceneSampler:
 
 def checked_mix(mix: Mapping[str, float]) -> dict[str, float]:
     """The weights of families, or BadConfig where they make no mix."""
-    unknown = sorted(set(mix) - set(FAMILIES))
+    unknown = sorted(set(mix) - set(FAMILIES + EXERCISES))
     if unknown:
-        raise BadConfig(f"no family of scenes {unknown[0]!r}; there are {', '.join(FAMILIES)}")
+        raise BadConfig(f"no family of scenes {unknown[0]!r}; there are {', '.join(FAMILIES + EXERCISES)}")
     if not mix or min(mix.values()) < 0 or sum(mix.values()) <= 0:
         raise BadConfig(f"the mix of scenes needs weights of 0 and more, not all 0: {dict(mix)}")
     return dict(mix)
