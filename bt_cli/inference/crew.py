@@ -34,6 +34,10 @@ class Crew:
         """How many slices run at a time."""
         return min(torch.get_num_threads(), MOST_WORKERS) if self.device.type == "cpu" else 1
 
+    def share(self, count: int, most: int) -> int:
+        """How many of `count` things to put into a slice: at most `most`, and fewer where that keeps everyone busy."""
+        return max(1, min(most, -(-count // self.size)))
+
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """`work` of each item, in order, in inference mode.
 

@@ -126,7 +126,7 @@ class PackedCrossModal(nn.Module):
         self.depth = encoder.depth
         self.crew = crew
         self.pairs_at_once = pairs_at_once
-        self.images_at_once = 2 if crew.device.type == "cpu" else pairs_at_once
+        self.images_at_once = max(1, pairs_at_once // 2)
 
     def forward(
         self, images: ImageStates, texts: TextStates, pairs: tuple[Tensor, Tensor] | None, wanted: Wanted = "all"
@@ -141,13 +141,15 @@ class PackedCrossModal(nn.Module):
             states = self.image_norm(bridge)
             return states, _layer(self.image_layers, 0).self_attention(states, None, only)
 
-        parts = self.crew.map(read_itself, image_bridges[0].split(self.images_at_once))
+        at_once = self.crew.share(len(images), self.images_at_once)
+        parts = self.crew.map(read_itself, image_bridges[0].split(at_once))
         image_in, image = (torch.cat(side) for side in zip(*parts, strict=True))
         first = text_in, image_in, text, image
         if pairs is None:
             count = image_bridges.shape[1]
             pairs = (torch.arange(count, device=image_bridges.device),) * 2
-        some = list(zip(*(side.split(self.pairs_at_once) for side in pairs), strict=True))
+        at_once = self.crew.share(len(pairs[0]), self.pairs_at_once)
+        some = list(zip(*(side.split(at_once) for side in pairs), strict=True))
         done = self.crew.map(
             lambda pairs: self._run(image_bridges, text_bridges, texts.keep, first, pairs, wanted), some
         )

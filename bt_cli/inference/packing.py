@@ -11,7 +11,7 @@ from bt_cli.inference.packed_cross import PackedCrossModal
 from bt_cli.inference.packed_tower import PackedTextLayer, PackedVisionBlock
 from bt_cli.inference.packer import Packer
 
-PAIRS_AT_ONCE = {"cpu": 4, "cuda": 256, "mps": 32}
+PAIRS_AT_ONCE = {"cpu": 8, "cuda": 256, "mps": 32}
 
 
 def pack_network(network: BridgeTower, precision: str, device: torch.device, crew: Crew | None = None) -> BridgeTower:
@@ -25,7 +25,7 @@ def pack_network(network: BridgeTower, precision: str, device: torch.device, cre
         _pack_towers(network, packer)
         _pack_bridges(network, packer)
         if network.cross_modal is not None:
-            at_once = PAIRS_AT_ONCE.get(device.type, 4)
+            at_once = PAIRS_AT_ONCE.get(device.type, 8)
             crew = crew or Crew(device)
             network.cross_modal = PackedCrossModal(network.cross_modal, packer, crew, pairs_at_once=at_once)  # type: ignore[assignment]
         _keep_heads_exact(network, packer)
