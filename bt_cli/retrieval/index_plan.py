@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, ImageFile, content_hash, find_images, path_key
+from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, content_hash, find_images, path_key
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.journal import Journal
 
@@ -116,13 +116,13 @@ def plan_update(roots: list[str], paths: RootPaths, standing: ImageRows, journal
             plan.rows.copy_rows([position], standing, [row])
             plan.source[position], plan.unchanged[position] = row, True
             continue
-        plan.rows.size[position], plan.rows.mtime[position] = file.size, file.mtime_ns
-        if row is not None and standing.size[row] == file.size and standing.mtime[row] == file.mtime_ns:
+        plan.rows.size[position], plan.rows.mtime[position] = file
+        if row is not None and (standing.size[row], standing.mtime[row]) == file:
             source = row
-        elif encoded.get(name) == (file.size, file.mtime_ns):
+        elif encoded.get(name) == file:
             source = JOURNAL
         else:
-            source = twins.row(file, row)
+            source = twins.row(paths.absolute(name), file[0], row)
         plan.source[position] = source
         if source >= 0:
             for column in ("content_hash", "width", "height"):
@@ -152,13 +152,14 @@ class _Listing:
     """What the file system has below the roots now."""
 
     def __init__(self, roots: list[str], paths: RootPaths) -> None:
-        self.files: dict[str, ImageFile] = {}
+        self.files: dict[str, tuple[int, int]] = {}
+        """Stored path -> size and time of change."""
         self.unreadable: list[tuple[str, str]] = []
         self.closed_folders: list[str] = []
         self.paths = paths
         present = [path for path in map(paths.absolute, roots) if os.path.exists(path)]
         for file in find_images(present, on_error=self._note):
-            self.files[self._stored(file.path)] = file
+            self.files[self._stored(file.path)] = (file.size, file.mtime_ns)
         self.closed = [self._stored(folder) for folder in self.closed_folders]
 
     def is_out_of_sight(self, stored: str, roots: list[str]) -> bool:
@@ -186,16 +187,16 @@ class _Twins:
         self.sizes = set(standing.size.tolist())
         self.by_hash: dict[bytes, int] = {}
 
-    def row(self, file: ImageFile, own_row: int | None) -> int:
+    def row(self, path: str, size: int, own_row: int | None) -> int:
         """The row of equal content (the file's own row before any other), or ENCODE."""
-        if file.size not in self.sizes:
+        if size not in self.sizes:
             return ENCODE
         if not self.by_hash:
             self.by_hash = {
                 digest: row for row, digest in reversed(list(enumerate(self.standing.content_hash.tolist())))
             }
         try:
-            digest = content_hash(file.path).encode("ascii")
+            digest = content_hash(path).encode("ascii")
         except OSError:
             return ENCODE  # encoding will say what is wrong with it
         if own_row is not None and self.standing.content_hash[own_row] == digest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ class GenerationFiles:
                 _copy_vectors(vectors, old_table, from_table)
             self._take_images(vectors, rows, from_table < 0, journal)
             self._write_table(f"images-{name}.parquet", image_schema(self.identity, self.dtype), rows, vectors)
-        self._write_strings(f"paths-{name}.bin", [os.fsencode(path) for path in rows.paths])
+        self._write_strings(f"paths-{name}.bin", map(os.fsencode, rows.paths), len(rows))
         return self._entry(f"images-{name}.parquet", f"vectors-{name}.faiss", f"paths-{name}.bin", len(rows))
 
     def write_captions(
@@ -134,7 +134,9 @@ class GenerationFiles:
             if missing:
                 raise BrokenIndex(f"{shown_path(self.folder)}: no embedding for the caption {min(missing)!r}")
             self._write_table(f"captions-{name}.parquet", caption_schema(self.identity, self.dtype), captions, vectors)
-        self._write_strings(f"texts-{name}.bin", [text.encode("utf-8", "replace") for text in captions.texts])
+        self._write_strings(
+            f"texts-{name}.bin", (text.encode("utf-8", "replace") for text in captions.texts), len(captions)
+        )
         row_of = {path: row for row, path in enumerate(image_paths)}
         owners = np.array([-1 if image is None else row_of.get(image, -1) for image in captions.images], np.int64)
         with _synced(self.folder / f"caption-images-{name}.npy") as file:
@@ -176,9 +178,9 @@ class GenerationFiles:
                 embeddings = vector_array(vectors.read(first, last), self.dtype)
                 table.write({**rows.columns(first, last), "embedding": embeddings})
 
-    def _write_strings(self, name: str, strings: list[bytes]) -> None:
+    def _write_strings(self, name: str, strings: Iterable[bytes], count: int) -> None:
         with _synced(self.folder / name) as file:
-            write_strings(file, strings, len(strings))
+            write_strings(file, strings, count)
 
     def _entry(self, table: str, vectors: str, strings: str, rows: int, owners: str | None = None) -> VectorIndexEntry:
         """Make the searchable file from the unsorted vectors, as exact or approximate as their number asks for."""
