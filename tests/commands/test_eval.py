@@ -306,7 +306,7 @@ sys.exit(main({arguments!r}))
     cache = isolated_home / ".cache" / "bt" / "eval"
     process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(bt_cli.__file__).parents[1])
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while count_read(cache) < 24:
             assert process.poll() is None
             assert time.monotonic() < deadline
