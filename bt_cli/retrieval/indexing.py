@@ -99,6 +99,7 @@ def build_index(
     run = _Run(Path(index), encoder, strict, progress)
     given = [run.paths.stored(_existing(root)) for root in roots]
     _require_something(run, given, rebuild)
+    _require_factory(factory, encoder)
     with IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer:
         looked_through, all_roots = _roots_of_run(run.paths, given, writer, rebuild)
         plan = plan_update(looked_through, run.paths, writer.image_rows(), writer.journal)
@@ -294,6 +295,14 @@ def _is_there(root: str) -> bool:
         except OSError:
             return True  # the walk will say why it can't be read
     return os.path.exists(root) or os.path.isdir(os.path.dirname(root))
+
+
+def _require_factory(factory: str | None, encoder: Encoder) -> None:
+    """Refuse a factory string that FAISS does not know before hours go into encoding."""
+    if factory is not None and factory.lower() not in ("auto", "exact", "flat"):
+        from bt_cli.store.approximate_index import check_factory
+
+        check_factory(factory, encoder.identity.dimension)
 
 
 def _wanted_factory(factory: str | None, writer: IndexWriter) -> str | None:

@@ -61,6 +61,19 @@ def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, d
     return choice, search
 
 
+def check_factory(factory: str, dimension: int) -> None:
+    """Refuse a factory string before any work is done for it.
+
+    Raises:
+        Misuse: FAISS knows no such index.
+    """
+    faiss = _faiss()
+    try:
+        faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise Misuse(f"--factory {factory}: FAISS knows no such index for {dimension} dimensions") from error
+
+
 class ApproximateIndex:
     """A FAISS index, mapped. Searches take what it was tuned to; searches among given ids are exact where FAISS can
     do that."""

@@ -147,6 +147,9 @@ class TableWriter:
         if kind is None:
             self._flush()
             self.writer.close()
+        else:
+            # Given up: or else the writer would try to end the table when it is collected, long after its file.
+            self.writer.is_open = False
 
     def _flush(self) -> None:
         import pyarrow as pa

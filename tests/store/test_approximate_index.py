@@ -31,12 +31,12 @@ ROWS, DIMENSION = 4000, 16
         (250_000, 512, "float16", 1, None),
         (250_001, 512, "float16", 16, "HNSW32,SQfp16"),
         (500_000, 512, "float32", 16, "HNSW32,Flat"),
-        (500_000, 512, "float16", 2, "IVF512,SQfp16"),
+        (500_000, 512, "float16", 2.2, "IVF512,SQfp16"),
         (1_000_000, 512, "float16", 16, "IVF1024,SQfp16"),
-        (1_000_000, 512, "float16", 1.5, "IVF1024,SQ8"),
-        (1_000_000, 512, "float16", 0.6, "IVF1024,SQ4"),
+        (1_000_000, 512, "float16", 3, "IVF1024,SQ8"),
+        (1_000_000, 512, "float16", 1.5, "IVF1024,SQ4"),
         (1_000_000, 512, "float16", 0.2, "IVF1024,PQ64x8"),
-        (100_000_000, 512, "float32", 512, "IVF8192,Flat"),
+        (100_000_000, 512, "float32", 1024, "IVF8192,Flat"),
     ],
 )
 def test_the_rule(rows: int, dimension: int, dtype: str, memory: float, factory: str | None) -> None:

@@ -1,0 +1,250 @@
+"""`bt index`, `bt encode` and `bt info`, with a checkpoint of random weights: whole outputs and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from bt_cli.store.index_folder import IndexFolder
+from bt_cli.store.index_writer import IndexWriter
+from bt_cli.store.lock import WriterLock
+
+TIME = re.compile(r"in [\d.]+ s, on cpu in float32, [\d.,]+ images/s, (network|decoding) the bottleneck")
+
+
+def said(err: str) -> str:
+    """Stderr with what varies taken out."""
+    return re.sub(r"in [\d.]+ s", "in TIME", TIME.sub("in TIME", err))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Path) -> Path:
+    """The working directory, with three pictures, and the random checkpoint by default."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BT_MODEL", str(checkpoint_folder))
+    monkeypatch.setenv("BT_DTYPE", "float32")
+    generator = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b b.png", "c.png"):
+        pixels = generator.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / name)
+    return tmp_path
+
+
+def test_a_first_index_and_an_update(bt, home: Path) -> None:
+    ran = bt("index", "photos")
+    assert (ran.code, ran.out) == (0, "")
+    assert said(ran.err) == "bt: 3 images in .bt (3 added) in TIME\n"
+    (home / "photos/c.png").unlink()
+    ran = bt("index", "--json")
+    assert ran.code == 0
+    record = ran.objects[0]
+    assert isinstance(record.pop("seconds"), float)
+    assert record == {
+        "added": 0,
+        "updated": 0,
+        "removed": 1,
+        "unchanged": 2,
+        "skipped": 0,
+        "images_per_second": 0.0,
+        "index": ".bt",
+        "encoded": 0,
+        "captions": 0,
+    }
+    assert said(ran.err) == "bt: 2 images in .bt (1 removed, 2 unchanged) in TIME\n"
+
+
+def test_what_is_stored_is_what_the_model_says(bt, home: Path, checkpoint_folder: Path) -> None:
+    import bt_cli
+
+    (home / "captions.csv").write_text("image,caption\na.png,one thing\nb b.png,another\n")
+    assert (
+        bt("index", "photos", "--captions", "captions.csv", "--store-dtype", "float32", "--batch-size", "2").code == 0
+    )
+    model = bt_cli.load(str(checkpoint_folder), dtype="float32")
+    names = ["photos/a.png", "photos/b b.png", "photos/c.png"]
+    with IndexFolder.open(".bt") as index:
+        assert index.paths(range(3)) == names
+        assert np.abs(index.vectors_of(np.arange(3)) - model.encode_images(names)).max() < 1e-5
+        assert index.captions is not None
+        assert index.captions.texts([0, 1]) == ["one thing", "another"]
+        assert index.captions.image_ids([0, 1]).tolist() == [0, 1]
+        assert (
+            np.abs(index.captions.vectors_of(np.arange(2)) - model.encode_texts(["one thing", "another"])).max() < 1e-5
+        )
+        row = index.table().to_pylist()[0]
+        assert (row["width"], row["height"]) == (32, 24)
+
+
+def test_a_file_that_is_no_image(bt, home: Path) -> None:
+    (home / "photos/bad.jpg").write_bytes(b"no image")
+    bad = home / "photos/bad.jpg"
+    ran = bt("index", "photos")
+    assert ran.code == 0
+    first, last = said(ran.err).splitlines()
+    assert first.startswith(f"bt: skipped {bad}: ")
+    assert last == "bt: 3 images in .bt (3 added) in TIME, 1 skipped"
+    ran = bt("index", "photos", "--strict")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"bt: {bad}: ")
+    assert bt("index", "photos", "--json", "--quiet").objects[0]["skipped"] == 1
+
+
+def test_the_index_above_is_taken_and_a_named_one_before_it(bt, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bt("index", "photos")
+    monkeypatch.chdir(home / "photos")
+    assert bt("index", "--json").objects[0]["index"] == str(home / ".bt")
+    assert bt("index", ".", "--index", "own", "--json").objects[0] | {"seconds": 0, "images_per_second": 0} == {
+        "added": 3,
+        "updated": 0,
+        "removed": 0,
+        "unchanged": 0,
+        "skipped": 0,
+        "seconds": 0,
+        "images_per_second": 0,
+        "index": "own",
+        "encoded": 3,
+        "captions": 0,
+    }
+
+
+def test_what_can_go_wrong(bt, home: Path) -> None:
+    (home / "empty").mkdir()
+    (home / "text").write_text("x")
+    for arguments, code, message in [
+        (["index"], 2, "nothing to index: name the folders or files, as in bt index FOLDER"),
+        (["index", "nowhere"], 1, "nowhere: no such file or folder"),
+        (
+            ["index", "empty"],
+            1,
+            f"{home}/empty: no images there",
+        ),
+        (["index", "photos", "--captions", "none.csv"], 1, "none.csv: no such file"),
+        (["index", "photos", "--index", "text/.bt"], 1, "text/.bt: can't be written: Not a directory"),
+        (["index", "photos", "--factory", "PQ3"], 2, "--factory PQ3: FAISS knows no such index for 32 dimensions"),
+        (["encode", "images", "empty", "-o", "x.parquet"], 1, "empty: no images there"),
+        (["info", "--index", "nowhere"], 1, "nowhere: no index here; bt index FOLDER --index nowhere makes one"),
+    ]:
+        ran = bt(*arguments)
+        assert (ran.code, ran.out) == (code, ""), arguments
+        assert ran.err.startswith(f"bt: {message}"), ran.err
+        assert ran.err.count("\n") == 1, ran.err
+    assert not (home / "x.parquet").exists()
+    assert not list((home / ".bt").glob("journal*")), "a wrong factory is refused before anything is encoded"
+
+
+def test_an_index_that_is_being_written(bt, home: Path) -> None:
+    bt("index", "photos")
+    with WriterLock(home / ".bt"):
+        ran = bt("index", "photos")
+        assert ran.code == 1
+        assert re.fullmatch(
+            rf"bt: \.bt: process {os.getpid()} on .* is writing this index; wait until it is done\n", ran.err
+        )
+        assert bt("search", "a", "--paths").code == 0
+
+
+def test_an_interrupt_keeps_what_was_encoded(bt, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexWriter, "commit", interrupt)
+        ran = bt("index", "photos")
+    assert ran.code == 130
+    assert ran.err == "bt: what was encoded is kept; the same command goes on from there\nbt: interrupted\n"
+    assert bt("index", "photos", "--json").objects[0]["encoded"] == 0
+
+
+def test_another_checkpoint(bt, home: Path) -> None:
+    bt("index", "photos")
+    ran = bt("index", "photos", "--model", "tiny")
+    assert ran.code == 1
+    assert re.match(r"bt: index \.bt: made by checkpoint .*, not tiny; use --model .*, or bt index --rebuild", ran.err)
+    ran = bt("index", "--model", "tiny", "--rebuild", "--json")
+    assert ran.objects[0]["encoded"] == 3
+    assert bt("info", "--json").objects[0]["checkpoint"] == "tiny"
+
+
+def test_a_factory_of_ones_own_is_kept_until_auto(bt, home: Path) -> None:
+    bt("index", "photos", "--factory", "HNSW4,Flat")
+    assert bt("info", "--json").objects[0]["faiss"] == "HNSW4,Flat"
+    (home / "photos/a.png").unlink()
+    bt("index")
+    assert bt("info", "--json").objects[0]["faiss"] == "HNSW4,Flat"
+    assert len(bt("search", "x", "--json", "--quiet").objects) == 2
+    bt("index", "--factory", "auto")
+    assert bt("info", "--json").objects[0]["faiss"] == "exact"
+
+
+def test_encode_images(bt, home: Path, checkpoint_folder: Path) -> None:
+    import bt_cli
+
+    (home / "photos/bad.jpg").write_bytes(b"no image")
+    ran = bt("encode", "images", "photos", "-o", "out/x.parquet", "--json")
+    assert ran.code == 0
+    assert {key: ran.objects[0][key] for key in ("added", "skipped", "index")} == {
+        "added": 3,
+        "skipped": 1,
+        "index": "out/x.parquet",
+    }
+    table = pyarrow.parquet.read_table("out/x.parquet")
+    assert table.column("path").to_pylist() == ["photos/a.png", "photos/b b.png", "photos/c.png"]
+    model = bt_cli.load(str(checkpoint_folder), dtype="float32")
+    expected = model.encode_images(table.column("path").to_pylist())
+    assert np.abs(np.array(table.column("embedding").to_pylist()) - expected).max() < 1e-3
+    assert table.schema.metadata[b"bt.checkpoint"].decode() == str(checkpoint_folder)
+    assert not (home / ".bt").exists()
+    ran = bt("encode", "images", "photos", "-o", "y.parquet", "--strict")
+    assert (ran.code, (home / "y.parquet").exists()) == (1, False)
+
+
+def test_encode_captions(bt, home: Path) -> None:
+    (home / "c.jsonl").write_text('{"image": "a.png", "caption": "one", "id": 4}\n{"caption": "two"}\n')
+    ran = bt("encode", "captions", "c.jsonl", "-o", "x.parquet", "--store-dtype", "float32")
+    assert ran.code == 0
+    assert said(ran.err).startswith("bt: 2 captions in x.parquet in TIME")
+    rows = pyarrow.parquet.read_table("x.parquet").to_pylist()
+    assert [(row["caption"], row["image"], row["caption_id"]) for row in rows] == [
+        ("one", "a.png", "4"),
+        ("two", None, None),
+    ]
+    assert np.linalg.norm(rows[0]["embedding"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_info(bt, home: Path, checkpoint_folder: Path) -> None:
+    ran = bt("info", "--json")
+    assert ran.code == 0
+    assert set(ran.objects[0]) == {"index", "device", "precision", "versions"}
+    assert ran.objects[0]["index"] is None
+    assert ran.err == f"bt: no index in {home} or above; bt index FOLDER makes one\n"
+    bt("index", "photos")
+    ran = bt("info", "--json")
+    (record,) = ran.objects
+    assert len(ran.out.splitlines()) == 1
+    wanted = {
+        "index": str(home / ".bt"),
+        "images": 3,
+        "captions": 0,
+        "roots": ["photos"],
+        "checkpoint": str(checkpoint_folder),
+        "made_in": "float32",
+        "store_dtype": "float16",
+        "faiss": "exact",
+        "device": "cpu",
+        "precision": "float32",
+        "generation": 1,
+    }
+    assert {key: record[key] for key in wanted} == wanted
+    assert {"bt", "python", "torch", "faiss-cpu", "pyarrow"} <= set(record["versions"])
+    assert json.loads((home / ".bt/manifest.json").read_text())["identity"]["fingerprint"] == record["fingerprint"]
+    shown = bt("info")
+    assert (shown.code, shown.err) == (0, "")
+    assert f"checkpoint     {checkpoint_folder}" in shown.out
