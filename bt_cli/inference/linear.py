@@ -7,6 +7,7 @@ gradients.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ LOWEST = {"gelu": -0.17, "gelu_tanh": -0.1701, "silu": -0.2785, "relu": 0.0}
 
 _LEVELS = 126.0  # one less than int8 has: the factor is rounded to bfloat16, and may not push the largest value over
 _ONE_SIDED_ZERO = 32
+_FULL_WEIGHT, _HALF_WEIGHT = 127, 63
 
 
 class PlainLinear(nn.Module):
@@ -78,7 +80,7 @@ class Int8Linear(nn.Module):
     ) -> None:
         super().__init__()
         outputs, inputs = weight.shape
-        quantised, scales = quantise_weight(weight)
+        quantised, scales = quantise_weight(weight, _HALF_WEIGHT if products_saturate() else _FULL_WEIGHT)
         self.packed = torch.ops.onednn.qlinear_prepack(quantised, None)
         self.scales = scales
         self.zeros = torch.zeros(outputs, dtype=torch.int32)
@@ -135,7 +137,23 @@ class HeadLinear(nn.Module):
         return F.linear(states.float(), self.weight, self.bias)
 
 
-def quantise_weight(weight: Tensor, levels: int = 127) -> tuple[Tensor, Tensor]:
+@functools.cache
+def products_saturate() -> bool:
+    """Whether this processor adds pairs of int8 products in 16 bits, as those without VNNI do.
+
+    Found out by trying: oneDNN may be held to older instructions than the processor has. Weights of half the range
+    then keep every pair within 16 bits.
+    """
+    packed = torch.ops.onednn.qlinear_prepack(torch.full((16, 64), 127, dtype=torch.int8), None)
+    ones, zeros = torch.ones(16), torch.zeros(16, dtype=torch.int32)
+    most: Any = torch.full((16, 64), 255, dtype=torch.uint8)
+    made = torch.ops.onednn.qlinear_pointwise(
+        most, 1.0, 0, packed, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return bool((made != 64 * 255 * 127).any())
+
+
+def quantise_weight(weight: Tensor, levels: int = _FULL_WEIGHT) -> tuple[Tensor, Tensor]:
     """(out, in) to int8 (out, in) and a float32 scale per output channel (out,), symmetric."""
     weight = weight.float()
     scales = weight.abs().amax(1).clamp_min_(1e-12) / levels
