@@ -198,4 +198,4 @@ def _keep_bridges(stages: Stages, folder: Path, limit: int) -> None:
 
     with progress("keeping features") as ticked:
         images, size = fill_bridges(folder, stages.reader(), limit, progress=ticked)
-    remark(f"features of {count(images, 'image')} kept for reranking, {images * size / 2**30:.2f} GiB")
+    remark(f"features of {count(images, 'image')} kept for reranking, {images * size / 2**20:,.1f} MiB")
