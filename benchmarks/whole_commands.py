@@ -1,0 +1,166 @@
+"""Whole commands: `python -m benchmarks.whole_commands [indexing] [starting] [memory]` (all three without a name).
+
+- indexing: `bt index` on 12-megapixel JPEGs, beside decoding alone and encoding alone;
+- starting: `bt search` with `tiny` on an index of 100,000 images, beside `python -c "import torch"`;
+- memory: peak memory of `bt index` for 20,000 small images, beside 2,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.base_checkpoint import base_checkpoint, cache_folder
+from benchmarks.decoding import draw
+
+BT = [sys.executable, "-m", "bt_cli"]
+
+
+def run(*command: str | os.PathLike[str]) -> tuple[float, float]:
+    """Seconds that a command took, and its peak memory in MB."""
+    before = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"benchmark: {' '.join(map(str, command))} failed: {said.strip()}")
+    return time.perf_counter() - before, usage.ru_maxrss / 1024
+
+
+def indexing(folder: Path, count: int, model: str, dtype: str) -> None:
+    """Images per second of `bt index`, of its decoding alone and of its network alone."""
+    import bt_cli
+    from bt_cli.inference.decoding import DecodeStream
+
+    place = folder / "large"
+    large_photographs(place, count)
+    paths = sorted(map(str, place.iterdir()))
+    encoder = bt_cli.load(model, dtype=dtype)
+    start = time.perf_counter()
+    with DecodeStream(paths, encoder.image_processor, batch_size=encoder.batch_size) as stream:
+        for batch in stream:
+            pixels = batch.pixel_values
+    decoding = time.perf_counter() - start
+    encoder.encode_pixels(pixels)
+    start = time.perf_counter()
+    for _ in range(-(-count // len(pixels))):
+        encoder.encode_pixels(pixels)
+    network = time.perf_counter() - start
+    del encoder
+    nothing, _ = run(*BT, "index", place / "00000.jpg", "--index", folder / "one", "--model", model, "--dtype", dtype)
+    whole, peak = run(*BT, "index", place, "--index", folder / "index", "--model", model, "--dtype", dtype)
+    whole -= nothing  # starting, and loading weights
+    print(
+        f"bt index, {count} JPEGs of 12 megapixels, {Path(model).name}, {encoder_name(dtype)}: "
+        f"{count / whole:.2f} images/s after loading; decoding alone {count / decoding:.2f}, "
+        f"network alone {count / network:.2f}; share of the slower {max(decoding, network) / whole:.2f} (goal 0.9), "
+        f"of both together {(decoding + network) / whole:.2f}; peak {peak:.0f} MB"
+    )
+
+
+def encoder_name(dtype: str) -> str:
+    """The precision in words."""
+    return "automatic precision" if dtype == "auto" else dtype
+
+
+def large_photographs(place: Path, count: int) -> None:
+    """Eight pictures of 4000 x 3000 at different crops of one drawing, copied with a different last byte each."""
+    place.mkdir(parents=True, exist_ok=True)
+    if len(list(place.iterdir())) == count:
+        return
+    first = []
+    for seed in range(8):
+        draw(4000, 3000, seed).save(place / "first.jpg", quality=90)
+        first.append((place / "first.jpg").read_bytes())
+    (place / "first.jpg").unlink()
+    for number in range(count):
+        (place / f"{number:05}.jpg").write_bytes(first[number % 8] + number.to_bytes(4, "big"))
+
+
+def starting(folder: Path, count: int = 100_000, rounds: int = 7) -> None:
+    """Start-up of a search beside that of torch itself."""
+    import bt_cli
+    from bt_cli.retrieval.model_identity import identity_of
+    from bt_cli.store.embedding_table import vector_array
+    from bt_cli.store.image_rows import ImageRows
+    from bt_cli.store.index_writer import IndexWriter
+
+    index = folder / "hundred-thousand"
+    model = bt_cli.load("tiny")
+    rows = ImageRows.blank([f"photos/{number:06}.jpg" for number in range(count)])
+    vectors = np.random.default_rng(0).normal(size=(count, model.dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with IndexWriter(index, identity_of(model)) as writer:
+        columns = rows.columns(0, count)
+        columns["embedding"] = vector_array(vectors, "float16")
+        columns["content_hash"] = [f"{number:064x}" for number in range(count)]
+        writer.journal.append(columns)
+        writer.commit(rows, np.full(count, -1), roots=["photos"])
+    torch, search = [], []
+    for _ in range(rounds):
+        torch.append(run(sys.executable, "-c", "import torch")[0])
+        search.append(run(*BT, "search", "a red fish", "--index", index, "--model", "tiny", "--json")[0])
+    ratio = statistics.median(ours / theirs for ours, theirs in zip(search, torch, strict=True))
+    print(
+        f"bt search with tiny on {count:,} images: {statistics.median(search):.2f} s, import torch "
+        f"{statistics.median(torch):.2f} s, ratio {ratio:.2f} (goal 1.35)"
+    )
+
+
+def memory(folder: Path, few: int = 2_000, many: int = 20_000) -> None:
+    """Peak memory for few and for many images."""
+    peaks = []
+    for count in (few, many):
+        place = folder / f"small-{count}"
+        small_pictures(place, count)
+        peaks.append(run(*BT, "index", place, "--index", folder / f"index-{count}", "--model", "tiny")[1])
+    print(
+        f"peak memory of bt index with tiny: {few:,} images {peaks[0]:.0f} MB, {many:,} images {peaks[1]:.0f} MB, "
+        f"{100 * (peaks[1] / peaks[0] - 1):+.1f} % (goal: within 10 %)"
+    )
+
+
+def small_pictures(place: Path, count: int) -> None:
+    """JPEGs of 64 x 64, all different."""
+    place.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(pixels).save(place / f"{number:05}.jpg", quality=80)
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.whole_commands", description=__doc__.splitlines()[0])
+    parser.add_argument("which", nargs="*", choices=[[], "indexing", "starting", "memory"], default=[])
+    parser.add_argument("--images", type=int, default=500, help="for indexing")
+    parser.add_argument("--model", help="for indexing; default: random weights of the official base shape")
+    parser.add_argument("--dtype", default="auto", help="for indexing")
+    asked = parser.parse_args()
+    which = asked.which or ["indexing", "starting", "memory"]
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=cache_folder()))
+    try:
+        if "indexing" in which:
+            indexing(folder, asked.images, asked.model or str(base_checkpoint()), asked.dtype)
+        if "starting" in which:
+            starting(folder)
+        if "memory" in which:
+            memory(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
