@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -75,3 +76,32 @@ def test_transformers_gives_the_same_outputs(tiny: Model) -> None:
         ):
             theirs = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()(**inputs)
             assert torch.allclose(head, theirs[attribute], atol=1e-4), (name, attribute)
+
+
+def test_it_has_learnt_what_its_card_claims(tiny: Model) -> None:
+    """On the first 60 sample scenes, object pairs that training never showed; the card has the figures for 1,000."""
+    with open(SAMPLES / "captions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))[:60]
+    images = tiny.image_states([str(SAMPLES / "images" / row["image"]) for row in rows], embeds=True)
+    captions = [row["caption"] for row in rows]
+    texts = tiny.text_states([*captions, *(row["negative"] for row in rows)], embeds=True)
+    own = np.arange(len(rows))
+    pairs = np.concatenate([np.stack([own, own], axis=1), np.stack([own, own + len(rows)], axis=1)])
+    right, wrong = np.split(tiny.itm_logits(images, texts, pairs)[:, 1], 2)
+    assert np.mean(right > wrong) >= 0.85
+    assert images.embeds is not None
+    assert texts.embeds is not None
+    similarity = (texts.embeds[: len(rows)] @ images.embeds.T).numpy()
+    ranks = (similarity > similarity[own, own][:, None]).sum(axis=1)
+    assert np.mean(ranks < 10) >= 0.9
+
+
+def test_it_fills_in_what_it_sees(tiny: Model) -> None:
+    seen, blank = Image.open(SAMPLES / "images" / "scene-0001.jpg"), Image.new("RGB", (96, 96), (128, 128, 128))
+    text = "a dog <mask> a cat"
+    words = {
+        name: [word.strip() for word, _, _ in tiny.fill_mask(image, text, k=3)[0]]
+        for name, image in (("seen", seen), ("blank", blank))
+    }
+    assert words["seen"][0] in {"above", "over"}
+    assert words["seen"] != words["blank"]
