@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+rm -rf .demo  # an index of an older bundled checkpoint would be refused
 export BT_MODEL=tiny BT_INDEX=.demo/index HF_HUB_OFFLINE=1
 
 # Print a command as it would be typed, then run it.
@@ -21,8 +22,8 @@ show() {
 
 printf '$ export BT_MODEL=%s BT_INDEX=%s\n' "$BT_MODEL" "$BT_INDEX"
 show bt index sample_data/images --captions sample_data/captions.csv
-show bt search "a cat to the left of a dog" -k 5
-show bt search "a cat to the left of a dog" -k 5 --rerank
-show bt search --image sample_data/images/scene-0004.jpg --to captions --rerank -k 3
-show bt score sample_data/images/scene-0004.jpg "a cat to the left of a dog" "a dog to the left of a cat"
-show bt fill-mask "a <mask> to the left of a dog" --image sample_data/images/scene-0004.jpg -k 3
+show bt search "a green snail below a blue crab" -k 5
+show bt search "a green snail below a blue crab" -k 5 --rerank
+show bt search --image sample_data/images/scene-0059.jpg --to captions --rerank -k 3
+show bt score sample_data/images/scene-0059.jpg "a green snail below a blue crab" "a green snail above a blue crab"
+show bt fill-mask "a <mask> snail below a <mask> crab" --image sample_data/images/scene-0059.jpg -k 2
