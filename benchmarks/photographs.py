@@ -10,6 +10,7 @@ large ITM + MLM to rerank; 3.5 GB each in float32) are made once and kept in the
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -56,8 +57,6 @@ LARGE = {
 
 def make_checkpoint(folder: Path, heads: set[str]) -> None:
     """A checkpoint of the official large shape with random weights and a byte-level vocabulary of the official size."""
-    if folder.is_dir():
-        return
     from bt_cli.bridgetower.configuration import BridgeTowerConfig
     from bt_cli.bridgetower.initialisation import initialise
     from bt_cli.bridgetower.network import BridgeTower
@@ -65,7 +64,6 @@ def make_checkpoint(folder: Path, heads: set[str]) -> None:
     from bt_cli.checkpoints.saving import save_checkpoint
     from bt_cli.preprocessing.image_processor import ImageProcessor
 
-    print(f"making {folder} (once)", file=sys.stderr)
     contrastive = {"contrastive_hidden_size": 512} if "itc" in heads else {}
     network = BridgeTower(BridgeTowerConfig.from_dict({**LARGE, **contrastive}), heads=heads)
     initialise(network)
@@ -104,8 +102,13 @@ def main() -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     for name in PHOTOGRAPHS:
         shutil.copy(Path(skimage.__file__).parent / "data" / name, pictures / name)
-    make_checkpoint(retriever, {"itc", "itc_cross"})
-    make_checkpoint(reranker, {"itm", "mlm"})
+    for checkpoint, heads in ((retriever, {"itc", "itc_cross"}), (reranker, {"itm", "mlm"})):
+        if not checkpoint.is_dir():
+            print(f"making {checkpoint} (once)", file=sys.stderr)
+            # In a process of its own: 3.5 GB of weights would stay with this one.
+            maker = multiprocessing.get_context("spawn").Process(target=make_checkpoint, args=(checkpoint, heads))
+            maker.start()
+            maker.join()
 
     common = ("--dtype", chosen.dtype, "--quiet")
     both = ("--index", str(index), *common)
