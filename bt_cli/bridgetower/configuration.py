@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bt_cli.errors import BadConfig, NotFound, Unwritable
+from bt_cli.errors import BadConfig, NotFound
+from bt_cli.whole_file import write_whole
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "quick_gelu")
 LINK_TOWER_TYPES = ("add", "scaled_add", "interpolate")
@@ -299,15 +300,7 @@ class BridgeTowerConfig(_Section):
         """Write config.json (or into a folder), aside and renamed. Raises Unwritable."""
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
-        aside = path.with_name(path.name + ".part")
-        try:
-            with open(aside, "w", encoding="utf-8") as file:
-                file.write(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        except OSError as error:
-            raise Unwritable(f"{path}: can't write ({error.strerror}); choose a folder that you can write to") from None
+        write_whole(path, json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
 
     @property
     def cross_heads(self) -> int:
