@@ -38,7 +38,6 @@ class Fusion:
     image_features: Tensor | None
     pooler_output: Tensor | None
     attentions: list[CrossAttentionMaps] | None = None
-    layers: list[tuple[Tensor, Tensor]] | None = None
 
 
 class CrossLayer(nn.Module):
@@ -105,7 +104,6 @@ class CrossModalEncoder(nn.Module):
         image_bridges, text_bridges = images.need_bridges(), texts.need_bridges()
         keep = None if texts.keep is None else _pick(texts.keep, pairs, 1)
         text, image = self._first_layer(image_bridges[0], text_bridges[0], texts.keep, keep, pairs, wanted)
-        layers = [(text, image)]
         for layer in range(1, self.depth):
             last = layer == self.depth - 1
             text_in = self._link(self.text_links, layer)(_pick(text_bridges[layer], pairs, 1), text)
@@ -114,8 +112,7 @@ class CrossModalEncoder(nn.Module):
             text = run_layer(self.recompute, self.text_layers[layer], text_in, image_in, keep, None, first_only)
             if not (last and wanted == "text"):
                 image = run_layer(self.recompute, self.image_layers[layer], image_in, text_in, None, keep, first_only)
-            layers.append((text, image))
-        return self._gather(text, image, wanted, layers)
+        return self._gather(text, image, wanted)
 
     def _first_layer(
         self,
@@ -143,7 +140,7 @@ class CrossModalEncoder(nn.Module):
         image_bridges, text_bridges, keep = images.need_bridges(), texts.need_bridges(), texts.keep
         text_in, image_in = self.text_norm(text_bridges[0]), self.image_norm(image_bridges[0])
         text, image = text_in, image_in
-        maps, layers = [], []
+        maps = []
         for layer in range(self.depth):
             if layer:
                 text_in = self._link(self.text_links, layer)(text_bridges[layer], text)
@@ -151,19 +148,18 @@ class CrossModalEncoder(nn.Module):
             text, text_self, text_cross = _layer(self.text_layers, layer).with_maps(text_in, image_in, keep, None)
             image, image_self, image_cross = _layer(self.image_layers, layer).with_maps(image_in, text_in, None, keep)
             maps.append(CrossAttentionMaps(text_self, image_self, text_cross, image_cross))
-            layers.append((text, image))
-        fusion = self._gather(text, image, "all", layers)
+        fusion = self._gather(text, image, "all")
         fusion.attentions = maps
         return fusion
 
-    def _gather(self, text: Tensor, image: Tensor, wanted: Wanted, layers: list[tuple[Tensor, Tensor]]) -> Fusion:
+    def _gather(self, text: Tensor, image: Tensor, wanted: Wanted) -> Fusion:
         if wanted == "text":
             return Fusion(text, None, None)
         pooled = [torch.tanh(self.text_pooler(text[:, 0])), torch.tanh(self.image_pooler(image[:, 0]))]
         pooler_output = torch.cat(pooled, dim=-1)
         if wanted == "pooled":
             return Fusion(None, None, pooler_output)
-        return Fusion(text, image, pooler_output, layers=layers)
+        return Fusion(text, image, pooler_output)
 
     def _link(self, links: nn.ModuleList, layer: int) -> nn.Module:
         """The link tower into cross layer `layer`, one for all where they are shared."""
