@@ -85,6 +85,7 @@ Index = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+Paths = Annotated[bool, typer.Option("--paths", help="Print one path a line and nothing else.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=_hear_quiet, help="No remarks and no progress on stderr.")
 ]

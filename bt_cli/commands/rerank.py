@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Quiet, Reranker, Strict
+from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Strict
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
 from bt_cli.commands.search import CANDIDATES, SHOWN, show_answer
 from bt_cli.display.closing_line import closing_line, count
@@ -55,7 +55,7 @@ def run(
     run_out: Annotated[
         Path | None, typer.Option("--run-out", metavar="FILE", help="Write the reranked run here, not on stdout.")
     ] = None,
-    paths: Annotated[bool, typer.Option("--paths", help="Print one path a line and nothing else.")] = False,
+    paths: Paths = False,
     nul: Annotated[
         bool, typer.Option("-0", "--null", help="Paths on stdin are ended by NULs; with --paths those printed, too.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Quiet, Reranker, Strict
+from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object, write_paths
 from bt_cli.display.hit_table import show_hits
@@ -71,7 +71,7 @@ def run(
             "--glob", "-g", metavar="GLOB", help="Only images whose path matches; !GLOB: all others. Repeatable."
         ),
     ] = None,
-    paths: Annotated[bool, typer.Option("--paths", help="Print one path a line and nothing else.")] = False,
+    paths: Paths = False,
     nul: Annotated[
         bool, typer.Option("-0", "--null", help="As --paths, each path ended by a NUL, for xargs -0.")
     ] = False,
