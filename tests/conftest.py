@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A loaded machine is no failure: no example has a time limit.
+settings.register_profile("bt", deadline=None)
+settings.load_profile("bt")
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 
