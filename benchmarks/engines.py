@@ -94,6 +94,7 @@ def bt_tasks(folder: str, precision: str) -> dict[str, Callable[[int], object]]:
 
     import bt_cli
     from bt_cli.bridgetower.states import ImageStates, TextStates
+    from bt_cli.inference.lazy_network import IMAGES_AT_ONCE
     from bt_cli.inference.matching import all_pairs
 
     model = bt_cli.load(folder, dtype=precision, device="cpu")
@@ -121,10 +122,10 @@ def bt_tasks(folder: str, precision: str) -> dict[str, Callable[[int], object]]:
         model.itm_logits(kept[count], texts(1), all_pairs(count, 1))
 
     def tower(count: int) -> None:
-        assert network.vision_tower is not None
-        with torch.inference_mode():
-            for start in range(0, count, model.batch_size):
-                network.vision_tower(sample_pixels(min(model.batch_size, count - start)), 1)
+        # All rows of the deepest block too, in slices side by side as `pixel_states` runs them.
+        vision, crew = network.vision_tower, model.parts.crew
+        assert vision is not None
+        crew.map(lambda part: vision(part, 1), sample_pixels(count).split(crew.share(count, IMAGES_AT_ONCE)))
 
     def pairs(count: int) -> None:
         model.itm_logits(images(count, True), texts(1), all_pairs(count, 1))

@@ -22,6 +22,7 @@ from benchmarks.linear_rate import gflops
 from bt_cli.inference.precision import choose_precision, processor_flags, processor_name
 
 PRECISIONS = ("float32", "bfloat16", "int8")
+TOWER_IMAGES = 8
 TOWER_GFLOP = 55.5
 """Products of the base vision tower for one image of 288 x 288: patches, and twelve blocks of all 325 rows."""
 
@@ -68,7 +69,7 @@ def measure(precisions: list[str], threads: int, rounds: int, full: bool) -> dic
             for precision in precisions:
                 times[row][precision].append(sides[precision].seconds(task, count) / done)
         for precision in precisions:
-            times["vision tower"][precision].append(sides[precision].seconds("tower", 4) / 4)
+            times["vision tower"][precision].append(sides[precision].seconds("tower", TOWER_IMAGES) / TOWER_IMAGES)
     for engine in sides.values():
         engine.close()
     return {"times": times, "rates": {name: statistics.median(values) for name, values in rates.items()}}

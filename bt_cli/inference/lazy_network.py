@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _GRAFTED = ("text_tower", "vision_tower", "image_bridge", "itc_text_head", "itc_image_head", "logit_scale")
 
 
-_IMAGES_AT_ONCE = 4
+IMAGES_AT_ONCE = 4
 """Images in a slice of CPU work: more spill the caches and share no more."""
 
 
@@ -70,7 +70,7 @@ class LazyNetwork:
         """Bridge features, ITC embeddings or both of pixels (n, 3, H, W) float32 on the device, in slices."""
         network = self.need(*image_needs(bridges, embeds))
         on_cpu = self.device.type == "cpu"
-        slices = pixels.split(self.crew.share(len(pixels), _IMAGES_AT_ONCE)) if on_cpu else [pixels]
+        slices = pixels.split(self.crew.share(len(pixels), IMAGES_AT_ONCE)) if on_cpu else [pixels]
         parts = self.crew.map(lambda part: network.encode_images(part, bridges=bridges, embeds=embeds), slices)
         return parts[0] if len(parts) == 1 else ImageStates.cat(parts)
 
