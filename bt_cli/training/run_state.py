@@ -73,7 +73,7 @@ def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str)
 def _changes(old: dict[str, Any], recipe: Recipe, step: int) -> str:
     """What of a recipe that has run for `step` steps differs, in words; nothing = the run can go on.
 
-    Stages to come may differ. The present one may end sooner or later where its rate does not depend on its length.
+    Stages to come may differ. The present one may get another length as long as its rate has not depended on it yet.
     """
     new = recipe.to_dict()
     for key in ("seed", "dtype", "text_length", "network", "positions", "source"):
@@ -84,10 +84,11 @@ def _changes(old: dict[str, Any], recipe: Recipe, step: int) -> str:
         if step <= done:
             break
         wanted = new["stages"][number] if number < len(new["stages"]) else None
-        rates = stage["rates"]
-        lengthless = not rates["decay"] and (not rates["warmup"] or rates["warmup"] >= 1)
-        if wanted and lengthless and step <= done + min(stage["steps"], wanted["steps"]):
-            wanted = {**wanted, "steps": stage["steps"]}
+        taken = min(step - done, stage["steps"])
+        if wanted and taken <= wanted["steps"]:
+            rates = recipe.stages[number].rates
+            if all(rates.at(each, stage["steps"]) == rates.at(each, wanted["steps"]) for each in range(taken)):
+                wanted = {**wanted, "steps": stage["steps"]}
         if wanted != stage:
             return f"stage {number + 1} ({stage['name']})"
         done += stage["steps"]

@@ -60,7 +60,7 @@ def test_a_run_in_pieces_has_the_losses_and_weights_of_a_run_in_one(captions: Pa
 
 def test_another_recipe_is_no_continuation_but_stages_to_come_may_change(captions: Path, tmp_path: Path) -> None:
     recipe = Recipe.from_dict(small_recipe())
-    Trainer(recipe, make_run(recipe, captions, tmp_path)).train(stop_after=6)
+    Trainer(recipe, make_run(recipe, captions, tmp_path)).train(stop_after=10)
     for changed, what in (
         (replace(recipe, seed=4), "seed"),
         (replace(recipe, stages=(replace(recipe.stages[0], batch=6), recipe.stages[1])), r"stage 1 \(first\)"),
@@ -69,7 +69,22 @@ def test_another_recipe_is_no_continuation_but_stages_to_come_may_change(caption
         with pytest.raises(BadConfig, match=f"begun with another {what}; choose another --out"):
             Trainer(changed, make_run(changed, captions, tmp_path))
     longer = replace(recipe, stages=(*recipe.stages, replace(recipe.stages[0], name="third")))
-    assert Trainer(longer, make_run(longer, captions, tmp_path)).position.step == 6
+    assert Trainer(longer, make_run(longer, captions, tmp_path)).position.step == 10
+
+
+def test_the_present_stage_may_get_another_length_until_its_rate_has_depended_on_it(
+    captions: Path, tmp_path: Path
+) -> None:
+    rates = {"learning_rate": 1e-3, "warmup": 1, "decay": 0.5}
+    recipe = Recipe.from_dict(small_recipe(stages=[{"name": "only", "steps": 8, "batch": 4, "rates": rates}]))
+    shorter = replace(recipe, stages=(replace(recipe.stages[0], steps=6),))
+    Trainer(shorter, make_run(shorter, captions, tmp_path / "one")).train()
+    Trainer(recipe, make_run(recipe, captions, tmp_path / "two")).train(stop_after=3)
+    Trainer(shorter, make_run(shorter, captions, tmp_path / "two")).train()
+    assert losses(tmp_path / "two") == losses(tmp_path / "one")
+    Trainer(recipe, make_run(recipe, captions, tmp_path / "three")).train(stop_after=5)
+    with pytest.raises(BadConfig, match=r"begun with another stage 1 \(only\)"):
+        Trainer(shorter, make_run(shorter, captions, tmp_path / "three"))
 
 
 def test_training_learns_the_pictures_and_leaves_a_checkpoint(captions: Path, tmp_path: Path) -> None:
