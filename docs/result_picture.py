@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parents[1]
-QUERY = "a green snail below a blue crab"
+QUERY = "a green dragon below a unicorn"
 SIDE, GAP, SHOWN = 168, 14, 5
 PAPER, INK, FAINT, MARK = (250, 249, 246), (32, 33, 36), (120, 122, 126), (30, 120, 80)
 

@@ -22,8 +22,8 @@ show() {
 
 printf '$ export BT_MODEL=%s BT_INDEX=%s\n' "$BT_MODEL" "$BT_INDEX"
 show bt index sample_data/images --captions sample_data/captions.csv
-show bt search "a green snail below a blue crab" -k 5
-show bt search "a green snail below a blue crab" -k 5 --rerank
-show bt search --image sample_data/images/scene-0059.jpg --to captions --rerank -k 3
-show bt score sample_data/images/scene-0059.jpg "a green snail below a blue crab" "a green snail above a blue crab"
-show bt fill-mask "a <mask> snail below a <mask> crab" --image sample_data/images/scene-0059.jpg -k 2
+show bt search "a green dragon below a unicorn" -k 5
+show bt search "a green dragon below a unicorn" -k 5 --rerank
+show bt search --image sample_data/images/scene-0163.jpg --to captions --rerank -k 3
+show bt score sample_data/images/scene-0163.jpg "a green dragon below a unicorn" "a green dragon above a unicorn"
+show bt fill-mask "a <mask> dragon below a <mask>" --image sample_data/images/scene-0163.jpg -k 2

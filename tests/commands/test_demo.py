@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEMO = (ROOT / "sample_data" / "demo.sh").read_text()
-QUERY, PICTURE = "a green snail below a blue crab", "scene-0059.jpg"
+QUERY, PICTURE = "a green dragon below a unicorn", "scene-0163.jpg"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -29,9 +29,9 @@ def test_the_demo(bt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision
     image = f"sample_data/images/{PICTURE}"
     captions = bt("search", "--image", image, "--to", "captions", "--rerank", "--json", "-k", "3").objects
     assert captions[0]["caption"] == QUERY
-    right, mirrored = bt("score", image, QUERY, "a green snail above a blue crab", "--json").objects
+    right, mirrored = bt("score", image, QUERY, "a green dragon above a unicorn", "--json").objects
     assert right["itm_prob"] > 0.5 > mirrored["itm_prob"]
-    words = bt("fill-mask", "a <mask> snail below a <mask> crab", "--image", image, "-k", "2")
+    words = bt("fill-mask", "a <mask> dragon below a <mask>", "--image", image, "-k", "2")
     assert words.out.splitlines()[0] == QUERY
 
 
