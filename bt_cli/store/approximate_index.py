@@ -67,11 +67,7 @@ def check_factory(factory: str, dimension: int) -> None:
     Raises:
         Misuse: FAISS knows no such index.
     """
-    faiss = _faiss()
-    try:
-        faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise Misuse(f"--factory {factory}: FAISS knows no such index for {dimension} dimensions") from error
+    _empty(factory, dimension)
 
 
 class ApproximateIndex:
@@ -198,17 +194,21 @@ def _graph_of(index: Any) -> Any:
     return index if isinstance(index, faiss.IndexHNSW) else None
 
 
+def _empty(factory: str, dimension: int) -> Any:
+    """The index that a factory string names, without vectors. Raises Misuse."""
+    faiss = _faiss()
+    try:
+        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise Misuse(f"--factory {factory}: FAISS knows no such index for {dimension} dimensions") from error
+
+
 def _built(vectors: VectorFile, choice: Choice) -> Any:
     """The index, trained on a sample and holding all vectors."""
     faiss = _faiss()
 
     assert choice.factory is not None
-    try:
-        index = faiss.index_factory(vectors.dimension, choice.factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise Misuse(
-            f"--factory {choice.factory}: FAISS knows no such index for {vectors.dimension} dimensions"
-        ) from error
+    index = _empty(choice.factory, vectors.dimension)
     lists, graph = _lists_of(index), _graph_of(index)
     if graph is not None:
         graph.hnsw.efConstruction = CONSTRUCTION_EFFORT
