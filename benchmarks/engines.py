@@ -94,7 +94,6 @@ def bt_tasks(folder: str, precision: str) -> dict[str, Callable[[int], object]]:
 
     import bt_cli
     from bt_cli.bridgetower.states import ImageStates, TextStates
-    from bt_cli.inference.lazy_network import IMAGES_AT_ONCE
     from bt_cli.inference.matching import all_pairs
 
     model = bt_cli.load(folder, dtype=precision, device="cpu")
@@ -122,10 +121,10 @@ def bt_tasks(folder: str, precision: str) -> dict[str, Callable[[int], object]]:
         model.itm_logits(kept[count], texts(1), all_pairs(count, 1))
 
     def tower(count: int) -> None:
-        # All rows of the deepest block too, in slices side by side as `pixel_states` runs them.
-        vision, crew = network.vision_tower, model.parts.crew
+        # All rows of the deepest block too, in the slices in which images are encoded.
+        vision = network.vision_tower
         assert vision is not None
-        crew.map(lambda part: vision(part, 1), sample_pixels(count).split(crew.share(count, IMAGES_AT_ONCE)))
+        model.parts.crew.map(lambda part: vision(part, 1), model.parts.slices(sample_pixels(count)))
 
     def pairs(count: int) -> None:
         model.itm_logits(images(count, True), texts(1), all_pairs(count, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _GRAFTED = ("text_tower", "vision_tower", "image_bridge", "itc_text_head", "itc_image_head", "logit_scale")
 
 
-IMAGES_AT_ONCE = 4
+_IMAGES_AT_ONCE = 4
 """Images in a slice of CPU work: more spill the caches and share no more."""
 
 
@@ -69,10 +69,15 @@ class LazyNetwork:
     def encode_pixels(self, pixels: Tensor, *, bridges: bool, embeds: bool) -> ImageStates:
         """Bridge features, ITC embeddings or both of pixels (n, 3, H, W) float32 on the device, in slices."""
         network = self.need(*image_needs(bridges, embeds))
-        on_cpu = self.device.type == "cpu"
-        slices = pixels.split(self.crew.share(len(pixels), IMAGES_AT_ONCE)) if on_cpu else [pixels]
-        parts = self.crew.map(lambda part: network.encode_images(part, bridges=bridges, embeds=embeds), slices)
+        parts = self.crew.map(
+            lambda part: network.encode_images(part, bridges=bridges, embeds=embeds), self.slices(pixels)
+        )
         return parts[0] if len(parts) == 1 else ImageStates.cat(parts)
+
+    def slices(self, pixels: Tensor) -> Sequence[Tensor]:
+        """Pixels (n, 3, H, W) as they go through the network side by side; whole on an accelerator."""
+        on_cpu = self.device.type == "cpu"
+        return pixels.split(self.crew.share(len(pixels), _IMAGES_AT_ONCE)) if on_cpu else [pixels]
 
     def _load(self, towers: set[str], heads: set[str]) -> BridgeTower:
         named = heads | ({"itc_cross"} & self.checkpoint.heads if heads >= {"itc"} and towers >= {"cross"} else set())
