@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.base_checkpoint import cache_folder
+
 PHOTOGRAPHS = (
     "astronaut.png",
     "chelsea.png",
@@ -91,7 +93,7 @@ def main() -> None:
     """Index, search, rerank, score and fill a mask, each as a process of its own."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--dtype", default="auto")
-    options.add_argument("--folder", type=Path, default=Path.home() / ".cache" / "bt-benchmarks")
+    options.add_argument("--folder", type=Path, default=cache_folder())
     chosen = options.parse_args()
     import skimage
 

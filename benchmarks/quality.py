@@ -49,9 +49,10 @@ def measured(name: str, precision: str, folder: Path) -> dict[str, Any]:
     from bt_cli.evaluation.protocol import evaluate
 
     model = bt_cli.load(name, dtype=precision, device="cpu")
-    gallery = Gallery.of(read_captions(folder / "captions.csv"), folder / "images")
+    captions = read_captions(folder / "captions.csv")
+    gallery = Gallery.of(captions, folder / "images")
     outcome = evaluate(gallery, model, model, candidates=CANDIDATES)
-    texts = [item.text for item in read_captions(folder / "captions.csv").items]
+    texts = [item.text for item in captions.items]
     paths = sorted(str(path) for path in (folder / "images").iterdir())
     rows = np.concatenate([model.encode_images(paths), model.encode_texts(texts)])
     return {"rows": rows, "itc": outcome.itc, "itm": outcome.itm}
