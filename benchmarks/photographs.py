@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from benchmarks.base_checkpoint import cache_folder
+from benchmarks.command import BT, run
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -74,19 +72,12 @@ def make_checkpoint(folder: Path, heads: set[str]) -> None:
     save_checkpoint(network, folder, image_processor=processor, tokenizer=Checkpoint.open("tiny").tokenizer())
 
 
-def run(*arguments: str) -> str:
-    """Run one command, print it with its time and peak memory, and return what it wrote to stdout."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "bt_cli", *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    written = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds, memory = time.perf_counter() - start, usage.ru_maxrss / 2**20
+def timed(*arguments: str) -> str:
+    """Run one command of bt, print it with its time and peak memory, and return what it wrote to stdout."""
+    made = run(*BT, *arguments)
     shown = " ".join(argument if " " not in argument else f'"{argument}"' for argument in arguments[:2])
-    print(f"{'bt ' + shown:40}  {seconds:7.1f} s  {memory:6.2f} GiB  exit {os.waitstatus_to_exitcode(status)}")
-    if status:
-        sys.exit(f"bt {shown} failed")
-    return written
+    print(f"{'bt ' + shown:40}  {made.seconds:7.1f} s  {made.peak / 1024:6.2f} GiB")
+    return made.written
 
 
 def main() -> None:
@@ -114,12 +105,14 @@ def main() -> None:
 
     common = ("--dtype", chosen.dtype, "--quiet")
     both = ("--index", str(index), *common)
-    run("index", str(pictures), "--model", str(retriever), *both)
-    found = run("search", "a cup of coffee on a table", "-k", "5", "--json", *both)
+    timed("index", str(pictures), "--model", str(retriever), *both)
+    found = timed("search", "a cup of coffee on a table", "-k", "5", "--json", *both)
     reranked = ("--rerank", "--reranker", str(reranker), "--candidates", "22")
-    run("search", "a cup of coffee on a table", "-k", "5", "--json", *reranked, *both)
-    run("fill-mask", "a <mask> on a table", "--image", str(pictures / "coffee.png"), "--model", str(reranker), *common)
-    run("score", str(pictures / "coffee.png"), "a cup of coffee", "a cat", "--model", str(reranker), *common)
+    timed("search", "a cup of coffee on a table", "-k", "5", "--json", *reranked, *both)
+    timed(
+        "fill-mask", "a <mask> on a table", "--image", str(pictures / "coffee.png"), "--model", str(reranker), *common
+    )
+    timed("score", str(pictures / "coffee.png"), "a cup of coffee", "a cat", "--model", str(reranker), *common)
     print(found, end="")
 
 

@@ -8,10 +8,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,21 +19,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.base_checkpoint import base_checkpoint, cache_folder
+from benchmarks.command import BT, run
 from benchmarks.decoding import draw
-
-BT = [sys.executable, "-m", "bt_cli"]
-
-
-def run(*command: str | os.PathLike[str]) -> tuple[float, float]:
-    """Seconds that a command took, and its peak memory in MB."""
-    before = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"benchmark: {' '.join(map(str, command))} failed: {said.strip()}")
-    return time.perf_counter() - before, usage.ru_maxrss / 1024
 
 
 def indexing(folder: Path, count: int, model: str, dtype: str) -> None:
@@ -58,14 +43,14 @@ def indexing(folder: Path, count: int, model: str, dtype: str) -> None:
         encoder.encode_pixels(pixels)
     network = time.perf_counter() - start
     del encoder
-    nothing, _ = run(*BT, "index", place / "00000.jpg", "--index", folder / "one", "--model", model, "--dtype", dtype)
-    whole, peak = run(*BT, "index", place, "--index", folder / "index", "--model", model, "--dtype", dtype)
-    whole -= nothing  # starting, and loading weights
+    nothing = run(*BT, "index", place / "00000.jpg", "--index", folder / "one", "--model", model, "--dtype", dtype)
+    made = run(*BT, "index", place, "--index", folder / "index", "--model", model, "--dtype", dtype)
+    whole = made.seconds - nothing.seconds  # without starting and loading weights
     print(
         f"bt index, {count} JPEGs of 12 megapixels, {Path(model).name}, {encoder_name(dtype)}: "
         f"{count / whole:.2f} images/s after loading; decoding alone {count / decoding:.2f}, "
         f"network alone {count / network:.2f}; share of the slower {max(decoding, network) / whole:.2f} (goal 0.9), "
-        f"of both together {(decoding + network) / whole:.2f}; peak {peak:.0f} MB"
+        f"of both together {(decoding + network) / whole:.2f}; peak {made.peak:.0f} MB"
     )
 
 
@@ -109,8 +94,8 @@ def starting(folder: Path, count: int = 100_000, rounds: int = 7) -> None:
         writer.commit(rows, np.full(count, -1), roots=["photos"])
     torch, search = [], []
     for _ in range(rounds):
-        torch.append(run(sys.executable, "-c", "import torch")[0])
-        search.append(run(*BT, "search", "a red fish", "--index", index, "--model", "tiny", "--json")[0])
+        torch.append(run(sys.executable, "-c", "import torch").seconds)
+        search.append(run(*BT, "search", "a red fish", "--index", index, "--model", "tiny", "--json").seconds)
     ratio = statistics.median(ours / theirs for ours, theirs in zip(search, torch, strict=True))
     print(
         f"bt search with tiny on {count:,} images: {statistics.median(search):.2f} s, import torch "
@@ -124,7 +109,7 @@ def memory(folder: Path, few: int = 2_000, many: int = 20_000) -> None:
     for count in (few, many):
         place = folder / f"small-{count}"
         small_pictures(place, count)
-        peaks.append(run(*BT, "index", place, "--index", folder / f"index-{count}", "--model", "tiny")[1])
+        peaks.append(run(*BT, "index", place, "--index", folder / f"index-{count}", "--model", "tiny").peak)
     print(
         f"peak memory of bt index with tiny: {few:,} images {peaks[0]:.0f} MB, {many:,} images {peaks[1]:.0f} MB, "
         f"{100 * (peaks[1] / peaks[0] - 1):+.1f} % (goal: within 10 %)"
