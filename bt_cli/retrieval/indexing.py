@@ -23,6 +23,7 @@ from bt_cli.shown_path import shown_path
 from bt_cli.store.embedding_table import path_columns, vector_array
 from bt_cli.store.generation import CaptionRows
 from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.index_choice import choose_index
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import Manifest
 
@@ -299,16 +300,24 @@ def _is_there(root: str) -> bool:
 
 def _require_factory(factory: str | None, encoder: Encoder) -> None:
     """Refuse a factory string that FAISS does not know before hours go into encoding."""
-    if factory is not None and factory.lower() not in ("auto", "exact", "flat"):
+    if factory is None or _is_automatic(factory):
+        return
+    dimension = encoder.identity.dimension
+    wanted = choose_index(0, dimension, "float16", factory=factory).factory
+    if wanted is not None:
         from bt_cli.store.approximate_index import check_factory
 
-        check_factory(factory, encoder.identity.dimension)
+        check_factory(wanted, dimension)
 
 
 def _wanted_factory(factory: str | None, writer: IndexWriter) -> str | None:
     if factory is None:
         return writer.manifest.factory if writer.manifest else None
-    return None if factory == "auto" else factory
+    return None if _is_automatic(factory) else factory
+
+
+def _is_automatic(factory: str) -> bool:
+    return factory.lower() == "auto"
 
 
 def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, dtype: str) -> dict[str, Any]:
