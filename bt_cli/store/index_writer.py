@@ -53,6 +53,8 @@ class IndexWriter:
 
     def __enter__(self) -> IndexWriter:
         """Raises IndexBusy, Unwritable, or IndexMismatch where the index was made by something else."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise Unwritable(f"{shown_path(self.folder)}: is a file, and an index is a folder")
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.__enter__()

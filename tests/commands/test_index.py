@@ -128,6 +128,7 @@ def test_what_can_go_wrong(bt, home: Path) -> None:
         ),
         (["index", "photos", "--captions", "none.csv"], 1, "none.csv: no such file"),
         (["index", "photos", "--index", "text/.bt"], 1, "text/.bt: can't be written: Not a directory"),
+        (["index", "photos", "--index", "text"], 1, "text: is a file, and an index is a folder"),
         (["index", "photos", "--factory", "PQ3"], 2, "--factory PQ3: FAISS knows no such index for 32 dimensions"),
         (["encode", "images", "empty", "-o", "x.parquet"], 1, "empty: no images there"),
         (["info", "--index", "nowhere"], 1, "nowhere: no index here; bt index FOLDER --index nowhere makes one"),
@@ -180,7 +181,7 @@ def test_a_factory_of_ones_own_is_kept_until_auto(bt, home: Path) -> None:
     bt("index")
     assert bt("info", "--json").objects[0]["faiss"] == "HNSW4,Flat"
     assert len(bt("search", "x", "--json", "--quiet").objects) == 2
-    bt("index", "--factory", "auto")
+    bt("index", "--factory", "AUTO")
     assert bt("info", "--json").objects[0]["faiss"] == "exact"
 
 
