@@ -20,7 +20,7 @@ from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse, NoIndex
-from bt_cli.retrieval.candidates import Candidate, from_bytes, from_paths
+from bt_cli.retrieval.candidates import Candidate, from_arguments, from_bytes
 from bt_cli.retrieval.query import Query
 from bt_cli.retrieval.rerank import rerank_images
 from bt_cli.retrieval.stages import Stages
@@ -29,7 +29,9 @@ from bt_cli.retrieval.two_stage import Answer, Request, search
 
 def run(
     text: Annotated[str | None, typer.Argument(metavar="QUERY", help="The text that images are to match.")] = None,
-    images: Annotated[list[str] | None, typer.Argument(metavar="IMAGE", help="The images; - stands for stdin.")] = None,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE", help="Images, or folders of them; - stands for stdin.")
+    ] = None,
     k: Annotated[
         int | None,
         typer.Option("-k", "--top", metavar="N", min=1, help="How many answers. Default: all given, 10 of the index."),
@@ -117,7 +119,7 @@ def _given(images: list[str], nul: bool) -> list[Candidate] | None:
     if images and images != ["-"]:
         if "-" in images:
             raise Misuse("- stands for all images of stdin; it can't be mixed with others")
-        return from_paths(images)
+        return from_arguments(images)
     if images or _is_fed(sys.stdin):
         return from_bytes(b"" if sys.stdin is None else sys.stdin.buffer.read(), nul=nul)
     return None

@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bt_cli.errors import Misuse
+from bt_cli.datasets.image_folder import find_images
+from bt_cli.errors import EmptyFolder, Misuse
 from bt_cli.retrieval.hit import Hit
+from bt_cli.shown_path import shown_path
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,24 @@ def from_hits(hits: Iterable[Hit]) -> list[Candidate]:
 def from_paths(paths: Sequence[str]) -> list[Candidate]:
     """Image files as candidates."""
     return [Candidate(path) for path in paths]
+
+
+def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
+    """Images named one by one, and the images below each folder that is named.
+
+    Raises:
+        EmptyFolder: There is no image below a folder.
+    """
+    paths: list[str] = []
+    for argument in arguments:
+        if not os.path.isdir(argument):
+            paths.append(argument)  # what is missing or no image is told when it is read
+            continue
+        found = [image.path for image in find_images([argument])]
+        if not found:
+            raise EmptyFolder(f"{shown_path(argument)}: no images there")
+        paths += found
+    return from_paths(paths)
 
 
 def from_bytes(data: bytes, *, nul: bool = False) -> list[Candidate]:

@@ -81,7 +81,8 @@ def rerank_images(
         on_error=None if strict else note,
     )
     if len(failures) == len(candidates):
-        raise UnreadableImage(f"none of the {len(candidates)} candidates can be read; first: {failures[min(failures)]}")
+        only = "the image can't be read" if len(images) == 1 else f"none of the {len(images)} images can be read; first"
+        raise UnreadableImage(f"{only}: {failures[min(failures)]}")
     weights = [term.weight for term in terms]
     read = [place for place in range(len(candidates)) if place not in failures]
     hits = order_by_match([candidates[place] for place in read], logits[read], weights)

@@ -107,7 +107,7 @@ def test_an_unreadable_image_is_named(bt, gallery) -> None:
     ran = bt(*arguments, "--strict")
     assert (ran.code, ran.out, ran.err) == (1, "", "bt: x.txt: not an image\n")
     ran = bt("rerank", QUERY, "x.txt", "--model", "both")
-    assert (ran.code, ran.err) == (1, "bt: none of the 1 candidates can be read; first: x.txt: not an image\n")
+    assert (ran.code, ran.err) == (1, "bt: the image can't be read: x.txt: not an image\n")
 
 
 @pytest.mark.parametrize(

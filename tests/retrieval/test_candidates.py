@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bt_cli.errors import Misuse
-from bt_cli.retrieval.candidates import Candidate, from_bytes, from_hits
+from bt_cli.errors import EmptyFolder, Misuse
+from bt_cli.retrieval.candidates import Candidate, from_arguments, from_bytes, from_hits
 from bt_cli.retrieval.hit import Hit
 
 
 def test_paths_one_a_line() -> None:
     data = b"a b.jpg\n\nc.jpg\r\n\xff.png"
     assert from_bytes(data) == [Candidate("a b.jpg"), Candidate("c.jpg"), Candidate("\udcff.png")]
+
+
+def test_a_folder_among_the_arguments_stands_for_its_images(tmp_path: Path) -> None:
+    (tmp_path / "album/deep").mkdir(parents=True)
+    for name in ("album/b.png", "album/deep/a.jpg", "album/notes.txt"):
+        (tmp_path / name).touch()
+    album = str(tmp_path / "album")
+    assert from_arguments(["gone.jpg", album, "notes.txt"]) == [
+        Candidate(path) for path in ("gone.jpg", f"{album}/b.png", f"{album}/deep/a.jpg", "notes.txt")
+    ]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EmptyFolder, match=r"empty: no images there"):
+        from_arguments([str(tmp_path / "empty")])
 
 
 def test_paths_between_nuls() -> None:

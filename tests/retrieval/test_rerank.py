@@ -63,7 +63,7 @@ def test_an_unreadable_image_is_named_and_left_out() -> None:
 
 @pytest.mark.usefixtures("pictures")
 def test_no_readable_image_at_all_is_an_error() -> None:
-    with pytest.raises(UnreadableImage, match="none of the 2 candidates can be read; first: broken: not an image"):
+    with pytest.raises(UnreadableImage, match="none of the 2 images can be read; first: broken: not an image"):
         rerank_images(FakeModel(), [Candidate("broken"), Candidate("gone")], [Term("cat")])
 
 
