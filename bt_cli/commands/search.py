@@ -130,7 +130,7 @@ def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, capti
         found = [hit.path for hit in hits if hit.path is not None]
         torn = sum("\n" in path for path in found)
         if torn and not nul:
-            remark(f"{torn} of these paths hold a line break; -0 keeps them whole")
+            remark(f"{count(torn, 'path')} with a line break among these; -0 keeps them whole")
         write_paths(found, nul=nul)
     else:
         show_hits(hits, captions=captions)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bt_cli.errors import NoIndex
+from bt_cli.errors import Misuse, NoIndex
 from bt_cli.retrieval.candidates import from_hits
 from bt_cli.retrieval.hit import Hit
 from bt_cli.retrieval.model_identity import identity_of
@@ -48,8 +49,10 @@ class Request:
         """Refuse what can't be done, before anything is loaded.
 
         Raises:
-            Misuse: Reranking without a text (or, for captions, without an image) to read.
+            Misuse: Reranking without a text (or, for captions, without an image) to read; a least score that is none.
         """
+        if self.min_score is not None and math.isnan(self.min_score):
+            raise Misuse("--min-score nan: no score is at least that; give a number")
         if self.candidates is not None:
             reranked_texts(self.query, to_captions=self.to_captions)
 

@@ -178,6 +178,8 @@ def test_least_scores(bt, gallery) -> None:
     ran = bt("search", "cat", "--min-score", "1.1", "--paths")
     assert (ran.code, ran.out) == (0, "")
     assert said(ran.err) == "bt: no image reaches --min-score 1.1\nbt: 0 of 4 images in TIME\n"
+    ran = bt("search", "cat", "--min-score", "nan")
+    assert (ran.code, ran.err) == (2, "bt: --min-score nan: no score is at least that; give a number\n")
     hits = bt("search", "cat left of dog", "--rerank", "--min-score", "3", "--json").objects
     assert [hit["path"] for hit in hits] == ["b right.jpg"]
 
@@ -186,7 +188,7 @@ def test_paths_are_bytes_and_a_line_break_is_remarked_on(bt, gallery) -> None:
     gallery.index._paths[2] = "c\n\udcff.jpg"
     ran = bt("search", "red car", "-k", "1", "--paths")
     assert ran.out_bytes == b"c\n\xff.jpg\n"
-    assert ran.err.startswith("bt: 1 of these paths hold a line break; -0 keeps them whole\n")
+    assert ran.err.startswith("bt: 1 path with a line break among these; -0 keeps them whole\n")
     assert bt("search", "red car", "-k", "1", "-0", "-q").out_bytes == b"c\n\xff.jpg\0"
 
 
