@@ -23,6 +23,9 @@ _REMAP_AFTER_BYTES = 64 << 20
 # What tensors are made of; anything else that a refused pickle names is worth telling.
 _HARMLESS_MODULES = ("torch", "torch._utils", "torch.storage", "collections", "torch.nn.parameter")
 
+# Of a zip file and of a pickle since protocol 2, the forms in which torch saves.
+_FIRST_BYTES = (b"PK", b"\x80")
+
 
 class PickleFile:
     """The tensors of one file written by `torch.save`.
@@ -83,11 +86,11 @@ def load_pickle(path: Path, *, mapped: bool) -> Any:
             raise UnsafePickle(
                 f"{path} asks to run {', '.join(asked)} when opened; refused. Ask its author for safetensors"
             ) from None
-        raise BrokenCheckpoint(f"{path} is no readable weights file: {_last_line(error)}") from None
+        raise BrokenCheckpoint(_broken(path, error)) from None
     except (
         Exception
     ) as error:  # torch reports a broken file as RuntimeError, OSError, EOFError, KeyError, UnicodeError...
-        raise BrokenCheckpoint(f"{path} is broken or cut short ({_last_line(error)}); {_hint(path)}") from None
+        raise BrokenCheckpoint(_broken(path, error)) from None
 
 
 def _named_tensors(path: Path, content: Any) -> Mapping[str, torch.Tensor]:
@@ -108,6 +111,7 @@ def _forbidden_globals(path: Path) -> list[str]:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     found: set[str] = set()
     strings: list[str] = []
+    whole = False
     try:
         with open(path, "rb") as file:
             while True:  # the older format is several pickles in a row
@@ -118,8 +122,11 @@ def _forbidden_globals(path: Path) -> list[str]:
                         found.add(".".join(strings[-2:]))
                     elif isinstance(argument, str):
                         strings.append(argument)
+                whole = True
     except Exception:  # the end of the pickles, or what is none
         pass
+    if not whole:  # no pickle at all: the letters of a text can look like names that it asks for
+        return []
     return sorted(name for name in found if name.rpartition(".")[0] not in _HARMLESS_MODULES)
 
 
@@ -129,9 +136,12 @@ def _last_line(error: BaseException) -> str:
     return (telling or lines or [type(error).__name__])[-1][:200]
 
 
-def _hint(path: Path) -> str:
+def _broken(path: Path, error: BaseException) -> str:
+    """What is wrong with a file that torch can't open, and the way out."""
     with open(path, "rb") as file:
         start = file.read(8)
     if start == b"version ":
-        return "it is a Git LFS pointer: fetch the weights with `git lfs pull`"
-    return "get it again"
+        return f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
+    if not any(form.startswith(start[: len(form)]) for form in _FIRST_BYTES):
+        return f"{path} holds no weights: it is neither one of torch's files nor safetensors"
+    return f"{path} is broken or cut short ({_last_line(error)}); get it again"

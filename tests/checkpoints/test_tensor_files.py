@@ -265,6 +265,29 @@ def test_a_bad_pickle_is_one_clear_line(tmp_path: Path, size: int) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"image,caption\nx.jpg,a dog\n",
+            "{path} holds no weights: it is neither one of torch's files nor safetensors",
+        ),
+        (b"<!DOCTYPE html>", "{path} holds no weights: it is neither one of torch's files nor safetensors"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3",
+            "{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`",
+        ),
+    ],
+    ids=["a table whose letters are opcodes", "a web page", "pointer"],
+)
+def test_what_torch_never_wrote_is_called_so(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(content)
+    with pytest.raises(BrokenCheckpoint) as caught:
+        TensorFiles.in_folder(tmp_path)
+    assert str(caught.value) == message.format(path=path)
+
+
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pytorch_model.bin"
     torch.save({"a": 3}, path)
