@@ -7,9 +7,9 @@
   fit into a quarter of the machine's memory: its links lead all over the file, so it must stay in memory to be
   fast.
 - **IVF** beyond, or where memory is short: `IVF{sqrt(rows), a power of two}` over the vectors as they are stored;
-  a query reads only the lists that it probes. Building takes up to three and a half times the stored bytes
-  (1,000,000 x 512 in float16: 0.95 GiB stored, up to 3.4 GiB at the peak), so vectors beyond a quarter of the memory are
-  kept with 8 bits a number, then with 4, then in product-quantised form (64 bytes a row).
+  a query reads only the lists that it probes. Building takes less than three times the stored bytes (1,000,000 x
+  512 in float16: 0.95 GiB stored, 2.5 GiB at the peak), so vectors beyond a quarter of the memory are kept with 8 bits
+  a number, then with 4, then in product-quantised form (64 bytes a row).
 
 The number of lists that a query probes, or of nodes that it visits, is not guessed: it is measured on the vectors
 themselves when the index is built (`approximate_index`).
