@@ -19,7 +19,7 @@ import torch
 from benchmarks.base_checkpoint import base_checkpoint
 from benchmarks.engines import Engine
 from benchmarks.linear_rate import gflops
-from bt_cli.inference.precision import choose_precision, processor_flags, processor_name
+from bt_cli.inference.precision import choose_precision, processor_name, usable_flags
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 TOWER_IMAGES = 8
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--precisions", help="default: float32, what auto chooses, and int8")
     parser.add_argument("--json", type=Path, help="write every measurement to this file")
     asked = parser.parse_args()
-    flags = processor_flags()
+    flags = usable_flags()
     auto = choose_precision("auto", torch.device("cpu"))
     precisions = asked.precisions.split(",") if asked.precisions else list(dict.fromkeys(("float32", auto, "int8")))
     rounds = asked.rounds or (5 if asked.full else 3)

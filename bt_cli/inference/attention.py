@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bt_cli.inference.precision import processor_flags
+from bt_cli.inference.precision import usable_flags
 
 
 def attend(qkv: Tensor, heads: int, keep: Tensor | None = None) -> Tensor:
@@ -38,7 +38,7 @@ def _products_win(states: Tensor) -> bool:
 
 @functools.cache
 def _amx() -> bool:
-    return "amx_bf16" in processor_flags()
+    return "amx_bf16" in usable_flags()
 
 
 def split_rows(weight: Tensor, heads: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -9,6 +10,10 @@ import torch
 from bt_cli.errors import NoDevice
 
 PRECISIONS = ("float32", "bfloat16", "int8")
+
+_ISA_BEFORE_AVX512 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
+_ISA_BEFORE_BF16 = _ISA_BEFORE_AVX512 | {"AVX512_CORE", "AVX512_CORE_VNNI"}
+"""Names by which oneDNN calls sets of instructions, in its documentation of ONEDNN_MAX_CPU_ISA."""
 
 
 def choose_precision(name: str, device: torch.device) -> str:
@@ -37,13 +42,32 @@ def fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products have instructions of their own on `device`."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    flags = processor_flags()
-    return device.type == "cpu" and onednn_here() and bool(flags & {"amx_bf16", "avx512_bf16"})
+    return device.type == "cpu" and onednn_here() and bool(usable_flags() & {"amx_bf16", "avx512_bf16"})
 
 
 def onednn_here() -> bool:
     """Whether this torch has oneDNN, whose kernels the packed layers call."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def usable_flags() -> frozenset[str]:
+    """The processor's flags without those that oneDNN was told not to use.
+
+    ONEDNN_MAX_CPU_ISA names the newest set of instructions that it may take, such as AVX2: bfloat16 is then slow on any
+    processor, and what another processor would do can be tried on this one.
+    """
+    held_to = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+    flags = processor_flags()
+    if held_to in ("ALL", "DEFAULT"):
+        return flags
+    barred = {flag for flag in flags if flag.startswith("amx") and "AMX" not in held_to}
+    if held_to in _ISA_BEFORE_BF16:
+        barred.add("avx512_bf16")
+    if held_to in _ISA_BEFORE_BF16 - {"AVX512_CORE_VNNI"}:
+        barred.add("avx512_vnni")
+    if held_to in _ISA_BEFORE_AVX512:
+        barred |= {flag for flag in flags if flag.startswith("avx512")}
+    return flags - barred
 
 
 def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -10,7 +10,7 @@ import torch
 from bt_cli.errors import NoDevice
 from bt_cli.inference import precision
 from bt_cli.inference.device import choose_device
-from bt_cli.inference.precision import activation_dtype, choose_precision, processor_flags, processor_name
+from bt_cli.inference.precision import activation_dtype, choose_precision, processor_flags, processor_name, usable_flags
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,29 @@ def test_int8_stays_on_the_cpu() -> None:
 def test_unknown_precision_is_named() -> None:
     with pytest.raises(NoDevice, match="'float8' is no precision; there are auto, float32, bfloat16, int8"):
         choose_precision("float8", CPU)
+
+
+@pytest.mark.parametrize(
+    ("held_to", "usable"),
+    [
+        (None, {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
+        ("ALL", {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
+        ("AVX512_CORE_AMX", {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
+        ("AVX512_CORE_BF16", {"avx2", "avx512f", "avx512_vnni", "avx512_bf16"}),
+        ("AVX512_CORE_VNNI", {"avx2", "avx512f", "avx512_vnni"}),
+        ("avx512_core", {"avx2", "avx512f"}),
+        ("AVX2", {"avx2"}),
+    ],
+)
+def test_what_onednn_may_not_use_is_not_counted_on(
+    monkeypatch: pytest.MonkeyPatch, held_to: str | None, usable: set[str]
+) -> None:
+    every = frozenset({"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"})
+    monkeypatch.setattr(precision, "processor_flags", lambda: every)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if held_to is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held_to)
+    assert usable_flags() == usable
 
 
 def test_flags_and_name_are_read_from_cpuinfo(tmp_path: Path) -> None:
