@@ -16,6 +16,7 @@ from bt_cli.errors import NoMask
 from bt_cli.retrieval.checkpoint_choice import DEFAULT_RERANKER
 from bt_cli.retrieval.filled_text import MASK, fill
 from bt_cli.retrieval.hit import seven_digits
+from bt_cli.retrieval.query import said
 
 
 def run(
@@ -32,6 +33,7 @@ def run(
 
     bt fill-mask "a <mask> looking out of the window" --image photo.jpg
     """
+    said(text, "the text")
     if MASK not in text:
         raise NoMask(f"no {MASK} in the text; write it where a word is wanted, as in 'a {MASK} on a table'")
     started = time.perf_counter()

@@ -13,6 +13,7 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse
+from bt_cli.retrieval.query import said
 from bt_cli.retrieval.scoring import every_pair, read_pairs, score
 from bt_cli.retrieval.stages import Stages
 
@@ -79,6 +80,6 @@ def _pairs(words: list[str], images: list[str], file: str | None, folder: str | 
         raise Misuse(
             "nothing to score: bt score IMAGE TEXT..., bt score --image FILE... TEXT..., or bt score --pairs FILE"
         )
-    if not all(text.strip() for text in texts):
-        raise Misuse("a text is empty: give it some words")
+    for text in texts:
+        said(text, "a text")
     return every_pair(images or words[:1], texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Query:
         Raises:
             Misuse: Nothing to search for, an empty text, or a weight of 0.
         """
-        texts = [] if text is None else [Term(_said(text, "the query"))]
+        texts = [] if text is None else [Term(said(text, "the query"))]
         texts += [parse_weighted(item, "--add") for item in add]
         taken = [parse_weighted(item, "--subtract") for item in subtract]
         texts += [Term(term.content, -term.weight) for term in taken]
@@ -74,36 +75,43 @@ class Query:
         """
         import numpy as np
 
+        heaviest = max(abs(term.weight) for term in self.texts + self.images)
         parts = []
         for terms, encode in ((self.texts, encoder.encode_texts), (self.images, encoder.encode_images)):
             if terms:
-                weights = np.array([term.weight for term in terms], dtype=np.float32)
-                embeddings = np.asarray(encode([term.content for term in terms]), dtype=np.float32)
-                parts.append(weights @ embeddings)
-        total: np.ndarray = np.stack(parts).sum(axis=0, dtype=np.float32)
-        length = float(np.linalg.norm(total))
-        heaviest = max(abs(term.weight) for term in self.texts + self.images)
-        if length < CANCELLED * heaviest:
+                # Only the weights' proportions matter; beside the heaviest, none leaves float32's range.
+                weights = np.array([term.weight / heaviest for term in terms])
+                parts.append(weights @ np.asarray(encode([term.content for term in terms]), dtype=np.float64))
+        total: np.ndarray = np.sum(parts, axis=0)
+        length = np.linalg.norm(total)
+        if length < CANCELLED:
             raise Misuse("the terms of the query cancel one another out: nothing is left to search for")
-        return total / np.float32(length)
+        return (total / length).astype(np.float32)
 
 
 def parse_weighted(item: str, option: str) -> Term:
     """Read `text` (weight 1) or `WEIGHT:text`.
 
     Raises:
-        Misuse: No text, or a weight of 0.
+        Misuse: No text, or a weight that is 0 or beyond float64's range.
     """
     found = WEIGHTED.fullmatch(item)
     if found is None:
-        return Term(_said(item, option))
+        return Term(said(item, option))
     weight = float(found[1])
     if weight == 0:
         raise Misuse(f"{option} {item!r} has weight 0; leave it out instead")
-    return Term(_said(found[2], option), weight)
+    if math.isinf(weight):
+        raise Misuse(f"{option} {shown_path(item)}: the weight is too large a number")
+    return Term(said(found[2], option), weight)
 
 
-def _said(text: str, name: str) -> str:
+def said(text: str, name: str) -> str:
+    """A text that someone typed, without the space around it; `name` is what the message calls it.
+
+    Raises:
+        Misuse: It is empty, or holds bytes that are no UTF-8.
+    """
     if not text.strip():
         raise Misuse(f"{name} is empty: give it some words")
     if any("\ud800" <= character <= "\udfff" for character in text):

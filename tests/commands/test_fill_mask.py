@@ -41,6 +41,8 @@ def test_what_goes_wrong(bt, gallery) -> None:
     ran = bt("fill-mask", "a cat", "--image", "c car.jpg", "--model", "both")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == "bt: no <mask> in the text; write it where a word is wanted, as in 'a <mask> on a table'\n"
+    ran = bt("fill-mask", "caf\udce9 <mask>", "--image", "c car.jpg", "--model", "both")
+    assert (ran.code, ran.err) == (2, "bt: the text is not UTF-8 text: caf\\xe9 <mask>\n")
     assert gallery.models == []
     ran = bt("fill-mask", "a <mask>", "--image", "c car.jpg", "--model", "finder")
     assert (ran.code, ran.err) == (1, "bt: finder has no MLM head\n")

@@ -82,6 +82,7 @@ def test_a_checkpoint_without_the_head(bt, gallery) -> None:
         (["a.jpg"], "bt: nothing to score: "),
         (["--image", "a.jpg"], "bt: nothing to score: "),
         (["a.jpg", " "], "bt: a text is empty"),
+        (["a.jpg", "caf\udce9"], "bt: a text is not UTF-8 text: caf\\xe9"),
         (["a.jpg", "x", "--pairs", "p"], "bt: --pairs brings its own images and texts"),
         (["a.jpg", "x", "--images", "d"], "bt: --images belongs to --pairs"),
     ],

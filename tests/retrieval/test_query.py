@@ -32,6 +32,19 @@ def test_empty_and_weightless_terms_are_refused(item: str) -> None:
         parse_weighted(item, "--add")
 
 
+def test_a_weight_beyond_all_numbers_is_refused() -> None:
+    with pytest.raises(Misuse, match="--add .*: the weight is too large a number"):
+        parse_weighted("9" * 400 + ":snow", "--add")
+
+
+@pytest.mark.parametrize("weight", ["1" + 45 * "0", "0." + 45 * "0" + "1", "100000000000000000000"])
+def test_only_the_proportions_of_weights_matter(weight: str) -> None:
+    found = Query.build(add=[f"{weight}:snow"]).embedding(FakeModel())
+    np.testing.assert_allclose(found, embed("snow"), atol=1e-7)
+    found = Query.build("cat", add=[f"{weight}:snow"]).embedding(FakeModel())
+    assert np.linalg.norm(found) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_an_empty_query_is_refused(text: str) -> None:
     with pytest.raises(Misuse, match="the query is empty"):
