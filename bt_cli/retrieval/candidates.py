@@ -59,7 +59,7 @@ def from_bytes(data: bytes, *, nul: bool = False) -> list[Candidate]:
         nul: Paths are ended by NULs and may hold line breaks. Where there is no NUL, the data are taken by lines.
 
     Raises:
-        Misuse: A JSON line that is none, or has no path; the message has its number.
+        Misuse: A JSON line that is none, has no path or an itc that is none; the message has its number.
     """
     if nul and b"\0" in data:
         return from_paths([os.fsdecode(path) for path in data.split(b"\0") if path])
@@ -89,6 +89,8 @@ def _from_json(line: bytes, number: int) -> Candidate:
     if not isinstance(path, str) or not path:
         raise Misuse(f'stdin line {number} has no "path": expected the lines of `bt search --json`')
     id, itc = record.get("id"), record.get("itc")
+    if isinstance(itc, (int, float)) and not -1e30 < itc < 1e30:
+        raise Misuse(f'stdin line {number}: "itc" is {str(itc)[:20]}, and a cosine is a number from -1 to 1')
     return Candidate(
         path,
         id if isinstance(id, int) and not isinstance(id, bool) else None,

@@ -65,6 +65,9 @@ def test_any_file_name_survives_a_search_line(name: bytes, id: int, itc: float) 
         (b'{"caption": "a cat"}', 'stdin line 2 has no "path"'),
         (b'{"path": ""}', 'stdin line 2 has no "path"'),
         (b'{"path": null}', 'stdin line 2 has no "path"'),
+        (b'{"path": "b.jpg", "itc": NaN}', 'stdin line 2: "itc" is nan'),
+        (b'{"path": "b.jpg", "itc": 1e999}', 'stdin line 2: "itc" is inf'),
+        (b'{"path": "b.jpg", "itc": ' + 400 * b"9" + b"}", 'stdin line 2: "itc" is 99999999999999999999, and'),
     ],
 )
 def test_a_bad_line_is_named(second: bytes, message: str) -> None:
