@@ -93,6 +93,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 misused, 130 interrupted.
     """
+    _open_what_is_closed()
     remarks.set_quiet(False)
     remarks.listen()
     arguments = list(sys.argv[1:] if args is None else args)
@@ -106,6 +107,13 @@ def main(args: Sequence[str] | None = None) -> int:
         return _interrupted()
     except Exception as error:
         return _explain(error)
+
+
+def _open_what_is_closed() -> None:
+    """Stand in for a stdout or stderr that the caller closed (`>&-`): what would go there is not wanted."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (for the whole process)
 
 
 def _invoke(arguments: list[str]) -> int:

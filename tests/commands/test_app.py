@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import bt_cli
 from bt_cli.commands import app as app_module
 from bt_cli.commands.app import COMMANDS, main
 from bt_cli.commands.options import Device, Dtype, Index, Model
@@ -168,6 +169,15 @@ def test_closed_stdout_ends_quietly(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "1 and 2"])
+def test_streams_closed_by_the_caller_are_no_failure(closed: str) -> None:
+    """`bt ... >&-`, as cron jobs and daemons do."""
+    command = f"{sys.executable} -m bt_cli --version" + "".join(f" {number}>&-" for number in closed.split(" and "))
+    ran = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == ("" if "1" in closed else f"bt {bt_cli.__version__}\n")
 
 
 def test_completion_knows_the_commands(tmp_path: Path) -> None:
