@@ -88,7 +88,7 @@ def exact_answers(folder: Path, clusters: int, queries: int) -> dict[str, Any]:
     vectors = VectorFile(folder / "flat")
     asked = fresh_queries(clusters, vectors.dimension, queries)
     begun = time.perf_counter()
-    rows = vectors.search(asked, NEIGHBOURS)[1]
+    rows = np.concatenate([vectors.search(query[None], NEIGHBOURS)[1] for query in asked])
     return {"rows": rows, "milliseconds": 1000 * (time.perf_counter() - begun) / queries}
 
 
