@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -84,10 +85,15 @@ class MasterWeights:
             self.working[index].copy_(self.masters[index])
 
     def step(self, clip: float = 0.0) -> float:
-        """Update masters and network by the collected gradients; returns the norm of the gradient before clipping."""
+        """Update masters and network by the collected gradients; returns the norm of the gradient before clipping.
+
+        Nothing is updated where the norm is no finite number: that one step would spoil every weight.
+        """
         reached = [index for index, total in enumerate(self.sums) if total is not None]
         gradients = self.gradients()
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) if gradients else torch.zeros(())
+        if not math.isfinite(norm):
+            return float(norm)
         if clip:
             torch._foreach_mul_(gradients, float((clip / norm.clamp(min=1e-12)).clamp(max=1.0)))
         for index in reached:

@@ -158,6 +158,8 @@ class Trainer:
         rate = stage.rates.at(within, stage.steps)
         self.weights.set_rates(stage.rates, rate)
         norm = self.weights.step(stage.rates.clip)
+        if not np.isfinite(norm):
+            raise diverged(self.position.step + 1, f"the norm of the gradient is {norm}")
         self.weights.clamp("logit_scale", SMALLEST_SCALE, LARGEST_SCALE)
         self._note(stage, sums, rate, norm, begun, log, report)
 
@@ -189,7 +191,7 @@ class Trainer:
         losses = dict(zip(sums, means, strict=True))
         total = sum(stage.weight(name) * value for name, value in losses.items())
         if not np.isfinite(total):
-            raise BadConfig(f"step {at.step}: the loss is {total}; a lower learning rate or a longer warm-up may help")
+            raise diverged(at.step, f"the loss is {total}")
         speed = stage.batch * stage.accumulate / took
         if log is not None:
             values = {"loss": total, **losses, "learning_rate": rate, "gradient_norm": norm, "images_per_second": speed}
@@ -259,6 +261,11 @@ def interrupts_wait() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(came)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def diverged(step: int, what: str) -> BadConfig:
+    """The error of a run whose numbers have left the finite ones."""
+    return BadConfig(f"step {step}: {what}; a lower learning rate or a longer warm-up may help")
 
 
 def settle_steps(recipe: Recipe, captions: int, world: int) -> Recipe:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bt_cli.errors import BadConfig
+
 if TYPE_CHECKING:
     from bt_cli.bridgetower.network import BridgeTower
     from bt_cli.preprocessing.tokenizer import Tokenizer
@@ -40,7 +42,7 @@ def validate(
 ) -> dict[str, float]:
     """Fractions: `ir@k` and `tr@k` for k of 1, 5, 10 and their mean `recall`; with `matching` also `itm/KIND`, the
     share of wrong captions of that kind that the ITM head puts below the true one. Without an ITC head `recall` is
-    the mean of these.
+    the mean of these. Raises BadConfig where a score is no number.
     """
     was_training = network.training
     network.eval()
@@ -72,11 +74,17 @@ def validate(
 
 def recall(similarity: Tensor, own: Tensor) -> dict[str, float]:
     """Recall both ways from similarities (n captions, m pictures) and `own` bool of that shape; `recall` is their
-    mean."""
+    mean. As in `bt eval`, what stands first comes first among equal scores. Raises BadConfig where one is no number.
+    """
     metrics = {}
+    _want_finite(similarity)
     for way, scores, right in (("ir", similarity, own), ("tr", similarity.T, own.T)):
         best = scores.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True).values
-        rank = ((scores > best) & ~right).sum(dim=1)
+        equal = scores == best
+        # A network that gives every pair the same score must get what chance gives, or it would be kept as the best.
+        first = (equal & right).int().argmax(dim=1, keepdim=True)
+        before = torch.arange(scores.shape[1], device=scores.device) < first
+        rank = ((scores > best) | (equal & before)).sum(dim=1)
         for cutoff in CUTOFFS:
             metrics[f"{way}@{cutoff}"] = float((rank < cutoff).double().mean())
     return {**metrics, "recall": sum(metrics.values()) / len(metrics)}
@@ -99,10 +107,18 @@ def _matching(
         fusion = network.fuse(images, states, (owners, torch.arange(len(texts), device=device)), wanted="pooled")
         assert fusion.pooler_output is not None
         logits = network.itm_logits(fusion.pooler_output).float().cpu()
+        _want_finite(logits)
         match = logits[:, 1] - logits[:, 0]
         for place, (row, _, kind) in enumerate(wrong, start=len(rows)):
             verdicts.setdefault(kind, []).append(bool(match[row] > match[place]))
     return {f"itm/{kind}": float(np.mean(right)) for kind, right in sorted(verdicts.items())}
+
+
+def _want_finite(scores: Tensor) -> None:
+    if not torch.isfinite(scores).all():
+        raise BadConfig(
+            "validation: a score is not a finite number; a lower learning rate or a longer warm-up may help"
+        )
 
 
 def _tokens(tokenizer: Tokenizer, texts: list[str], length: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,17 @@ def test_a_parameter_that_no_loss_reached_stays() -> None:
     assert torch.equal(network["unused"].weight, before)
 
 
+def test_a_gradient_that_is_no_number_changes_nothing() -> None:
+    network = torch.nn.Linear(2, 2)
+    before = network.weight.detach().clone()
+    weights = MasterWeights(network, torch.float32, Rates(learning_rate=0.1))
+    network(torch.tensor([[1.0, torch.inf]])).sum().backward()
+    weights.collect()
+    assert not torch.isfinite(torch.tensor(weights.step(clip=1.0)))
+    assert torch.equal(network.weight, before)
+    assert torch.equal(weights.weights()["weight"], before)
+
+
 def test_clipping_scales_the_whole_gradient() -> None:
     network = torch.nn.Linear(3, 1, bias=False)
     weights = MasterWeights(network, torch.float32, Rates())

@@ -108,6 +108,18 @@ def test_training_learns_the_pictures_and_leaves_a_checkpoint(captions: Path, tm
     assert svg.count("<polyline") == 3
 
 
+def test_a_gradient_that_is_no_number_ends_the_run_before_anything_is_kept(captions: Path, tmp_path: Path) -> None:
+    recipe = Recipe.from_dict(small_recipe(keep="best", validate_every=1, log_every=100))
+    run = make_run(recipe, captions, tmp_path)
+    trainer = Trainer(recipe, run)
+    with torch.no_grad():
+        next(run.network.parameters()).fill_(torch.nan)
+    with pytest.raises(BadConfig, match="step 1: the norm of the gradient is nan; a lower learning rate"):
+        trainer.train()
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "training" / "state.safetensors").exists()
+
+
 def command(recipe: Path, captions: Path, out: Path) -> list[str]:
     arguments = [
         "train",
