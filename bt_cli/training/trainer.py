@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -67,6 +67,7 @@ class Trainer:
         self.folder = run.out / "training"
         run.network.to(run.device)
         run.network.recompute_activations(recipe.checkpoint_layers)
+        self.dropout = dropout_of(run.network)
         self.weights = MasterWeights(run.network, getattr(torch, recipe.dtype), self.recipe.stages[0].rates)
         self.position = load_state(self.folder, self.recipe, self.weights, run.start) or Position()
         self.metrics: dict[str, float] | None = None
@@ -128,8 +129,9 @@ class Trainer:
         for name, parameter in self.run.network.named_parameters():
             frozen = any(name.startswith(f"{tower}_tower.") for tower in stage.freeze)
             parameter.requires_grad_(not frozen)
-        if stage.dropout is not None:
-            set_dropout(self.run.network, stage.dropout)
+        # Set in every stage, or an earlier stage's would stay, and be gone again in a run that is resumed in this one.
+        shares = self.dropout if stage.dropout is None else dict.fromkeys(self.dropout, stage.dropout)
+        set_dropout(self.run.network, shares)
         logger.info("stage %d of %d: %s", number + 1, len(self.recipe.stages), stage.name)
 
     def _batches(self, step: int) -> list[Batch]:
@@ -284,10 +286,17 @@ def settle_steps(recipe: Recipe, captions: int, world: int) -> Recipe:
     return replace(recipe, stages=tuple(stages))
 
 
-def set_dropout(network: torch.nn.Module, share: float) -> None:
-    """Another dropout than the config's, for attention maps too."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = share
-        if hasattr(module, "map_dropout"):
-            setattr(module, "map_dropout", share)  # noqa: B010
+def dropout_of(network: torch.nn.Module) -> dict[tuple[str, str], float]:
+    """The shares that a network drops, attention maps' too: (module's name, attribute) -> share."""
+    return {
+        (name, attribute): getattr(module, attribute)
+        for name, module in network.named_modules()
+        for attribute in (("p",) if isinstance(module, torch.nn.Dropout) else ("map_dropout",))
+        if hasattr(module, attribute)
+    }
+
+
+def set_dropout(network: torch.nn.Module, shares: Mapping[tuple[str, str], float]) -> None:
+    """Make the network drop these shares, named as by :func:`dropout_of`."""
+    for (name, attribute), share in shares.items():
+        setattr(network.get_submodule(name), attribute, share)

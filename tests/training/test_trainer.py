@@ -58,6 +58,16 @@ def test_a_run_in_pieces_has_the_losses_and_weights_of_a_run_in_one(captions: Pa
         assert torch.equal(weight, pieces.weights.weights()[name]), name
 
 
+def test_a_stage_without_a_dropout_has_the_configs_whatever_came_before(captions: Path, tmp_path: Path) -> None:
+    first, second = small_recipe()["stages"]
+    stages = [{**first, "dropout": 0.5}, second]
+    recipe = Recipe.from_dict(small_recipe(stages=stages))
+    Trainer(recipe, make_run(recipe, captions, tmp_path / "whole")).train()
+    for piece in (5, 100):  # the second piece begins where the second stage does
+        Trainer(recipe, make_run(recipe, captions, tmp_path / "pieces")).train(stop_after=piece)
+    assert losses(tmp_path / "pieces") == losses(tmp_path / "whole")
+
+
 def test_another_recipe_is_no_continuation_but_stages_to_come_may_change(captions: Path, tmp_path: Path) -> None:
     recipe = Recipe.from_dict(small_recipe())
     Trainer(recipe, make_run(recipe, captions, tmp_path)).train(stop_after=10)
