@@ -25,6 +25,7 @@ REMARK_SECONDS = 10.0
 
 
 def run(
+    context: typer.Context,
     captions: Annotated[
         Path | None, typer.Argument(metavar="CAPTIONS", help="Caption file, any format.", show_default=False)
     ] = None,
@@ -104,12 +105,14 @@ def run(
     The same command with the same --out goes on where a stopped run was, with the same losses as if it had never
     stopped. `torchrun --nproc-per-node N -m bt_cli train ...` shares the batches among N processes.
     """
-    options = dict(locals())
+    options = {name: value for name, value in locals().items() if name != "context"}
+    source = context.get_parameter_source("model")
+    options["model_is_default"] = model_is_default = source is not None and source.name == "ENVIRONMENT"
     if out is None:
         raise Misuse("--out DIR is needed: the folder that the trained checkpoint goes to")
     if recipe is None and captions is None:
         raise Misuse("name a caption file to train on, or a --recipe that draws its own pictures")
-    if from_scratch is not None and (model is not None or recipe is not None):
+    if from_scratch is not None and ((model is not None and not model_is_default) or recipe is not None):
         raise Misuse("--from-scratch trains a new network; it can't go with --model or --recipe")
     if threads is not None:
         import torch
@@ -139,6 +142,8 @@ def _train(options: dict[str, Any], out: Path, device: torch.device, ranks: Rank
         recipe = Recipe.read(options["recipe"])
     else:
         recipe = recipe_of_options(options, precision)
+    if recipe.network is not None and options["model_is_default"]:
+        options["model"] = None  # BT_MODEL says what to take where nothing is named; a network to train is named here
     recipe, run = prepare_run(recipe, options, out, device, ranks)
     trainer = Trainer(recipe, run)
     if not ranks.first:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from captioned_folder import captioned_folder, small_network
+from captioned_folder import captioned_folder, small_network, small_recipe
+from safetensors import safe_open
 
 Bt = Callable[..., Any]
 
@@ -122,3 +123,26 @@ def test_from_scratch_for_people(bt: Bt, captions: Path, tmp_path: Path) -> None
     assert {"state.safetensors", "log.jsonl", "losses.svg"} <= {
         p.name for p in (tmp_path / "out" / "training").iterdir()
     }
+
+
+def test_a_network_that_is_named_beats_the_model_of_the_environment(
+    bt: Bt, captions: Path, checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, recipe = tmp_path / "config.json", tmp_path / "recipe.json"
+    config.write_text(json.dumps(small_network()))
+    recipe.write_text(json.dumps(small_recipe(stages=[{"steps": 1, "batch": 4}])))
+    monkeypatch.setenv("BT_MODEL", str(checkpoint_folder))
+    options = ["--device", "cpu", "--json", "--steps", "1", "--batch-size", "4"]
+    for name, start in (("--from-scratch", config), ("--recipe", recipe)):
+        ran = bt("train", captions, name, start, "--out", tmp_path / name, *options)
+        assert ran.code == 0, ran.err
+        assert json.loads((tmp_path / name / "config.json").read_text())["text_config"]["hidden_size"] == 64
+        assert start_of(tmp_path / name) == "nothing"
+    assert bt("train", captions, "--out", tmp_path / "tuned", *options).code == 0
+    assert start_of(tmp_path / "tuned").startswith(str(checkpoint_folder))
+
+
+def start_of(out: Path) -> str:
+    """What the run says that it started from."""
+    with safe_open(out / "training" / "state.safetensors", framework="pt") as file:
+        return str(json.loads(file.metadata()["run"])["start"])
