@@ -72,6 +72,8 @@ def prepare_run(
             raise Misuse("name a checkpoint to start from (--model tiny), or --from-scratch CONFIG.json")
         start = from_checkpoint(options["model"], image_size=options["image_size"])
         recipe = _without_missing_heads(recipe, start, options)
+    elif options["image_size"] is not None:
+        recipe = _with_image_size(recipe, options["image_size"])
     if recipe.source.get("kind") == "scenes" and options["captions"] is None:
         return recipe, scene_run(recipe, out, device, ranks, start)
     if options["captions"] is None:
@@ -79,6 +81,17 @@ def prepare_run(
     train, held_out = _captions(options, recipe.seed)
     run = caption_run(recipe, train, held_out, out, device, ranks, start, workers=options["workers"] or 4)
     return _with_looks(recipe, len(train)), run
+
+
+def _with_image_size(recipe: Recipe, size: int) -> Recipe:
+    """The recipe with another input size of the network that is trained from nothing. Raises Misuse, BadConfig."""
+    if recipe.source.get("kind") == "scenes":
+        raise Misuse("--image-size: the recipe's scenes are drawn in a size of their own; change it in the recipe")
+    network = dict(recipe.network or {})
+    vision = network.get("vision_config", {})
+    if not isinstance(vision, Mapping):
+        raise BadConfig(f"network: vision_config is {vision!r}, but has to be an object")
+    return replace(recipe, network={**network, "vision_config": {**vision, "image_size": size}})
 
 
 def _captions(options: Mapping[str, Any], seed: int) -> tuple[list[Caption], list[Caption]]:

@@ -142,6 +142,19 @@ def test_a_network_that_is_named_beats_the_model_of_the_environment(
     assert start_of(tmp_path / "tuned").startswith(str(checkpoint_folder))
 
 
+def test_from_scratch_in_another_image_size(bt: Bt, captions: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(small_network()))
+    ran = bt(
+        *("train", captions, "--from-scratch", tmp_path / "config.json", "--out", tmp_path / "out"),
+        *("--image-size", "32", "--steps", "1", "--batch-size", "4", "--device", "cpu"),
+    )
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["vision_config"]["image_size"] == 32
+    drawn = bt("train", "--recipe", "tiny", "--out", tmp_path / "drawn", "--image-size", "32")
+    assert (drawn.code, drawn.out) == (2, "")
+    assert "--image-size: the recipe's scenes are drawn in a size of their own" in drawn.err
+
+
 def start_of(out: Path) -> str:
     """What the run says that it started from."""
     with safe_open(out / "training" / "state.safetensors", framework="pt") as file:
