@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bt_cli.shown_path import shown_path
+
 FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "jsonl", "parquet")
 """Every caption format; `captions` says what each one is."""
+
+ENTRIES = {"coco": "annotation", "karpathy": "image", "json": "entry", "parquet": "row"}
+"""What the captions of a format that has no lines are counted by."""
+
+
+def shown_place(path: str, number: int | None, format: str) -> str:
+    """Where a caption stands, for a message: `captions.csv:2`, or `captions.json: annotation 2`."""
+    if format in ENTRIES:
+        return f"{shown_path(path)}: {ENTRIES[format]} {number}"
+    return f"{shown_path(path)}:{number}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,10 @@ class CaptionSet:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def place(self, item: Caption) -> str:
+        """Where one of the captions stands, for a message."""
+        return shown_place(self.path, item.line, self.format)
 
     @property
     def images(self) -> list[str]:

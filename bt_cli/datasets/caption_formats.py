@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from bt_cli.datasets.caption import Caption
+from bt_cli.datasets.caption import Caption, shown_place
 from bt_cli.datasets.caption_columns import Columns, caption_of_fields
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
 from bt_cli.errors import UnreadableCaptions
@@ -234,11 +234,11 @@ def _json_list(document: Any, path: str) -> Iterator[Caption]:
         raise UnreadableCaptions(f"{shown_path(path)}: no JSON list of objects")
     for number, fields in enumerate(document, 1):
         if not isinstance(fields, dict):
-            _refuse(path, number, "no JSON object", "entry")
+            _refuse(path, number, "no JSON object", "json")
         try:
             yield from caption_of_fields(Columns.of(fields), fields, number)
         except ValueError as error:
-            _refuse(path, number, str(error), "entry")
+            _refuse(path, number, str(error), "json")
 
 
 def _coco(document: Any, path: str) -> Iterator[Caption]:
@@ -251,10 +251,10 @@ def _coco(document: Any, path: str) -> Iterator[Caption]:
         fields = annotation if isinstance(annotation, dict) else {}
         caption = fields.get("caption")
         if not isinstance(caption, str) or not caption.strip():
-            _refuse(path, number, "no caption", "annotation")
+            _refuse(path, number, "no caption", "coco")
         image_id = fields.get("image_id")
         if not isinstance(image_id, (int, str)) or not isinstance(names.get(image_id), str):
-            _refuse(path, number, f"its image {image_id!r} is not among the images", "annotation")
+            _refuse(path, number, f"its image {image_id!r} is not among the images", "coco")
         yield Caption(caption.strip(), names[image_id], str(image_id), _text(fields.get("id")), line=number)
 
 
@@ -264,17 +264,17 @@ def _karpathy(document: Any, path: str) -> Iterator[Caption]:
         raise UnreadableCaptions(f"{shown_path(path)}: neither COCO's nor Karpathy's JSON: it has no list 'images'")
     for number, image in enumerate(images, 1):
         if not isinstance(image, dict) or not isinstance(image.get("filename", image.get("file_name")), str):
-            _refuse(path, number, "no filename", "image")
+            _refuse(path, number, "no filename", "karpathy")
         name = image.get("filename", image.get("file_name"))
         folder = image.get("filepath")
         name = f"{folder}/{name}" if isinstance(folder, str) and folder else name
         sentences = image.get("sentences")
         if not isinstance(sentences, list):
-            _refuse(path, number, "no list of sentences", "image")
+            _refuse(path, number, "no list of sentences", "karpathy")
         for sentence in sentences:
             raw = sentence.get("raw") if isinstance(sentence, dict) else None
             if not isinstance(raw, str) or not raw.strip():
-                _refuse(path, number, "a sentence without its raw text", "image")
+                _refuse(path, number, "a sentence without its raw text", "karpathy")
             image_id = _text(image.get("imgid", image.get("cocoid"))) or name
             yield Caption(
                 raw.strip(), name, image_id, _text(sentence.get("sentid")), split=_text(image.get("split")), line=number
@@ -300,7 +300,7 @@ def _parquet(content: bytes, path: str) -> Iterator[Caption]:
                 try:
                     yield from caption_of_fields(columns, fields, number)
                 except ValueError as error:
-                    _refuse(path, number, str(error), "row")
+                    _refuse(path, number, str(error), "parquet")
     except (pa.ArrowInvalid, OSError) as error:
         raise UnreadableCaptions(f"{shown_path(path)}: no Parquet: {str(error).splitlines()[0]}") from error
 
@@ -309,6 +309,5 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _refuse(path: str, number: int, reason: str, unit: str = "line") -> NoReturn:
-    where = f"{shown_path(path)}:{number}" if unit == "line" else f"{shown_path(path)}: {unit} {number}"
-    raise UnreadableCaptions(f"{where}: {reason}")
+def _refuse(path: str, number: int, reason: str, format: str = "plain") -> NoReturn:
+    raise UnreadableCaptions(f"{shown_place(path, number, format)}: {reason}")

@@ -16,7 +16,7 @@ order mark. Blank lines are passed over; equal lines are so many captions.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from bt_cli.datasets.caption import FORMATS, Caption, CaptionSet
@@ -27,6 +27,8 @@ from bt_cli.shown_path import shown_path
 
 __all__ = ["FORMATS", "Caption", "CaptionSet", "read_captions"]
 
+OnMissing = Callable[[NotFound], None]
+
 
 def read_captions(
     path: str | os.PathLike[str],
@@ -34,6 +36,7 @@ def read_captions(
     format: str | None = None,
     split: str | None = None,
     images: str | os.PathLike[str] | None = None,
+    on_missing: OnMissing | None = None,
 ) -> CaptionSet:
     """Read a caption file.
 
@@ -42,9 +45,10 @@ def read_captions(
         format: One of `FORMATS`; told by the content if not given.
         split: Only the captions of this split, or of several joined by `+` (`train+restval`).
         images: The folder of the images that are meant: each caption's `image` becomes the path of its file there.
+        on_missing: Hears of each image that is not there; its captions are left out. Without it that is an error.
 
     Raises:
-        NotFound: There is no such file, or no such image below `images`; names the line.
+        NotFound: There is no such file, or no such image below `images`; names the line. Also when none is there.
         UnreadableCaptions: It holds no caption, or one that can't be read; names the line. Also when `split` is not
             in it.
         Misuse: `format` is none of `FORMATS`.
@@ -64,7 +68,8 @@ def read_captions(
         raise UnreadableCaptions(f"{shown_path(path)}: holds no caption")
     if split is not None:
         items = _of_split(items, split, path)
-    return CaptionSet(path, found, items if images is None else _with_paths(items, os.fspath(images), path))
+    captions = CaptionSet(path, found, items)
+    return captions if images is None else _with_paths(captions, os.fspath(images), on_missing)
 
 
 def _of_split(items: Iterable[Caption], split: str, path: str) -> list[Caption]:
@@ -78,14 +83,26 @@ def _of_split(items: Iterable[Caption], split: str, path: str) -> list[Caption]:
     return [item for item in items if item.split in wanted]
 
 
-def _with_paths(items: list[Caption], folder: str, path: str) -> list[Caption]:
+def _with_paths(captions: CaptionSet, folder: str, on_missing: OnMissing | None) -> CaptionSet:
     names = ImageNames.below(folder)
-    found: dict[str, str] = {}
-    for item in items:
+    found: dict[str, str | None] = {}
+    for item in captions.items:
         if item.image is not None and item.image not in found:
-            match = names.find(item.image)
-            if match is None:
-                where = f"{shown_path(path)}:{item.line}"
-                raise NotFound(f"{where}: its image {shown_path(item.image)} is not below {shown_path(folder)}")
-            found[item.image] = match
-    return [item if item.image is None else replace(item, image=found[item.image]) for item in items]
+            found[item.image] = names.find(item.image)
+            if found[item.image] is None:
+                place = captions.place(item)
+                error = NotFound(f"{place}: its image {shown_path(item.image)} is not below {shown_path(folder)}")
+                if on_missing is None:
+                    raise error
+                on_missing(error)
+    if found and not any(found.values()):
+        raise NotFound(
+            f"{shown_path(captions.path)}: none of its {len(found)} images is below {shown_path(folder)}; "
+            "--images names their folder"
+        )
+    items = [
+        item if item.image is None else replace(item, image=found[item.image])
+        for item in captions.items
+        if item.image is None or found[item.image] is not None
+    ]
+    return replace(captions, items=items)

@@ -51,7 +51,7 @@ class Gallery:
         """
         for item in captions.items:
             if item.image is None:
-                raise Misuse(f"{shown_path(captions.path)}:{item.line}: names no image, and recall needs one a caption")
+                raise Misuse(f"{captions.place(item)}: names no image, and recall needs one a caption")
         names = captions.images
         files = ImageNames.below(folder)
         found = [files.find(name) for name in names]

@@ -187,6 +187,24 @@ def test_images_are_found_in_their_folder(read: Read, tmp_path: Path) -> None:
         read("image,caption\n3.jpg,a\n1.jpg,ambiguous\n", images=tmp_path)
 
 
+def test_a_missing_image_is_named_by_its_place_and_may_be_left_out(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").write_bytes(b"x")
+    for content, place in (
+        (json.dumps(COCO, indent=1), "file: annotation 1"),
+        (json.dumps(KARPATHY), "file: image 1"),
+        ('[{"image": "b.jpg", "caption": "x"}, {"image": "a.jpg", "caption": "y"}]', "file: entry 2"),
+        ("image,caption\na.jpg,x\nb.jpg,y\n", "file:2"),
+    ):
+        with pytest.raises(NotFound, match=re.escape(f"/{place}: its image ")):
+            read(content, images=tmp_path)
+        said: list[NotFound] = []
+        found = read(content, images=tmp_path, on_missing=said.append)
+        assert found.images == [str(tmp_path / "b.jpg")]
+        assert [place in str(error) for error in said] == [True]
+    with pytest.raises(NotFound, match="none of its 2 images is below .*; --images names their folder"):
+        read("image,caption\nc.jpg,x\nd.jpg,y\n", images=tmp_path, on_missing=said.append)
+
+
 def test_parquet(read: Read) -> None:
     import pyarrow as pa
     import pyarrow.parquet
