@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Threads, Workers
+from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict, Threads, Workers
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
-from bt_cli.errors import Misuse
+from bt_cli.errors import BtError, Misuse
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +97,7 @@ def run(
     dtype: Dtype = "auto",
     workers: Workers = None,
     threads: Threads = None,
+    strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -144,7 +145,13 @@ def _train(options: dict[str, Any], out: Path, device: torch.device, ranks: Rank
         recipe = recipe_of_options(options, precision)
     if recipe.network is not None and options["model_is_default"]:
         options["model"] = None  # BT_MODEL says what to take where nothing is named; a network to train is named here
-    recipe, run = prepare_run(recipe, options, out, device, ranks)
+    skipped: list[str] = []
+
+    def skip(error: BtError) -> None:
+        skipped.append(str(error))
+        remark(f"skipped {error}")  # now: the end of a run may be days away
+
+    recipe, run = prepare_run(recipe, options, out, device, ranks, on_skip=None if options["strict"] else skip)
     trainer = Trainer(recipe, run)
     if not ranks.first:
         trainer.train()
@@ -154,7 +161,7 @@ def _train(options: dict[str, Any], out: Path, device: torch.device, ranks: Rank
         remark(f"going on after step {done} of {trainer.recipe.steps}")
     with progress("training") as tick:
         outcome = trainer.train(_reporter(options["as_json"], tick, trainer.recipe.steps))
-    _close(outcome, out, options["as_json"])
+    _close(outcome, out, len(skipped), options["as_json"])
 
 
 def _reporter(as_json: bool, tick: Callable[[int, int], None], steps: int) -> Callable[[Report], None]:
@@ -178,13 +185,14 @@ def _reporter(as_json: bool, tick: Callable[[int, int], None], steps: int) -> Ca
     return report
 
 
-def _close(outcome: Outcome, out: Path, as_json: bool) -> None:
+def _close(outcome: Outcome, out: Path, skipped: int, as_json: bool) -> None:
     metrics = outcome.metrics or {}
     if as_json:
-        write_object({"out": str(out), **vars(outcome)})
+        write_object({"out": str(out), **vars(outcome), "skipped": skipped})
         return
     named = {name: metrics[name] for name in ("ir@1", "tr@1", "recall") if name in metrics}
     shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in named.items())
     kept = f"; kept step {outcome.kept_step}: {shown}" if shown else ""
-    remark(f"{outcome.steps} steps, {outcome.pictures} images in {outcome.seconds:.0f} s{kept}")
+    left_out = f", {skipped} skipped" if skipped else ""
+    remark(f"{outcome.steps} steps, {outcome.pictures} images in {outcome.seconds:.0f} s{left_out}{kept}")
     write_line(str(out))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.errors import BadConfig, MissingHead, Misuse, NotFound, UnreadableCaptions
+from bt_cli.errors import BadConfig, BtError, MissingHead, Misuse, NotFound, UnreadableCaptions
 from bt_cli.shown_path import shown_path
 from bt_cli.training.ranks import Ranks
 from bt_cli.training.recipe import Recipe
@@ -60,9 +60,18 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def prepare_run(
-    recipe: Recipe, options: Mapping[str, Any], out: Path, device: torch.device, ranks: Ranks
+    recipe: Recipe,
+    options: Mapping[str, Any],
+    out: Path,
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    on_skip: Callable[[BtError], None] | None = None,
 ) -> tuple[Recipe, Run]:
     """Network, captions and held-out captions for a recipe; the recipe with its validation steps settled.
+
+    `on_skip` hears of each image that is missing, and of those that can't be read when their turn comes; they are left
+    out. Without it they are errors.
 
     Raises what reading the checkpoint and the captions raises, and MissingHead for a loss without its head.
     """
@@ -78,8 +87,10 @@ def prepare_run(
         return recipe, scene_run(recipe, out, device, ranks, start)
     if options["captions"] is None:
         raise Misuse(f"recipe {recipe.name} trains on captions; name a caption file")
-    train, held_out = _captions(options, recipe.seed)
-    run = caption_run(recipe, train, held_out, out, device, ranks, start, workers=options["workers"] or 4)
+    # Every process finds the same images missing; one of them says so.
+    train, held_out = _captions(options, recipe.seed, on_skip if ranks.first or on_skip is None else lambda error: None)
+    workers = options["workers"] or 4
+    run = caption_run(recipe, train, held_out, out, device, ranks, start, workers=workers, on_skip=on_skip)
     return _with_looks(recipe, len(train)), run
 
 
@@ -94,18 +105,21 @@ def _with_image_size(recipe: Recipe, size: int) -> Recipe:
     return replace(recipe, network={**network, "vision_config": {**vision, "image_size": size}})
 
 
-def _captions(options: Mapping[str, Any], seed: int) -> tuple[list[Caption], list[Caption]]:
+def _captions(
+    options: Mapping[str, Any], seed: int, on_missing: Callable[[BtError], None] | None
+) -> tuple[list[Caption], list[Caption]]:
     from bt_cli.datasets.captions import read_captions
 
     folder = options["images"] or Path(options["captions"]).parent
-    read = {"format": options["format"], "images": folder}
-    train = read_captions(options["captions"], split=options["split"], **read).items
+    captions = read_captions(
+        options["captions"], format=options["format"], split=options["split"], images=folder, on_missing=on_missing
+    )
+    train = captions.items
     for item in train:
         if item.image is None:
-            line = f"{shown_path(options['captions'])}:{item.line}"
-            raise UnreadableCaptions(f"{line}: no image to this caption; training needs pairs")
+            raise UnreadableCaptions(f"{captions.place(item)}: no image to this caption; training needs pairs")
     if options["validation"] is not None:
-        return train, read_captions(options["validation"], images=folder).items
+        return train, read_captions(options["validation"], images=folder, on_missing=on_missing).items
     return hold_out(train, options["validation_share"], seed)
 
 

@@ -13,7 +13,7 @@ import torch
 from bt_cli.errors import BadConfig, EmptyFolder
 from bt_cli.training.ranks import Ranks
 from bt_cli.training.recipe import Recipe
-from bt_cli.training.sources import CaptionSource, SceneSource, Source
+from bt_cli.training.sources import CaptionSource, OnSkip, SceneSource, Source
 from bt_cli.training.start import Start, from_nothing
 from bt_cli.training.validation import HeldOut
 
@@ -66,16 +66,22 @@ def caption_run(
     start: Start | None = None,
     *,
     workers: int = 4,
+    on_skip: OnSkip | None = None,
 ) -> Run:
-    """A run on captioned pictures; `held_out` is what recall is measured on. Raises BadConfig, EmptyFolder."""
+    """A run on captioned pictures; `held_out` is what recall is measured on, by the first process alone.
+
+    `on_skip` hears of pictures that can't be read, without it they are an error. Raises BadConfig, EmptyFolder,
+    UnreadableImage.
+    """
     if not captions:
         raise EmptyFolder("no captioned picture to train on")
     if start is None:
         start = _scratch(recipe, [caption.text for caption in captions], out)
-    source = CaptionSource(captions, start.processor, workers=workers)
+    source = CaptionSource(captions, start.processor, workers=workers, on_skip=on_skip)
     validation = None
-    if held_out:
-        measured = CaptionSource(held_out[: recipe.validation_items], start.processor, workers=workers)
+    if held_out and ranks.first:
+        some = held_out[: recipe.validation_items]
+        measured = CaptionSource(some, start.processor, workers=workers, on_skip=on_skip)
         validation = measured.held_out()
     return Run(start.network, start.tokenizer, start.processor, source, validation, out, start.name, device, ranks)
 

@@ -6,14 +6,14 @@ is what makes a resumed run exact, and the rows of a batch do not depend on how 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
-from bt_cli.errors import BadConfig, EmptyFolder
+from bt_cli.errors import BadConfig, EmptyFolder, UnreadableImage
 from bt_cli.training.examples import Batch
 from bt_cli.training.recipe import Augmentation, Stage
 from bt_cli.training.validation import HeldOut
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bt_cli.datasets.scenes import SceneBatch, SceneSampler, SpriteSheet
     from bt_cli.preprocessing.image_processor import ImageProcessor
 
+
+OnSkip = Callable[[UnreadableImage], None]
 
 BLOCK = 32
 """Scenes that are drawn from one generator."""
@@ -44,15 +46,28 @@ class Source(Protocol):
 
 
 class CaptionSource:
-    """Captions of a file, each once an epoch in an order of its own."""
+    """Captions of a file, each once an epoch in an order of its own.
 
-    def __init__(self, captions: Sequence[Caption], processor: ImageProcessor, *, workers: int = 4) -> None:
+    `on_skip` hears once of each picture that can't be read. Its captions' places are taken by the next ones of the
+    epoch's order whose pictures can, which is again a function of the step alone. Without it that is an error.
+    """
+
+    def __init__(
+        self,
+        captions: Sequence[Caption],
+        processor: ImageProcessor,
+        *,
+        workers: int = 4,
+        on_skip: OnSkip | None = None,
+    ) -> None:
         if not captions:
             raise EmptyFolder("no captioned picture to train on")
         self.captions = list(captions)
         names = {name: number for number, name in enumerate(dict.fromkeys(item.image_id for item in self.captions))}
         self.groups = np.array([names[item.image_id] for item in self.captions], dtype=np.int64)
         self.processor = processor
+        self.on_skip = on_skip
+        self.broken: dict[str | None, UnreadableImage] = {}
         self.workers = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
         self.augmentation = Augmentation()
         self.seed = 0
@@ -68,42 +83,70 @@ class CaptionSource:
         """The captions of an epoch as they come, (n,) int64."""
         return np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.captions))
 
-    def held_out(self) -> HeldOut:
-        """All captions to measure on, each picture once and as it is."""
+    def held_out(self) -> HeldOut | None:
+        """All captions to measure on, each picture once and as it is; None where no picture can be read."""
         self.augmentation = Augmentation()
-        first: dict[int, int] = {}
-        for index, group in enumerate(self.groups):
-            first.setdefault(int(group), index)
-        unused = np.zeros((len(first), 5))
-        pixels = list(self.workers.map(self._pixels, [self.captions[index] for index in first.values()], unused))
+        first: dict[int, Caption] = {}
+        for item, group in zip(self.captions, self.groups, strict=True):
+            first.setdefault(int(group), item)
+        read = dict(zip(first, self.workers.map(self._pixels_or_none, first.values()), strict=True))
+        pixels = [picture for picture in read.values() if picture is not None]
+        if not pixels:
+            return None
+        numbers = {group: number for number, group in enumerate(each for each in read if read[each] is not None)}
+        items = [item for item, group in zip(self.captions, self.groups, strict=True) if int(group) in numbers]
+        owner = np.array([numbers[int(group)] for group in self.groups if int(group) in numbers], dtype=np.int64)
         return HeldOut(
             pixel_values=torch.from_numpy(np.stack(pixels)),
-            captions=[item.text for item in self.captions],
-            owner=self.groups,
-            picture_groups=np.array(list(first), dtype=np.int64),
-            caption_groups=self.groups,
-            negatives=[[(text, "negative") for text in item.negatives] for item in self.captions],
+            captions=[item.text for item in items],
+            owner=owner,
+            picture_groups=np.arange(len(pixels)),
+            caption_groups=owner,
+            negatives=[[(text, "negative") for text in item.negatives] for item in items],
         )
 
     def batch(self, number: int, rows: int, part: slice) -> Batch:
         """See :class:`Source`."""
-        places = np.arange(number * rows, (number + 1) * rows)
-        epochs = places // len(self.captions)
-        orders = {epoch: self.order(int(epoch)) for epoch in np.unique(epochs)}
-        chosen = [int(orders[epoch][place % len(self.captions)]) for epoch, place in zip(epochs, places, strict=True)]
-        return self._read(chosen[part], np.random.default_rng([self.seed, 2, number]).random((rows, 5))[part])
+        places = range(number * rows, (number + 1) * rows)[part]
+        orders = {epoch: self.order(epoch) for epoch in {place // len(self.captions) for place in places}}
+        chances = np.random.default_rng([self.seed, 2, number]).random((rows, 5))[part]
 
-    def _read(self, chosen: Sequence[int], chances: np.ndarray) -> Batch:
+        def read(place: int, chances: np.ndarray) -> tuple[int, np.ndarray]:
+            epoch, start = divmod(place, len(self.captions))
+            return self._first_readable(orders[epoch], start, chances)
+
+        chosen, pixels = zip(*self.workers.map(read, places, chances), strict=True)
         items = [self.captions[index] for index in chosen]
         groups = self.groups[list(chosen)]
         texts = [item.text for item in items]
         return Batch(
-            pixel_values=torch.from_numpy(np.stack(list(self.workers.map(self._pixels, items, chances)))),
+            pixel_values=torch.from_numpy(np.stack(pixels)),
             captions=texts,
             groups=groups,
             truth=(groups[:, None] == groups[None, :]) | _same(texts),
             negatives=[[(text, "negative") for text in item.negatives] for item in items],
         )
+
+    def _first_readable(self, order: np.ndarray, start: int, chances: np.ndarray) -> tuple[int, np.ndarray]:
+        """The caption at `start` of an order, or the next one after it whose picture can be read, and its pixels."""
+        for place in range(start, start + len(order)):
+            index = int(order[place % len(order)])
+            pixels = self._pixels_or_none(self.captions[index], chances)
+            if pixels is not None:
+                return index, pixels
+        raise EmptyFolder(f"none of the pictures of {len(order)} captions can be read, so there is nothing to train on")
+
+    def _pixels_or_none(self, item: Caption, chances: np.ndarray | None = None) -> np.ndarray | None:
+        if item.image in self.broken:
+            return None
+        try:
+            return self._pixels(item, np.zeros(5) if chances is None else chances)
+        except UnreadableImage as error:
+            if self.on_skip is None:
+                raise
+            if self.broken.setdefault(item.image, error) is error:  # in one go: another worker may meet it just now
+                self.on_skip(error)
+            return None
 
     def _pixels(self, item: Caption, chances: np.ndarray) -> np.ndarray:
         from PIL import ImageOps

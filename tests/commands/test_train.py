@@ -103,6 +103,28 @@ def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tm
     assert [line["steps"] for line in again.objects] == [4]
 
 
+def test_images_that_are_missing_or_broken_are_skipped_and_named(
+    bt: Bt, checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    captions = captioned_folder(tmp_path / "pictures")
+    (tmp_path / "pictures" / "red-blue.png").write_bytes(b"no picture")
+    with open(captions, "a") as file:
+        file.write("gone.png,nothing there,\n")
+    options = ["--model", checkpoint_folder, "--steps", "4", "--batch-size", "4", "--device", "cpu", "--json"]
+    ran = bt("train", captions, "--out", tmp_path / "out", *options, "--validation-share", "0")
+    assert ran.code == 0, ran.err
+    remarks = ran.err.splitlines()
+    assert f"bt: skipped {captions}:14: its image gone.png is not below {captions.parent}" in remarks
+    assert f"bt: skipped {captions.parent}/red-blue.png: not an image that can be read" in remarks
+    assert sum("skipped" in line for line in remarks) == ran.objects[-1]["skipped"] == 2
+    strict = bt("train", captions, "--out", tmp_path / "strict", *options, "--strict")
+    assert (strict.code, strict.out) == (1, "")
+    assert strict.err == f"bt: {captions}:14: its image gone.png is not below {captions.parent}\n"
+    nowhere = bt("train", captions, "--out", tmp_path / "none", *options, "--images", checkpoint_folder)
+    assert nowhere.code == 1
+    assert nowhere.err.endswith(f"none of its 13 images is below {checkpoint_folder}; --images names their folder\n")
+
+
 def test_from_scratch_for_people(bt: Bt, captions: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(small_network()))
     ran = bt(

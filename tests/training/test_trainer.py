@@ -18,7 +18,7 @@ from captioned_folder import captioned_folder, small_recipe
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.datasets.captions import read_captions
-from bt_cli.errors import BadConfig
+from bt_cli.errors import BadConfig, UnreadableImage
 from bt_cli.training.ranks import Ranks
 from bt_cli.training.recipe import Recipe
 from bt_cli.training.run import Run, caption_run
@@ -66,6 +66,34 @@ def test_a_stage_without_a_dropout_has_the_configs_whatever_came_before(captions
     for piece in (5, 100):  # the second piece begins where the second stage does
         Trainer(recipe, make_run(recipe, captions, tmp_path / "pieces")).train(stop_after=piece)
     assert losses(tmp_path / "pieces") == losses(tmp_path / "whole")
+
+
+def test_an_unreadable_picture_leaves_a_run_in_pieces_the_losses_of_one(tmp_path: Path) -> None:
+    captions = captioned_folder(tmp_path / "pictures")
+    (tmp_path / "pictures" / "red-blue.png").write_bytes(b"no picture")
+    recipe = Recipe.from_dict(small_recipe())
+    items = read_captions(captions, images=captions.parent).items
+    said: list[str] = []
+
+    def run(name: str) -> Run:
+        return caption_run(
+            recipe,
+            items,
+            items,
+            tmp_path / name,
+            CPU,
+            Ranks(),
+            workers=2,
+            on_skip=lambda error: said.append(str(error)),
+        )
+
+    Trainer(recipe, run("whole")).train()
+    assert said == [f"{captions.parent}/red-blue.png: not an image that can be read"] * 2  # held out, and trained on
+    for piece in (3, 100):
+        Trainer(recipe, run("pieces")).train(stop_after=piece)
+    assert losses(tmp_path / "pieces") == losses(tmp_path / "whole")
+    with pytest.raises(UnreadableImage, match=r"red-blue\.png"):
+        caption_run(recipe, items, items, tmp_path / "strict", CPU, Ranks())
 
 
 def test_another_recipe_is_no_continuation_but_stages_to_come_may_change(captions: Path, tmp_path: Path) -> None:
