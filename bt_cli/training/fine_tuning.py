@@ -52,7 +52,7 @@ def _config(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotFound(f"{shown_path(path)}: no such file; --from-scratch needs a config.json") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits
         raise BadConfig(f"{shown_path(path)}: not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise BadConfig(f"{shown_path(path)}: holds {type(values).__name__}, but has to be a JSON object")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 from bt_cli.errors import BadConfig, NotFound
 
@@ -20,6 +21,9 @@ LOSSES = ("itc", "itc_cross", "itm", "mlm")
 loss)."""
 
 FREEZABLE = ("text", "vision")
+SOURCES = ("captions", "scenes")
+LONGEST_TEXT = 1 << 16
+"""More than any network has positions for; texts are cut to the network's own in any case."""
 
 Kind = TypeVar("Kind")
 
@@ -178,7 +182,7 @@ class Recipe:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NotFound(f"{path}: no such recipe, neither a file nor one of bt's own (tiny)") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits
             raise BadConfig(f"{path}: not valid JSON: {error}") from None
         return cls.from_dict(values, str(path))
 
@@ -205,6 +209,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_build(Stage, item, f"{where} {number}") for number, item in enumerate(value, 1))
     if value is None and "None" in text:
         return None
+    if get_origin(hint) is tuple:
+        return _convert_list(get_args(hint), value, where)
     wanted: tuple[type, ...]
     if hint is bool:
         wanted, word = (bool,), "true or false"
@@ -214,62 +220,117 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         wanted, word = (int, float), "a number"
     elif hint is str:
         wanted, word = (str,), "a text"
-    elif text.startswith("tuple"):
-        wanted, word = (list, tuple), "a list"
     else:
         wanted, word = (Mapping,), "an object"
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise BadConfig(f"{where} is {value!r}, but has to be {word}")
-    if isinstance(value, int) and wanted == (int, float):
+    if wanted == (int, float):
+        if not is_number(value):
+            raise BadConfig(f"{where} is {value}, but has to be a finite number")
         return float(value)
-    return tuple(value) if isinstance(value, list) else value
+    return value
+
+
+def _convert_list(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise BadConfig(f"{where} is {value!r}, but has to be a list")
+    if Ellipsis not in hints and len(value) != len(hints):
+        raise BadConfig(f"{where} is {list(value)}, but has to be a list of {len(hints)}")
+    return tuple(_convert(hints[0], item, f"{where}: item {number}") for number, item in enumerate(value, 1))
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether this is a finite number that fits a float; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _refuse(where: str, what: str, wanted: str) -> NoReturn:
+    raise BadConfig(f"{where}: {what}, but has to be {wanted}")
 
 
 def _check(recipe: Recipe, where: str) -> None:
-    def refuse(what: str, wanted: str) -> None:
-        raise BadConfig(f"{where}: {what}, but has to be {wanted}")
-
     if recipe.dtype not in ("float32", "bfloat16"):
-        refuse(f"dtype is {recipe.dtype!r}", "float32 or bfloat16")
+        _refuse(where, f"dtype is {recipe.dtype!r}", "float32 or bfloat16")
     if recipe.save_dtype not in ("float32", "bfloat16", "float16"):
-        refuse(f"save_dtype is {recipe.save_dtype!r}", "float32, bfloat16 or float16")
+        _refuse(where, f"save_dtype is {recipe.save_dtype!r}", "float32, bfloat16 or float16")
     if recipe.keep not in ("best", "last"):
-        refuse(f"keep is {recipe.keep!r}", "best or last")
-    if recipe.text_length < 3:
-        refuse(f"text_length is {recipe.text_length}", "at least 3")
+        _refuse(where, f"keep is {recipe.keep!r}", "best or last")
+    kind = recipe.source.get("kind", "captions")
+    if kind not in SOURCES:
+        _refuse(where, f"source: kind is {kind!r}", " or ".join(SOURCES))
+    _check_ranges(
+        where,
+        ("seed", recipe.seed, 0, (1 << 63) - 1),
+        ("text_length", recipe.text_length, 3, LONGEST_TEXT),
+        ("positions", recipe.positions, 0, math.inf),
+        ("validate_every", recipe.validate_every, 0, math.inf),
+        ("validation_items", recipe.validation_items, 1, math.inf),
+        ("log_every", recipe.log_every, 1, math.inf),
+        ("state_seconds", recipe.state_seconds, 0, math.inf),
+    )
     for number, stage in enumerate(recipe.stages, 1):
-        label = f"stage {number} ({stage.name})"
-        for loss, weight in stage.losses.items():
-            if loss not in LOSSES:
-                refuse(f"{label}: loss {loss!r}", "one of " + ", ".join(LOSSES))
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
-                refuse(f"{label}: weight of {loss} is {weight!r}", "a number of at least 0")
-        if not any(stage.losses.values()):
-            refuse(f"{label}: no loss has a weight", "at least one above 0")
-        if stage.weight("itc_cross") and not stage.weight("itm"):
-            refuse(f"{label}: itc_cross stands without itm", "together with itm, whose true pairs it uses")
-        for tower in stage.freeze:
-            if tower not in FREEZABLE:
-                refuse(f"{label}: freeze names {tower!r}", "text or vision")
-        for name, value, low, high in (
-            ("batch", stage.batch, 2, 1 << 20),
-            ("accumulate", stage.accumulate, 1, 1 << 20),
-            ("steps", stage.steps, 0, 1 << 40),
-            ("epochs", stage.epochs, 0, 1e9),
-            ("negatives", stage.matching.negatives, 1, 64),
-            ("handmade", stage.matching.handmade, 0, 1),
-            ("hardness", stage.matching.hardness, 0, 1000),
-            ("masking rate", stage.masking.rate, 0, 1),
-            ("masking share", stage.masking.share, 0, 1),
-            ("masking focus", stage.masking.focus, 0, 1),
-            ("learning_rate", stage.rates.learning_rate, 0, 10),
-            ("decay", stage.rates.decay, 0, 1),
-            ("warmup", stage.rates.warmup, 0, 1 << 40),
-            ("dropout", stage.dropout or 0.0, 0, 0.95),
-        ):
-            if not low <= value <= high:
-                refuse(f"{label}: {name} is {value}", f"from {low} to {high}")
-        if len(stage.augmentation.crop) != 2 or not 0 < stage.augmentation.crop[0] <= stage.augmentation.crop[1] <= 1:
-            refuse(f"{label}: crop is {list(stage.augmentation.crop)}", "two shares of the area, such as [0.5, 1.0]")
-        if not stage.steps and not stage.epochs:
-            refuse(f"{label}: neither steps nor epochs are given", "one of them")
+        _check_stage(stage, f"{where}: stage {number} ({stage.name})")
+
+
+def _check_ranges(where: str, *ranges: tuple[str, float, float, float]) -> None:
+    for name, value, low, high in ranges:
+        if not low <= value <= high:
+            _refuse(where, f"{name} is {value}", f"at least {low}" if high == math.inf else f"from {low} to {high}")
+
+
+def _check_stage(stage: Stage, where: str) -> None:
+    _check_losses(stage, where)
+    for tower in stage.freeze:
+        if tower not in FREEZABLE:
+            _refuse(where, f"freeze names {tower!r}", "text or vision")
+    for kind, weight in stage.matching.kinds.items():
+        if not is_number(weight) or weight < 0:
+            _refuse(where, f"matching: weight of kind {kind!r} is {weight!r}", "a number of at least 0")
+    rates = stage.rates
+    _check_ranges(
+        where,
+        ("batch", stage.batch, 2, 1 << 20),
+        ("accumulate", stage.accumulate, 1, 1 << 20),
+        ("steps", stage.steps, 0, 1 << 40),
+        ("epochs", stage.epochs, 0, 1e9),
+        ("negatives", stage.matching.negatives, 1, 64),
+        ("handmade", stage.matching.handmade, 0, 1),
+        ("hardness", stage.matching.hardness, 0, 1000),
+        ("masking rate", stage.masking.rate, 0, 1),
+        ("masking share", stage.masking.share, 0, 1),
+        ("masking focus", stage.masking.focus, 0, 1),
+        ("learning_rate", rates.learning_rate, 0, 10),
+        ("cross_multiplier", rates.cross_multiplier, 0, 1e6),
+        ("head_multiplier", rates.head_multiplier, 0, 1e6),
+        ("decay", rates.decay, 0, 1),
+        ("warmup", rates.warmup, 0, 1 << 40),
+        ("weight_decay", rates.weight_decay, 0, 1000),
+        ("clip", rates.clip, 0, math.inf),
+        ("dropout", stage.dropout or 0.0, 0, 0.95),
+    )
+    if not all(0 <= beta < 1 for beta in rates.betas):
+        _refuse(where, f"betas are {list(rates.betas)}", "two numbers from 0 to below 1")
+    if not rates.epsilon > 0:
+        _refuse(where, f"epsilon is {rates.epsilon}", "above 0")
+    least, most = stage.augmentation.crop
+    if not 0 < least <= most <= 1:
+        _refuse(where, f"crop is {[least, most]}", "two shares of the area, such as [0.5, 1.0]")
+    if not stage.steps and not stage.epochs:
+        _refuse(where, "neither steps nor epochs are given", "one of them")
+
+
+def _check_losses(stage: Stage, where: str) -> None:
+    for loss, weight in stage.losses.items():
+        if loss not in LOSSES:
+            _refuse(where, f"loss {loss!r}", "one of " + ", ".join(LOSSES))
+        if not is_number(weight) or weight < 0:
+            _refuse(where, f"weight of {loss} is {weight!r}", "a number of at least 0")
+    if not any(stage.losses.values()):
+        _refuse(where, "no loss has a weight", "at least one above 0")
+    if stage.weight("itc_cross") and not stage.weight("itm"):
+        _refuse(where, "itc_cross stands without itm", "together with itm, whose true pairs it uses")

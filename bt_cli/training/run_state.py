@@ -97,4 +97,4 @@ def _changes(old: dict[str, Any], recipe: Recipe, step: int) -> str:
 
 def restore_random(seed: int, step: int, rank: int) -> None:
     """Set torch's own generator (dropout) for one step."""
-    torch.manual_seed((seed * 1_000_003 + step) * 4_099 + rank)
+    torch.manual_seed(((seed * 1_000_003 + step) * 4_099 + rank) % (1 << 64))

@@ -210,7 +210,7 @@ class SceneSource:
 
         try:
             return SceneSampler(seed=seed, split=split, sheet=self.sheet, **settings)
-        except TypeError as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise BadConfig(f"recipe: source {dict(settings)!r}: {error}") from None
 
     def batch(self, number: int, rows: int, part: slice) -> Batch:

@@ -60,6 +60,11 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
             1,
             "bt: options: stage 1 (fine-tune): freeze names 'cross', but has to be text or vision\n",
         ),
+        (
+            ["CAPTIONS", "--out", "OUT", "--model", "CHECKPOINT", "--epochs", "nan"],
+            1,
+            "bt: options: stages 1: epochs is nan, but has to be a finite number\n",
+        ),
     ],
 )
 def test_what_is_refused(

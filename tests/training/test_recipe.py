@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,58 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("stages/0/freeze", ["cross"], "recipe: stage 1 (first): freeze names 'cross', but has to be text or vision"),
         ("stages/0/masking", {"rate": 1.5}, "recipe: stage 1 (first): masking rate is 1.5, but has to be from 0 to 1"),
         ("stages/0/augmentation", {"crop": [0.9, 0.5]}, "recipe: stage 1 (first): crop is [0.9, 0.5], but has to be "),
+        (
+            "stages/0/augmentation",
+            {"crop": ["a", 1]},
+            "recipe: stages 1: augmentation: crop: item 1 is 'a', but has to",
+        ),
+        (
+            "stages/0/augmentation",
+            {"crop": [1]},
+            "recipe: stages 1: augmentation: crop is [1], but has to be a list of 2",
+        ),
+        (
+            "stages/0/rates",
+            {"betas": [1.5, 0.9]},
+            "recipe: stage 1 (first): betas are [1.5, 0.9], but has to be two num",
+        ),
+        ("stages/0/rates", {"betas": ["a", 0.9]}, "recipe: stages 1: rates: betas: item 1 is 'a', but has to be a num"),
+        ("stages/0/rates", {"betas": [0.9]}, "recipe: stages 1: rates: betas is [0.9], but has to be a list of 2"),
+        ("stages/0/rates", {"epsilon": 0}, "recipe: stage 1 (first): epsilon is 0.0, but has to be above 0"),
+        ("stages/0/rates", {"clip": -1}, "recipe: stage 1 (first): clip is -1.0, but has to be at least 0"),
+        ("stages/0/rates", {"clip": math.nan}, "recipe: stages 1: rates: clip is nan, but has to be a finite number"),
+        ("stages/0/rates", {"clip": 10**400}, "recipe: stages 1: rates: clip is 1000"),
+        ("stages/0/rates", {"weight_decay": -1}, "recipe: stage 1 (first): weight_decay is -1.0, but has to be from 0"),
+        ("stages/0/rates", {"weight_decay": math.inf}, "recipe: stages 1: rates: weight_decay is inf, but has to be a"),
+        ("stages/0/rates", {"head_multiplier": -1}, "recipe: stage 1 (first): head_multiplier is -1.0, but has to be"),
+        (
+            "stages/0/rates",
+            {"cross_multiplier": -1},
+            "recipe: stage 1 (first): cross_multiplier is -1.0, but has to be",
+        ),
+        (
+            "stages/0/losses",
+            {"itc": math.nan},
+            "recipe: stage 1 (first): weight of itc is nan, but has to be a number of",
+        ),
+        ("stages/0/losses", {"itc": "x"}, "recipe: stage 1 (first): weight of itc is 'x', but has to be a number of"),
+        ("stages/0/matching", {"kinds": {"a": -1}}, "recipe: stage 1 (first): matching: weight of kind 'a' is -1, but"),
+        (
+            "stages/0/matching",
+            {"kinds": {"a": "b"}},
+            "recipe: stage 1 (first): matching: weight of kind 'a' is 'b', but",
+        ),
+        ("stages/0/masking", {"words": [1]}, "recipe: stages 1: masking: words: item 1 is 1, but has to be a text"),
+        ("stages/0/freeze", [3], "recipe: stages 1: freeze: item 1 is 3, but has to be a text"),
+        ("source", {"kind": "foo"}, "recipe: source: kind is 'foo', but has to be captions or scenes"),
+        ("source", {"kind": []}, "recipe: source: kind is [], but has to be captions or scenes"),
+        ("validate_every", -3, "recipe: validate_every is -3, but has to be at least 0"),
+        ("log_every", 0, "recipe: log_every is 0, but has to be at least 1"),
+        ("validation_items", 0, "recipe: validation_items is 0, but has to be at least 1"),
+        ("state_seconds", -1, "recipe: state_seconds is -1.0, but has to be at least 0"),
+        ("seed", -1, "recipe: seed is -1, but has to be from 0 to 9223372036854775807"),
+        ("seed", 1 << 63, "recipe: seed is 9223372036854775808, but has to be from 0 to 9223372036854775807"),
+        ("text_length", 10**9, "recipe: text_length is 1000000000, but has to be from 3 to 65536"),
     ],
 )
 def test_what_a_recipe_may_not_say_is_refused_by_name(path: str, value: Any, message: str) -> None:
@@ -71,6 +124,9 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such recipe"):
         Recipe.read(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text('{"seed": ')
+    with pytest.raises(BadConfig, match=r"broken\.json: not valid JSON"):
+        Recipe.read(tmp_path / "broken.json")
+    (tmp_path / "broken.json").write_text('{"seed": ' + "9" * 5000 + "}")
     with pytest.raises(BadConfig, match=r"broken\.json: not valid JSON"):
         Recipe.read(tmp_path / "broken.json")
 

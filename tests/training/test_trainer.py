@@ -96,6 +96,11 @@ def test_an_unreadable_picture_leaves_a_run_in_pieces_the_losses_of_one(tmp_path
         caption_run(recipe, items, items, tmp_path / "strict", CPU, Ranks())
 
 
+def test_the_largest_seed_is_one(captions: Path, tmp_path: Path) -> None:
+    recipe = Recipe.from_dict(small_recipe(seed=(1 << 63) - 1))
+    assert Trainer(recipe, make_run(recipe, captions, tmp_path)).train(stop_after=1).steps == 1
+
+
 def test_another_recipe_is_no_continuation_but_stages_to_come_may_change(captions: Path, tmp_path: Path) -> None:
     recipe = Recipe.from_dict(small_recipe())
     Trainer(recipe, make_run(recipe, captions, tmp_path)).train(stop_after=10)
