@@ -8,13 +8,16 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bt_cli.datasets.caption import Caption, shown_place
 from bt_cli.datasets.caption_columns import Columns, caption_of_fields
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
 from bt_cli.errors import UnreadableCaptions
 from bt_cli.shown_path import shown_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -79,7 +82,7 @@ def _format_of(text: str) -> str:
 
 def _json_kind(text: str, first: str) -> str:
     try:
-        row = json.loads(first)
+        row = _json(first)
     except ValueError:
         row = None
     if isinstance(row, dict) and not ("annotations" in row or isinstance(row.get("images"), list)):
@@ -209,7 +212,7 @@ def _json_lines(text: str, path: str) -> Iterator[Caption]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            fields = _json(line)
         except ValueError as error:
             _refuse(path, number, f"no JSON: {getattr(error, 'msg', error)}")
         if not isinstance(fields, dict):
@@ -217,14 +220,26 @@ def _json_lines(text: str, path: str) -> Iterator[Caption]:
         yield from _captions(Columns.of(fields), fields, path, number)
 
 
+def _json(text: str) -> Any:
+    """What a JSON text holds; ValueError for whatever Python's reader can't take, with a line of reason."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except ValueError:  # Python limits the digits that it reads as one number
+        raise ValueError("a whole number of thousands of digits; write it as a text, in quotes") from None
+
+
 def _document(text: str, path: str, format: str) -> Iterator[Caption]:
     try:
-        document = json.loads(text)
+        document = _json(text)
     except json.JSONDecodeError as error:
         line = len(_lines(text[: error.pos] + "x"))
         _refuse(path, line, f"no JSON: {error.msg}")
-    except RecursionError:
-        _refuse(path, 1, "nested too deep")
+    except ValueError as error:
+        raise UnreadableCaptions(f"{shown_path(path)}: no JSON: {error}") from None
     kind = {"coco": _coco, "karpathy": _karpathy, "json": _json_list}[format]
     yield from kind(document, path)
 
@@ -246,7 +261,8 @@ def _coco(document: Any, path: str) -> Iterator[Caption]:
     annotations = document.get("annotations") if isinstance(document, dict) else None
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise UnreadableCaptions(f"{shown_path(path)}: no COCO captions: 'images' and 'annotations' are to be lists")
-    names = {image.get("id"): image.get("file_name") for image in images if isinstance(image, dict)}
+    described = [image for image in images if isinstance(image, dict) and isinstance(image.get("id"), (int, str))]
+    names = {image["id"]: image.get("file_name") for image in described}
     for number, annotation in enumerate(annotations, 1):
         fields = annotation if isinstance(annotation, dict) else {}
         caption = fields.get("caption")
@@ -295,14 +311,27 @@ def _parquet(content: bytes, path: str) -> Iterator[Caption]:
             )
         number = 0
         for batch in table.iter_batches(4096, columns=columns.used):
-            for fields in batch.to_pylist():
+            for fields in _parquet_rows(batch, path, number):
                 number += 1
                 try:
                     yield from caption_of_fields(columns, fields, number)
                 except ValueError as error:
                     _refuse(path, number, str(error), "parquet")
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UnreadableCaptions(f"{shown_path(path)}: no Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _parquet_rows(batch: pa.RecordBatch, path: str, before: int) -> list[dict[str, Any]]:
+    """The rows of a batch that follows `before` others; text that is no UTF-8 and dates beyond Python's are refused."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        for offset in range(batch.num_rows):
+            try:
+                batch.slice(offset, 1).to_pylist()
+            except (ValueError, OverflowError) as error:
+                _refuse(path, before + offset + 1, f"a value that can't be read: {error}", "parquet")
+        raise
 
 
 def _text(value: Any) -> str | None:

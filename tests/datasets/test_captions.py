@@ -124,12 +124,29 @@ def test_encodings(read: Read, encoding: str, newline: str) -> None:
         ),
         (b'{"images": [{"filename": "a", "sentences": [{}]}]}', "file: image 1: a sentence without its raw text"),
         (b'[{"caption": "a"}, 3]', "file: entry 2: no JSON object"),
+        (
+            b'{"images": [{"id": [1], "file_name": "a"}], "annotations": [{"image_id": 1, "caption": "a"}]}',
+            "file: annotation 1: its image 1 is not among the images",
+        ),
         (b"PAR1 and no more", "file: no Parquet: "),
     ],
 )
 def test_the_line_that_cannot_be_read_is_named(read: Read, content: bytes, message: str) -> None:
     with pytest.raises(UnreadableCaptions, match=re.escape("/" + message)):
         read(content)
+
+
+def test_json_that_python_cannot_take_is_named(read: Read) -> None:
+    deep, long = b"[" * 100_000 + b"]" * 100_000, b"1" * 5_000
+    for content, message in (
+        (b'{"caption": "a", "b": ' + deep + b"}\n", "file:1: no JSON: nested too deep"),
+        (b'{"caption": "a"}\n{"b": ' + deep + b"}\n", "file:2: no JSON: nested too deep"),
+        (b'[{"caption": "a"}, ' + deep + b"]", "file: no JSON: nested too deep"),
+        (b'{"caption": "a", "id": ' + long + b"}", "file:1: no JSON: a whole number of thousands of digits; write it"),
+        (b'[{"caption": "a", "id": ' + long + b"}]", "file: no JSON: a whole number of thousands of digits; write it"),
+    ):
+        with pytest.raises(UnreadableCaptions, match=re.escape("/" + message)):
+            read(content)
 
 
 def test_an_unclosed_quote_is_named_by_the_line_where_it_opens(read: Read) -> None:
@@ -221,6 +238,21 @@ def test_parquet(read: Read) -> None:
         read(table({"image": ["a", "b"], "caption": ["x", None]}))
     with pytest.raises(UnreadableCaptions, match="no column for captions .* among a"):
         read(table({"a": [1]}))
+
+
+def test_values_of_a_parquet_table_that_python_cannot_hold_are_named_by_row(read: Read) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    no_text = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xff\xfe")]
+    )
+    late = pa.array([0, 2**61], pa.timestamp("us"))
+    for columns in ({"caption": no_text}, {"caption": ["a", "b"], "id": late}):
+        out = io.BytesIO()
+        pyarrow.parquet.write_table(pa.table(columns), out)
+        with pytest.raises(UnreadableCaptions, match="file: row 2: a value that can't be read: "):
+            read(out.getvalue())
 
 
 CAPTIONS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(lambda text: text.strip())
