@@ -30,6 +30,10 @@ MARKS = (
 
 TOKEN = re.compile(r"(?P<image>[^\t]+)#(?P<number>\d+)\t(?P<text>.*)")
 JSON_START = re.compile(r'\s*(\{\s*("|\})|\[\s*(\{|\]))')
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""A surrogate alone, which JSON's escapes can write and UTF-8 can't."""
+HALF_OF_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""U+DC80 to U+DCFF stand for the bytes of a file name that is no UTF-8, and bt itself writes them so."""
 DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 LONGEST_CELL = 1 << 24
 
@@ -41,15 +45,33 @@ def parse(content: bytes, path: str, format: str | None) -> tuple[str, list[Capt
         UnreadableCaptions: Names the line.
     """
     if format == "parquet" or (format is None and content[:4] == b"PAR1"):
-        return "parquet", list(_parquet(content, path))
+        return "parquet", _sound(_parquet(content, path), path, "parquet")
     text = _decoded(content, path)
     format = format or _format_of(text)
-    if format in ("coco", "karpathy", "json"):
-        return format, list(_document(text, path, format))
-    readers = {"plain": _plain, "csv": _table, "tsv": _table, "token": _token, "jsonl": _json_lines}
-    if format == "tsv":
-        return format, list(_tabs(text, path))
-    return format, list(readers[format](text, path))
+    readers = {"plain": _plain, "csv": _table, "tsv": _tabs, "token": _token, "jsonl": _json_lines}
+    captions = readers[format](text, path) if format in readers else _document(text, path, format)
+    return format, _sound(captions, path, format)
+
+
+def _sound(captions: Iterator[Caption], path: str, format: str) -> list[Caption]:
+    """The captions, if whatever comes after can write their texts down and look for their images."""
+    checked = []
+    for item in captions:
+        assert item.line is not None
+        for text in (item.text, *item.negatives):
+            half = HALF_CHARACTER.search(text)
+            if half:
+                reason = (
+                    f"half a character ({ascii(half[0])[1:-1]}) in the caption, as where an emoji is cut; remove it"
+                )
+                _refuse(path, item.line, reason, format)
+        for name in (item.image, item.image_id, item.caption_id, item.split):
+            half = HALF_OF_NAME.search(name or "")
+            if half:
+                reason = f"{ascii(half[0])[1:-1]} in {shown_path(name or '')}: no character that a name can have"
+                _refuse(path, item.line, reason, format)
+        checked.append(item)
+    return checked
 
 
 def _decoded(content: bytes, path: str) -> str:

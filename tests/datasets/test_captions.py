@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,28 @@ def test_json_that_python_cannot_take_is_named(read: Read) -> None:
     ):
         with pytest.raises(UnreadableCaptions, match=re.escape("/" + message)):
             read(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"caption": "a"}\n{"caption": "x \\ud83d"}\n', r"file:2: half a character (\ud83d) in the caption"),
+        ('{"caption": "a", "negative": "x \\udc00"}\n', r"file:1: half a character (\udc00) in the caption"),
+        ('[{"caption": "x \\udcff"}]', r"file: entry 1: half a character (\udcff) in the caption"),
+        ('{"caption": "a", "image": "\\ud83d.jpg"}\n', r"file:1: \ud83d in \ud83d.jpg: no character that a name"),
+        ('{"caption": "a", "image": "b\\u0000.jpg"}\n', r"file:1: \x00 in b\x00.jpg: no character that a name"),
+        ("image,caption\nb\0.jpg,a\n", r"file:2: \x00 in b\x00.jpg: no character that a name"),
+        ('{"caption": "a", "id": "\\udfff"}\n', r"file:1: \udfff in \udfff: no character that a name"),
+    ],
+)
+def test_half_characters_are_refused_before_they_can_end_a_run(read: Read, content: str, message: str) -> None:
+    with pytest.raises(UnreadableCaptions, match=re.escape("/" + message)):
+        read(content)
+
+
+def test_names_that_are_no_utf8_and_whole_emoji_are_read(read: Read) -> None:
+    found = read('{"caption": "a \\ud83d\\ude00", "image": "caf\\udce9.jpg"}\n').items[0]
+    assert (found.text, found.image) == ("a \U0001f600", os.fsdecode(b"caf\xe9.jpg"))
 
 
 def test_an_unclosed_quote_is_named_by_the_line_where_it_opens(read: Read) -> None:
