@@ -24,6 +24,7 @@ COLUMN_NAMES = {
 
 SURE = {"caption", "captions", "sentence", "sentences", "text"}
 """Names that make a header even where they stand alone."""
+WORD = re.compile(r"[\w.:/#-]*")
 NUMBERED = re.compile(r"(.*?)_?\d+")
 
 
@@ -45,8 +46,10 @@ class Columns:
             order = spellings.split()
             exact = [name for spelling in order for name in columns.names if plain[name] == spelling]
             found = exact if role == "negatives" else exact[:1]
-            if role == "negatives" or (role == "caption" and not found):
-                found += [name for name in columns.names if name not in exact and _base(plain[name]) in order]
+            if role in ("negatives", "caption"):
+                # Beside `caption` only `caption_2` holds another one; `text_2` may be anything.
+                bases = {plain[name] for name in found} if role == "caption" and found else set(order)
+                found += [name for name in columns.names if name not in exact and _base(plain[name]) in bases]
             if found:
                 columns.role[role] = found
         return columns
@@ -57,11 +60,23 @@ class Columns:
         return "caption" in self.role
 
     @property
+    def doubled(self) -> str | None:
+        """A column of interest whose name another column has too, so that nobody can say which is meant."""
+        plain = [_plain(name) for name in self.names]
+        return next((name for name in self.used if plain.count(_plain(name)) > 1), None)
+
+    @property
     def is_header(self) -> bool:
         """Whether this can't well be a caption itself: a sure name for the captions, or any beside an image's or
         id's."""
         names = {_plain(name) for name in self.role.get("caption", [])}
         return self.has_caption and (len(self.role) > 1 or bool(names & SURE))
+
+    @property
+    def all_named(self) -> bool:
+        """Whether each one has a known name or one that is a single word, as no sentence with commas has."""
+        used = set(self.used)
+        return all(name in used or WORD.fullmatch(name.strip()) for name in self.names)
 
     @property
     def used(self) -> list[str]:

@@ -215,11 +215,18 @@ def _rows(rows: Iterator[tuple[int, list[str]]], path: str) -> Iterator[Caption]
                     _refuse(path, number, "no column for captions in the header (caption, text, sentence ...)")
                 columns = Columns.of(["image", "caption"])
             else:
+                _refuse_doubled(columns, shown_place(path, number, "csv"))
                 continue
         if len(cells) != len(columns.names):
             hint = "; a caption with a separator in it needs quotes" if len(cells) > len(columns.names) else ""
             _refuse(path, number, f"{len(cells)} cells where the header has {len(columns.names)}{hint}")
         yield from _captions(columns, dict(zip(columns.names, cells, strict=True)), path, number)
+
+
+def _refuse_doubled(columns: Columns, place: str) -> None:
+    if columns.doubled is not None:
+        way_out = "give each a name of its own; caption_1, caption_2 ... are read as several captions"
+        raise UnreadableCaptions(f"{place}: two columns are called {columns.doubled!r}; {way_out}")
 
 
 def _captions(columns: Columns, fields: dict[str, Any], path: str, number: int) -> Iterator[Caption]:
@@ -331,6 +338,7 @@ def _parquet(content: bytes, path: str) -> Iterator[Caption]:
                 f"{shown_path(path)}: no column for captions (caption, text, sentence ...) "
                 f"among {', '.join(columns.names)}"
             )
+        _refuse_doubled(columns, shown_path(path))
         number = 0
         for batch in table.iter_batches(4096, columns=columns.used):
             for fields in _parquet_rows(batch, path, number):

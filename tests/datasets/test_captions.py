@@ -209,6 +209,17 @@ def test_ids_and_negatives(read: Read) -> None:
     assert read(json.dumps(COCO)).items[1] == Caption("Two", "b.jpg", "10", "71", (), None, 2)
 
 
+def test_several_columns_of_captions(read: Read) -> None:
+    assert [item.text for item in read("image,caption,caption_2,text_2\na.jpg,x,y,z\n").items] == ["x", "y"]
+    assert [item.text for item in read("image,caption_1,caption_2\na.jpg,x,y\n").items] == ["x", "y"]
+    for header in ("image,caption,caption", "image,Caption,caption", "image,caption,image"):
+        with pytest.raises(
+            UnreadableCaptions, match=r"file:1: two columns are called '\w+'; give each a name of its own"
+        ):
+            read(f"{header}\na.jpg,x,y\n")
+    assert read("image,caption,,\na.jpg,x,,\n").items[0].text == "x"
+
+
 def test_images_and_their_captions(read: Read) -> None:
     captions = read("image,caption\nb,1\na,2\nb,3\n")
     assert captions.images == ["b", "a"]
