@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import json
 import os
 import re
@@ -34,6 +35,9 @@ HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 """A surrogate alone, which JSON's escapes can write and UTF-8 can't."""
 HALF_OF_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """U+DC80 to U+DCFF stand for the bytes of a file name that is no UTF-8, and bt itself writes them so."""
+TEXT_LIST_START = re.compile(r'\s*\[\s*"')
+SEEN_ROWS = 5
+"""Lines that tell a table's header from a caption with commas in it."""
 DELIMITERS = {"csv": ",;|", "tsv": "\t"}
 LONGEST_CELL = 1 << 24
 
@@ -91,23 +95,34 @@ def _lines(text: str) -> list[str]:
 
 
 def _format_of(text: str) -> str:
-    first = next((line for line in _lines(text) if line.strip()), "")
+    lines = [line for line in _lines(text) if line.strip()]
+    first = lines[0] if lines else ""
     if JSON_START.match(text):
-        return _json_kind(text, first)
+        return _json_kind(text, lines)
+    if TEXT_LIST_START.match(text) and _is_list(text):
+        return "json"
     if TOKEN.fullmatch(first):
         return "token"
     for format in ("tsv", "csv"):
-        if _delimiter(first, format) is not None:
+        if _delimiter(lines, format) is not None:
             return format
     return "plain"
 
 
-def _json_kind(text: str, first: str) -> str:
+def _is_list(text: str) -> bool:
+    try:
+        return isinstance(_json(text), list)
+    except ValueError:
+        return False
+
+
+def _json_kind(text: str, lines: list[str]) -> str:
+    first = lines[0]
     try:
         row = _json(first)
     except ValueError:
         row = None
-    if isinstance(row, dict) and not ("annotations" in row or isinstance(row.get("images"), list)):
+    if isinstance(row, dict) and (len(lines) > 1 or not ("annotations" in row or isinstance(row.get("images"), list))):
         return "jsonl"
     if row is None and _is_object_line(first):
         return "jsonl"  # its first line is broken, and will be named
@@ -141,15 +156,32 @@ def _token(text: str, path: str) -> Iterator[Caption]:
         )
 
 
-def _delimiter(first: str, format: str) -> str | None:
-    """What separates the cells of a table that begins with this line; None if it is no table."""
-    for delimiter in DELIMITERS[format]:
-        cells = _cells_of_line(first, delimiter)
+def _delimiter(lines: list[str], format: str) -> str | None:
+    """What separates the cells of a table of these lines, none of them blank; None if they are no table."""
+    for delimiter in DELIMITERS[format] if lines else "":
+        cells = _cells_of_line(lines[0], delimiter)
         if len(cells) == 1 and format == "tsv":
             continue
-        if Columns.of(cells).is_header or _is_bare_pair(cells):
+        columns = Columns.of(cells)
+        # A caption may begin with a column's name and have a comma: "Text, logo and sign".
+        if columns.is_header and (columns.all_named or _rows_fit(lines, delimiter, len(cells))):
+            return delimiter
+        if _is_bare_pair(cells):
             return delimiter
     return None
+
+
+def _rows_fit(lines: list[str], delimiter: str, width: int) -> bool:
+    """Whether the first lines are rows of so many cells, and more than one."""
+    if delimiter == "\t":
+        rows = [_cells_of_line(line, delimiter) for line in lines[:SEEN_ROWS]]
+    else:
+        reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
+        try:
+            rows = list(itertools.islice(reader, SEEN_ROWS))
+        except csv.Error:
+            return False
+    return len(rows) > 1 and all(len(row) == width for row in rows)
 
 
 def _is_bare_pair(cells: list[str]) -> bool:
@@ -180,8 +212,7 @@ def _tabs(text: str, path: str) -> Iterator[Caption]:
 
 def _table(text: str, path: str) -> Iterator[Caption]:
     lines = _lines(text)
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = _delimiter(first, "csv") or ","
+    delimiter = _delimiter([line for line in lines if line.strip()], "csv") or ","
     yield from _rows(_records(lines, delimiter, path), path)
 
 
@@ -275,10 +306,13 @@ def _document(text: str, path: str, format: str) -> Iterator[Caption]:
 
 def _json_list(document: Any, path: str) -> Iterator[Caption]:
     if not isinstance(document, list):
-        raise UnreadableCaptions(f"{shown_path(path)}: no JSON list of objects")
+        raise UnreadableCaptions(f"{shown_path(path)}: no JSON list of objects or texts")
     for number, fields in enumerate(document, 1):
+        if isinstance(fields, str) and fields.strip():
+            yield Caption(fields.strip(), line=number)
+            continue
         if not isinstance(fields, dict):
-            _refuse(path, number, "no JSON object", "json")
+            _refuse(path, number, "no JSON object" if fields != "" else "no caption", "json")
         try:
             yield from caption_of_fields(Columns.of(fields), fields, number)
         except ValueError as error:
@@ -347,7 +381,7 @@ def _parquet(content: bytes, path: str) -> Iterator[Caption]:
                     yield from caption_of_fields(columns, fields, number)
                 except ValueError as error:
                     _refuse(path, number, str(error), "parquet")
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UnreadableCaptions(f"{shown_path(path)}: no Parquet: {str(error).splitlines()[0]}") from error
 
 

@@ -3,11 +3,13 @@
 | format | holds |
 |---|---|
 | `plain` | one caption a line |
-| `csv`, `tsv` | a header and rows (comma, semicolon or bar; tab); or, without a header, an image's name and a
-caption in each row | | `token` | Flickr8k and 30k: `name.jpg#0`, a tab, the caption | | `coco` | COCO's captions
-JSON: `images` and `annotations` | | `karpathy` | Karpathy's JSON: `images` with `sentences` and a `split` | |
-`json` | a JSON list of objects like the lines of `jsonl` | | `jsonl` | one JSON object a line | | `parquet` | a
-table with columns like a CSV's |
+| `csv`, `tsv` | a header and rows (comma, semicolon or bar; tab); or an image's name and a caption in each row |
+| `token` | Flickr8k and 30k: `name.jpg#0`, a tab, the caption |
+| `coco` | COCO's captions JSON: `images` and `annotations` |
+| `karpathy` | Karpathy's JSON: `images` with `sentences` and a `split` |
+| `json` | a JSON list of objects like the lines of `jsonl`, or of texts |
+| `jsonl` | one JSON object a line |
+| `parquet` | a table with columns like a CSV's |
 
 Columns and keys go by their usual names (`COLUMN_NAMES`), upper or lower case. Text is UTF-8, or UTF-16 with a byte
 order mark. Blank lines are passed over; equal lines are so many captions.

@@ -84,6 +84,17 @@ KARPATHY = {
         (json.dumps(COCO, indent=1), "coco", [("val/a.jpg", "One.", 1), ("b.jpg", "Two", 2)]),
         (json.dumps(KARPATHY), "karpathy", [("val/a.jpg", "One.", 1), ("b.jpg", "Two", 2), ("b.jpg", "Three", 2)]),
         ('[{"img": "a", "text": ["b", "c"]}]', "json", [("a", "b", 1), ("a", "c", 1)]),
+        ('["a dog",\n "a cat"]', "json", [(None, "a dog", 1), (None, "a cat", 2)]),
+        ('["quoted", he said\n', "plain", [(None, '["quoted", he said', 1)]),
+        ("Text, logo and sign\nanother\n", "plain", [(None, "Text, logo and sign", 1), (None, "another", 2)]),
+        ("text, logo and sign\n", "plain", [(None, "text, logo and sign", 1)]),
+        ('image,caption,by whom\na.jpg,"x\ny",me\n', "csv", [("a.jpg", "x\ny", 2)]),
+        (
+            '{"caption": "a", "annotations": []}\n{"caption": "b"}\n',
+            "jsonl",
+            [(None, "a", 1), (None, "b", 2)],
+        ),
+        ('{"caption": "a", "images": ["x"]}\n{"caption": "b"}\n', "jsonl", [(None, "a", 1), (None, "b", 2)]),
         ('{"image": {"path": "a"}, "caption": "b"}\n\n{"caption": "c"}\n', "jsonl", [("a", "b", 1), (None, "c", 3)]),
     ],
 )
