@@ -53,7 +53,7 @@ def read_captions(
         NotFound: There is no such file, or no such image below `images`; names the line. Also when none is there.
         UnreadableCaptions: It holds no caption, or one that can't be read; names the line. Also when `split` is not
             in it.
-        Misuse: `format` is none of `FORMATS`.
+        Misuse: `format` is none of `FORMATS`, or `images` is a file.
     """
     path = os.fspath(path)
     if format is not None and format not in FORMATS:

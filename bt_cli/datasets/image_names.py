@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 
 from bt_cli.datasets.image_folder import find_images
+from bt_cli.errors import Misuse
+from bt_cli.shown_path import shown_path
 
 
 class ImageNames:
@@ -30,8 +32,11 @@ class ImageNames:
 
         Raises:
             NotFound: There is no such folder.
+            Misuse: It is a file.
         """
         folder = os.fspath(folder)
+        if os.path.isfile(folder):
+            raise Misuse(f"{shown_path(folder)}: a file; name the folder that the captions' images lie in")
         return cls((file.path for file in find_images([folder])), [folder])
 
     def find(self, name: str) -> str | None:

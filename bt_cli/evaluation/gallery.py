@@ -42,11 +42,12 @@ class Gallery:
     def of(cls, captions: CaptionSet, folder: Path) -> Gallery:
         """The captions of a file with their images below `folder`, both in the file's order.
 
-        A caption without an id of its own is called by its image and its number there, `name.jpg#0`. An image that is
-        not there stays in the gallery, to be left out or refused by whoever opens it.
+        Names that lead to one file are one image, called by the first of them. A caption without an id of its own is
+        called by its image and its number there, `name.jpg#0`. An image that is not there stays in the gallery, to be
+        left out or refused by whoever opens it.
 
         Raises:
-            Misuse: A caption names no image.
+            Misuse: A caption names no image, or the folder is a file.
             NotFound: There is no such folder, or none of the images is in it.
         """
         for item in captions.items:
@@ -54,17 +55,21 @@ class Gallery:
                 raise Misuse(f"{captions.place(item)}: names no image, and recall needs one a caption")
         names = captions.images
         files = ImageNames.below(folder)
-        found = [files.find(name) for name in names]
-        if not any(found):
+        found = {name: files.find(name) for name in names}
+        if not any(found.values()):
             raise NotFound(
                 f"{shown_path(captions.path)}: none of its {len(names)} images is below {shown_path(folder)}; "
                 "--images names their folder"
             )
-        paths = [path or str(folder / name) for path, name in zip(found, names, strict=True)]
-        numbers = {name: number for number, name in enumerate(names)}
-        owner = [numbers[item.image] for item in captions.items if item.image is not None]
+        path_of = {name: path or str(folder / name) for name, path in found.items()}
+        id_of: dict[str, str] = {}
+        for name, path in path_of.items():
+            id_of.setdefault(path, name)
+        numbers = {path: number for number, path in enumerate(id_of)}
+        owner = [numbers[path_of[item.image]] for item in captions.items if item.image is not None]
+        ids, paths = list(id_of.values()), list(id_of)
         texts = [item.text for item in captions.items]
-        return cls(names, paths, _caption_ids(captions, owner), texts, owner)
+        return cls(ids, paths, _caption_ids(captions, ids, owner), texts, owner)
 
     @cached_property
     def own_captions(self) -> dict[int, list[int]]:
@@ -110,15 +115,15 @@ class Gallery:
         )
 
 
-def _caption_ids(captions: CaptionSet, owner: Sequence[int]) -> list[str]:
+def _caption_ids(captions: CaptionSet, images: Sequence[str], owner: Sequence[int]) -> list[str]:
     """The file's own ids where they tell the captions apart, else the image's name with a number."""
     own = [item.caption_id for item in captions.items if item.caption_id is not None]
     if len(set(own)) == len(captions.items):
         return own
     seen: dict[int, int] = {}
     made = []
-    for item, image in zip(captions.items, owner, strict=True):
-        made.append(f"{item.image}#{seen.get(image, 0)}")
+    for image in owner:
+        made.append(f"{images[image]}#{seen.get(image, 0)}")
         seen[image] = seen.get(image, 0) + 1
     return made
 

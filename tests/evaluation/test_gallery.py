@@ -34,9 +34,23 @@ def test_images_and_captions_keep_the_order_of_the_file(album):
     assert gallery.text_of.tolist() == [1, 0, 0]
 
 
+def test_two_spellings_of_a_file_are_one_image(album):
+    gallery = gallery_of(album, "image,caption\n./b.jpg,two dogs\na.jpg,one cat\nb.jpg,one cat\nold/b.jpg,a dog\n")
+    assert gallery.image_ids == ["./b.jpg", "a.jpg"]
+    assert gallery.paths == [str(album / "b.jpg"), str(album / "a.jpg")]
+    assert gallery.owner == [0, 1, 0, 0]
+    assert gallery.caption_ids == ["./b.jpg#0", "a.jpg#0", "./b.jpg#1", "./b.jpg#2"]
+
+
 def test_the_ids_of_the_file_are_kept_where_they_are_unique(album):
     rows = ["a.jpg#0\tone", "a.jpg#1\ttwo", "c.jpg#0\tthree"]
     assert gallery_of(album, "\n".join(rows) + "\n").caption_ids == ["a.jpg#0", "a.jpg#1", "c.jpg#0"]
+
+
+def test_the_folder_of_the_images_is_no_file(album):
+    (album / "captions").write_text("image,caption\na.jpg,one cat\n")
+    with pytest.raises(Misuse, match=r"a\.jpg: a file; name the folder that the captions' images lie in"):
+        Gallery.of(read_captions(album / "captions"), album / "a.jpg")
 
 
 def test_what_is_left_without_an_image(album):
