@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from enum import Enum
@@ -110,6 +111,8 @@ def run(
     the best candidates, as published; with --exhaustive after it has read every pair. An interrupted run goes on where
     it stopped when the same command is given again.
     """
+    if not math.isfinite(memory):
+        raise Misuse(f"--memory is {memory}, but has to be a number of GiB")
     reads_pairs = rerank or exhaustive
     _check_options(rerank, exhaustive, candidates, combine)
     started = time.perf_counter()
@@ -196,6 +199,7 @@ def _unfinished(resume: bool, folder: Path | None, identity: list[str]) -> Unfin
     if not resume:
         return Unfinished()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bt" / "eval"
+    keep_root = folder is not None and folder.exists()
     try:
         (folder or cache).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -203,7 +207,7 @@ def _unfinished(resume: bool, folder: Path | None, identity: list[str]) -> Unfin
             raise Unwritable(f"--resume-dir {folder}: {error.strerror or error}") from error
         remark(f"{cache} can't be made ({error.strerror or error}), so this run can't be resumed")
         return Unfinished()
-    unfinished = Unfinished(folder or cache, *identity)
+    unfinished = Unfinished(folder or cache, *identity, keep_root=keep_root)
     if unfinished.has_results:
         remark("going on where this evaluation was interrupted")
     return unfinished

@@ -27,9 +27,12 @@ class Unfinished(contextlib.AbstractContextManager["Unfinished"]):
     The folder's name is a hash of everything that the results depend on, so a run never meets another run's results. A
     value that is still missing is NaN. The arrays are memory-mapped: they take disk, not memory, and what was written
     when the process was killed is there.
+
+    `keep_root`: the folder above is somebody's own, and stays when it is left empty.
     """
 
-    def __init__(self, root: Path | None = None, *identity: str) -> None:
+    def __init__(self, root: Path | None = None, *identity: str, keep_root: bool = False) -> None:
+        self.keep_root = keep_root
         self.folder = root / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32] if root else None
         self._lock: WriterLock | None = None
 
@@ -88,8 +91,9 @@ class Unfinished(contextlib.AbstractContextManager["Unfinished"]):
         if self.folder is None:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.rmdir(self.folder.parent)
+        if not self.keep_root:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.folder.parent)
 
 
 def _fill(path: Path, size: int) -> None:

@@ -268,6 +268,8 @@ def test_no_readable_image_is_said_once(bt, checkpoint, tmp_path, stage):
         (["--rerank", "--candidates", "9"], 2, "9 candidates are too few for R@10: at least 10 are needed"),
         (["--split", "test"], 1, "{captions}: no split 'test'; it has no splits"),
         (["--images", "{empty}"], 1, "{captions}: none of its 16 images is below {empty}; --images names their folder"),
+        (["--images", "{captions}"], 2, "{captions}: a file; name the folder that the captions' images lie in"),
+        (["--memory", "inf"], 2, "--memory is inf, but has to be a number of GiB"),
         (["--resume-dir", "{captions}"], 1, "--resume-dir {captions}: File exists"),
     ],
 )
@@ -283,6 +285,14 @@ def test_captions_without_images_are_refused(bt, checkpoint, tmp_path):
     ran = bt("eval", tmp_path / "lines.txt", "--model", checkpoint)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == f"bt: {tmp_path / 'lines.txt'}:1: names no image, and recall needs one a caption\n"
+
+
+def test_a_resume_folder_of_the_users_own_stays(bt, checkpoint, album, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new"):
+        assert bt("eval", album / "captions.csv", "--model", checkpoint, "--resume-dir", tmp_path / name).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 @pytest.mark.slow

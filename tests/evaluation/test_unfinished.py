@@ -58,6 +58,13 @@ def test_finishing_removes_the_results_and_nothing_else(tmp_path):
     assert not root.exists()
 
 
+def test_a_folder_that_was_there_before_stays(tmp_path):
+    with Unfinished(tmp_path, "a", keep_root=True) as unfinished:
+        unfinished.array("itm", (5,))
+        unfinished.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_process_at_a_time(tmp_path):
     with Unfinished(tmp_path, "a"):
         with pytest.raises(BtError, match="another process is at this evaluation; wait for it, or --no-resume"):
