@@ -32,18 +32,23 @@ class Position:
     pictures: int = 0
 
 
-def save_state(folder: Path, recipe: Recipe, position: Position, weights: MasterWeights, start: str) -> None:
-    """Write the state whole or not at all. `start` names what the run started from. Raises Unwritable."""
+def save_state(
+    folder: Path, recipe: Recipe, position: Position, weights: MasterWeights, start: str, captions: str = ""
+) -> None:
+    """Write the state whole or not at all. Raises Unwritable.
+
+    `start` names what the run started from, `captions` is the fingerprint of what it learns from.
+    """
     from safetensors.torch import save
 
-    about = {"recipe": recipe.to_dict(), "position": vars(position), "start": start}
+    about = {"recipe": recipe.to_dict(), "position": vars(position), "start": start, "captions": captions}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.state().items()}
     with open_whole(folder / STATE_FILE) as file:
         file.write(save(tensors, {"run": json.dumps(about)}))
 
 
-def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str) -> Position | None:
-    """Take up the state in `folder`, None where there is none.
+def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str, captions: str = "") -> Position | None:
+    """Take up the state in `folder`, None where there is none. `start` and `captions` as for :func:`save_state`.
 
     Stages that have not begun may have changed; other changes would make it another run. Raises BadConfig.
     """
@@ -60,6 +65,12 @@ def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str)
     if about["start"] != start:
         raise BadConfig(f"{path}: this run began from {about['start']}, not from {start}; {way_out}")
     changed = _changes(Recipe.from_dict(about["recipe"]).to_dict(), recipe, position.step)
+    # Other captions make another number of steps out of epochs, so they come before the stages; another seed holds
+    # others back, so it comes before them. States of earlier versions don't name theirs.
+    if about.get("captions", captions) != captions and (not changed or changed.startswith("stage ")):
+        raise BadConfig(
+            f"{path}: this run was begun with other captions, another share held out or other images missing; {way_out}"
+        )
     if changed:
         raise BadConfig(f"{path}: this run was begun with another {changed}; {way_out}")
     wanted = {f"weight/{name}": tuple(master.shape) for name, master in weights.weights().items()}

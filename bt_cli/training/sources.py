@@ -6,6 +6,8 @@ is what makes a resumed run exact, and the rows of a batch do not depend on how 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,6 +46,10 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Captions in one epoch; 0 = endless."""
 
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of what there is to learn from; empty where the recipe says it all."""
+
 
 class CaptionSource:
     """Captions of a file, each once an epoch in an order of its own.
@@ -74,6 +80,12 @@ class CaptionSource:
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the captions in their order, with their images' names, wherever those lie today."""
+        record = [(item.text, item.image_id, item.negatives) for item in self.captions]
+        return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
     def start(self, stage: Stage, seed: int) -> None:
         """Take the stage's augmentation and the run's seed."""
@@ -200,6 +212,11 @@ class SceneSource:
 
     def __len__(self) -> int:
         return 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Empty: the recipe and its seed decide every scene."""
+        return ""
 
     def start(self, stage: Stage, seed: int) -> None:
         """Make the stage's sampler: its mix, and what else the recipe sets."""

@@ -69,7 +69,8 @@ class Trainer:
         run.network.recompute_activations(recipe.checkpoint_layers)
         self.dropout = dropout_of(run.network)
         self.weights = MasterWeights(run.network, getattr(torch, recipe.dtype), self.recipe.stages[0].rates)
-        self.position = load_state(self.folder, self.recipe, self.weights, run.start) or Position()
+        self.captions = run.source.fingerprint
+        self.position = load_state(self.folder, self.recipe, self.weights, run.start, self.captions) or Position()
         self.metrics: dict[str, float] | None = None
 
     def train(self, report: Callable[[Report], None] | None = None, *, stop_after: int | None = None) -> Outcome:
@@ -228,7 +229,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.ranks.first:
-            save_state(self.folder, self.recipe, self.position, self.weights, self.run.start)
+            save_state(self.folder, self.recipe, self.position, self.weights, self.run.start, self.captions)
 
     def _export(self) -> None:
         """Write the checkpoint folder, from the float32 masters where the recipe wants more than bfloat16."""

@@ -17,7 +17,7 @@ import torch
 from captioned_folder import captioned_folder, small_recipe
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
-from bt_cli.datasets.captions import read_captions
+from bt_cli.datasets.captions import Caption, read_captions
 from bt_cli.errors import BadConfig, UnreadableImage
 from bt_cli.training.ranks import Ranks
 from bt_cli.training.recipe import Recipe
@@ -113,6 +113,24 @@ def test_another_recipe_is_no_continuation_but_stages_to_come_may_change(caption
             Trainer(changed, make_run(changed, captions, tmp_path))
     longer = replace(recipe, stages=(*recipe.stages, replace(recipe.stages[0], name="third")))
     assert Trainer(longer, make_run(longer, captions, tmp_path)).position.step == 10
+
+
+def test_other_captions_are_no_continuation(captions: Path, tmp_path: Path) -> None:
+    recipe = Recipe.from_dict(small_recipe())
+    items = read_captions(captions, images=captions.parent).items
+
+    def run(items: list[Caption]) -> Run:
+        return caption_run(recipe, items, [], tmp_path, CPU, Ranks(), workers=1)
+
+    Trainer(recipe, run(items)).train(stop_after=1)
+    for others in (items[1:], [replace(items[0], text="another"), *items[1:]], items[::-1]):
+        with pytest.raises(BadConfig, match="begun with other captions, .*; choose another --out"):
+            Trainer(recipe, run(others))
+    seed = replace(recipe, seed=4)  # which holds other captions back
+    with pytest.raises(BadConfig, match="begun with another seed"):
+        Trainer(seed, caption_run(seed, items[1:], [], tmp_path, CPU, Ranks(), workers=1))
+    moved = [replace(item, image=f"elsewhere/{item.image}") for item in items]
+    assert Trainer(recipe, run(moved)).position.step == 1
 
 
 def test_the_present_stage_may_get_another_length_until_its_rate_has_depended_on_it(
