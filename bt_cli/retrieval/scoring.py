@@ -105,9 +105,10 @@ def read_pairs(path: str, folder: str | None = None) -> list[tuple[str, str]]:
     from bt_cli.datasets.captions import read_captions
 
     pairs = []
-    for item in read_captions(path, images=folder).items:
+    captions = read_captions(path, images=folder)
+    for item in captions.items:
         if item.image is None:
-            raise Misuse(f"{shown_path(path)}: line {item.line} names no image; give image and text in two columns")
+            raise Misuse(f"{captions.place(item)}: names no image; give image and text in two columns")
         image = item.image
         beside = os.path.join(os.path.dirname(path), image)
         pairs.append((beside if not os.path.exists(image) and os.path.exists(beside) else image, item.text))

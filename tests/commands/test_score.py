@@ -98,4 +98,4 @@ def test_pairs_without_images(bt, gallery) -> None:
     Path("plain.txt").write_text("just a caption\nand another one\n")
     ran = bt("score", "--pairs", "plain.txt")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "bt: plain.txt: line 1 names no image; give image and text in two columns\n"
+    assert ran.err == "bt: plain.txt:1: names no image; give image and text in two columns\n"

@@ -80,5 +80,5 @@ def test_pairs_are_read_from_here_or_from_beside_the_file(tmp_path: Path) -> Non
     assert read_pairs("lists/p.jsonl") == [(os.path.join("lists", "bird.png"), "a"), ("cat.png", "b")]
     assert read_pairs("lists/p.jsonl", "lists") == [("lists/bird.png", "a"), ("lists/cat.png", "b")]
     Path("plain").write_text("only words\n")
-    with pytest.raises(Misuse, match="plain: line 1 names no image"):
+    with pytest.raises(Misuse, match="plain:1: names no image"):
         read_pairs("plain")
