@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.checkpoints.fingerprint import fingerprint
+from bt_cli.checkpoints.hub_cache import IMAGE_SETTINGS
 from bt_cli.checkpoints.hub_layout import canonical_name, heads_in
 from bt_cli.checkpoints.locating import locate
 from bt_cli.checkpoints.safetensors_file import TensorEntry
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 HEAD_NAMES = {"itc": "ITC (embeddings for search)", "itm": "ITM (matching)", "mlm": "MLM (masked words)"}
 """The heads that commands ask for, in the order in which they are listed."""
-
-_PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
 
 
 class Checkpoint:
@@ -152,7 +151,7 @@ class Checkpoint:
         return filled_network(self, wanted & self.heads, towers, dtype, device)
 
     def _preprocessing(self) -> dict[str, Any]:
-        for name in _PREPROCESSING:
+        for name in IMAGE_SETTINGS:
             path = self.folder / name
             if path.is_file():
                 try:

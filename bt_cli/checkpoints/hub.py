@@ -20,7 +20,7 @@ from typing import Any
 
 from bt_cli.checkpoints.hub_cache import (
     CONFIG,
-    PREPROCESSOR,
+    IMAGE_SETTINGS,
     TOKENIZER_FILES,
     cache_folder,
     cached_snapshot,
@@ -135,7 +135,7 @@ class _Download:
 
     def run(self) -> Path:
         listed = self._list()
-        small = [listed[name] for name in (CONFIG, PREPROCESSOR, *TOKENIZER_FILES) if name in listed]
+        small = [listed[name] for name in (CONFIG, *IMAGE_SETTINGS, *TOKENIZER_FILES) if name in listed]
         weights = choose_weights(listed)
         if CONFIG not in listed or weights is None:
             missing = CONFIG if CONFIG not in listed else "weights (safetensors or pytorch_model.bin)"

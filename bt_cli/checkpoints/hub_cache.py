@@ -11,7 +11,8 @@ from bt_cli.checkpoints.tensor_files import choose_weights, shard_names
 from bt_cli.errors import BrokenCheckpoint
 
 CONFIG = "config.json"
-PREPROCESSOR = "preprocessor_config.json"
+IMAGE_SETTINGS = ("preprocessor_config.json", "processor_config.json")
+"""Either says how images become pixels; the first goes before. `transformers` writes the second alone since 5.0."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -62,7 +63,8 @@ def has_weights(folder: Path) -> bool:
 def has_processors(folder: Path) -> bool:
     """Whether the image and text settings are there too; another program may have cached the weights alone."""
     names = {path.name for path in folder.iterdir() if path.exists()}
-    return PREPROCESSOR in names and ("tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names)
+    has_images = any(name in names for name in IMAGE_SETTINGS)
+    return has_images and ("tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names)
 
 
 def cached_names() -> list[str]:

@@ -77,9 +77,11 @@ def info(name: Name, revision: Revision = None, as_json: Json = False, quiet: Qu
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """The facts of `bt models info --json`: `files` are paths with their sizes in bytes, the weights first."""
     from bt_cli.checkpoints.checkpoint import HEAD_NAMES
+    from bt_cli.checkpoints.hub_cache import CONFIG, IMAGE_SETTINGS, TOKENIZER_FILES
 
+    described = (CONFIG, *IMAGE_SETTINGS, *TOKENIZER_FILES)
     weights = checkpoint.files.paths
-    others = sorted(path for path in checkpoint.folder.iterdir() if path.is_file() and path.name in _DESCRIBED)
+    others = sorted(path for path in checkpoint.folder.iterdir() if path.is_file() and path.name in described)
     dtypes = sorted({checkpoint.entry(name).dtype for name in checkpoint.tensor_names})
     return {
         "name": checkpoint.name,
@@ -172,7 +174,6 @@ def convert(
         typer.echo(f"{label:<14} {value}")
 
 
-_DESCRIBED = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,23 @@ def test_first_load_downloads_what_is_needed_and_the_second_needs_no_hub(served:
     assert again.fingerprint == first.fingerprint == Checkpoint.open(repository).fingerprint
     assert again.tokenizer().encode(["a tower"]).input_ids.shape == (1, 9)
     assert cached_names() == [NAME]
+
+
+def test_image_settings_of_the_newer_name_come_along_and_count(
+    served: FakeHub, repository: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(repository, newer)
+    settings = json.loads((newer / "preprocessor_config.json").read_text())
+    (newer / "preprocessor_config.json").unlink()
+    settings["image_mean"] = [0.1, 0.2, 0.3]
+    (newer / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
+    served.repositories[NAME] = newer
+    assert Checkpoint.open(NAME).fingerprint == Checkpoint.open(newer).fingerprint
+    assert Checkpoint.open(NAME).image_processor().settings.image_mean == (0.1, 0.2, 0.3)
+    served.requests.clear()
+    Checkpoint.open(NAME)
+    assert served.requests == []
 
 
 def test_a_cached_checkpoint_is_used_without_a_single_request(served: FakeHub) -> None:
