@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,10 @@ def image_needs(bridges: bool, embeds: bool) -> tuple[set[str], set[str]]:
 
 
 class LazyNetwork:
-    """Reads and packs only the parts that were needed so far; `planned` heads will be needed later."""
+    """Reads and packs only the parts that were needed so far; `planned` heads will be needed later.
+
+    Threads may share one: a part is read once, and what another thread works with stays as it was.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, precision: str, device: torch.device, planned: Collection[str] | None
@@ -42,6 +46,7 @@ class LazyNetwork:
         self.towers: set[str] = set()
         self.heads: set[str] = set()
         self._network: BridgeTower | None = None
+        self._loading = threading.Lock()
 
     def need(self, towers: Collection[str], heads: Collection[str] = ()) -> BridgeTower:
         """The network with at least these towers ("text", "vision", "cross") and heads.
@@ -49,18 +54,22 @@ class LazyNetwork:
         Raises MissingHead where the checkpoint lacks one of the heads.
         """
         self.checkpoint.require(heads)
+        with self._loading:
+            return self._with_parts(towers, heads)
+
+    def _with_parts(self, towers: Collection[str], heads: Collection[str]) -> BridgeTower:
         missing_towers, missing_heads = set(towers) - self.towers, set(heads) - self.heads
         if self._network is not None and not missing_towers and not missing_heads:
             return self._network
         if self.planned & {"itm", "mlm"} or "cross" in self.towers | missing_towers or missing_heads & {"itm", "mlm"}:
             wanted = self.heads | missing_heads | self.planned
-            self._network = None  # its memory goes before the whole is read
-            self._network = self._load(set(TOWERS), wanted)
-        elif self._network is None or missing_heads:
-            self._network = self._load(self.towers | missing_towers, self.heads | missing_heads)
-        else:
-            self._graft(self._network, missing_towers)
-        return self._network
+            self._network, self.towers, self.heads = None, set(), set()  # its memory goes before the whole is read
+            return self._keep(self._load(set(TOWERS), wanted), set(TOWERS), wanted)
+        wanted_towers, wanted_heads = self.towers | missing_towers, self.heads | missing_heads
+        if self._network is None or missing_heads:
+            return self._keep(self._load(wanted_towers, wanted_heads), wanted_towers, wanted_heads)
+        self._graft(self._network, missing_towers)
+        return self._keep(self._network, wanted_towers, wanted_heads)
 
     def whole(self) -> BridgeTower:
         """The network with everything that the checkpoint has."""
@@ -82,14 +91,16 @@ class LazyNetwork:
     def _load(self, towers: set[str], heads: set[str]) -> BridgeTower:
         named = heads | ({"itc_cross"} & self.checkpoint.heads if heads >= {"itc"} and towers >= {"cross"} else set())
         network = self.checkpoint.network(heads=named, towers=towers, dtype=self.dtype, device=self.device)
-        self.towers, self.heads = set(towers), set(heads)
         return pack_network(network, self.precision, self.device, self.crew)
+
+    def _keep(self, network: BridgeTower, towers: set[str], heads: set[str]) -> BridgeTower:
+        """Say only now that these parts are there: reading them may have failed."""
+        self._network, self.towers, self.heads = network, set(towers), set(heads)
+        return network
 
     def _graft(self, network: BridgeTower, towers: set[str]) -> None:
         """Set a tower that stands alone (no cross-modal encoder is loaded) beside those that are there."""
-        had_towers, had_heads = self.towers, self.heads
-        added = self._load(towers, had_heads)
+        added = self._load(towers, self.heads)
         for name in _GRAFTED:
             if getattr(network, name) is None:
                 setattr(network, name, getattr(added, name))
-        self.towers, self.heads = had_towers | towers, had_heads

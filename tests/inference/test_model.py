@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from random_checkpoint import random_checkpoint
 
 import bt_cli
 from bt_cli.errors import MissingHead, Misuse, NoMask, UnreadableImage
-from bt_cli.inference import matching
+from bt_cli.inference import lazy_network, matching
 from bt_cli.inference.model import Model
 
 TEXTS = ["a cat", "two dogs in a car", "x", "a rather longer text than the others are", "a cat"]
@@ -158,6 +161,45 @@ def test_only_what_is_needed_is_loaded(folder: Path, images: list[str]) -> None:
     ahead = bt_cli.load(folder, dtype="float32", heads={"itc", "itm"})
     ahead.encode_texts(TEXTS)
     assert ahead.parts.towers == {"text", "vision", "cross"}
+
+
+def test_threads_may_share_a_model_from_its_first_use(
+    folder: Path, images: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bt_cli.load(folder, dtype="float32", device="cpu")
+    load, both = model.parts._load, threading.Barrier(2)
+    met: list[set[str]] = []
+
+    def slowly(towers: set[str], heads: set[str]) -> Any:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+            met.append(towers)
+        both.reset()
+        return load(towers, heads)
+
+    monkeypatch.setattr(model.parts, "_load", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        works = [threads.submit(model.encode_images, images[:2]), threads.submit(model.encode_texts, TEXTS)]
+        assert [len(work.result()) for work in works] == [2, 5]
+    assert not met
+    assert model.parts.towers == {"text", "vision"}
+    assert len(model.encode_images(images[:2])) == 2
+
+
+def test_a_part_that_could_not_be_read_is_not_taken_for_read(
+    folder: Path, images: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bt_cli.load(folder, dtype="float32", device="cpu")
+    model.encode_texts(TEXTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(lazy_network, "pack_network", failing)
+        with pytest.raises(MemoryError):
+            model.encode_images(images[:1])
+    assert len(model.encode_images(images[:1])) == 1
+
+
+def failing(*_: object) -> None:
+    raise MemoryError
 
 
 def test_missing_heads_are_named(tmp_path: Path, images: list[str]) -> None:
