@@ -58,10 +58,10 @@ class KnownImages:
             if block is None:
                 rest.append(position)
                 continue
-            found.append((position, block))
-            if len(found) == batch_size:
+            if found and (len(found) == batch_size or block.shape != found[0][1].shape):  # sizes may vary by image
                 yield self._stacked(found)
                 found = []
+            found.append((position, block))
         if found:
             yield self._stacked(found)
         tell = None if on_error is None else lambda position, error: on_error(rest[position], error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -200,6 +202,26 @@ def test_a_part_that_could_not_be_read_is_not_taken_for_read(
 
 def failing(*_: object) -> None:
     raise MemoryError
+
+
+def test_images_of_several_sizes_are_known_again(folder: Path, tmp_path: Path) -> None:
+    images = [str(tmp_path / f"{width}.png") for width in (64, 128, 70, 130)]
+    for image in images:
+        Image.linear_gradient("L").resize((int(Path(image).stem), 64)).save(image)
+    vary = tmp_path / "vary"
+    shutil.copytree(folder, vary)
+    settings = json.loads((vary / "preprocessor_config.json").read_text())
+    (vary / "preprocessor_config.json").write_text(
+        json.dumps({**settings, "pipeline": "crop", "do_center_crop": False, "size": 64})
+    )
+    model = bt_cli.load(vary, dtype="float32", device="cpu")
+    model.use_bridge_cache(tmp_path / "bridges", limit=1 << 20)
+    first = model.score(images, TEXTS)
+    assert np.abs(model.score(images, TEXTS) - first).max() < 1e-5
+    assert np.abs(model.score(images[::-1], TEXTS)[::-1] - first).max() < 1e-5
+    reader = bt_cli.load(vary, dtype="float32", device="cpu")
+    assert len(reader.use_bridge_cache(tmp_path / "bridges")) > 0
+    assert np.abs(reader.score(images, TEXTS) - first).max() < 1e-5
 
 
 def test_missing_heads_are_named(tmp_path: Path, images: list[str]) -> None:
