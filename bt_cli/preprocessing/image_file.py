@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ _SIDEWAYS = (5, 6, 7, 8)
 _RIGHT_TO_LEFT = (2, 3, 6, 7)  # turning brings the stored right or bottom edge to the left
 _BOTTOM_TO_TOP = (3, 4, 7, 8)
 _Read = TypeVar("_Read")
+_PILLOW_LOCKS = [threading.Lock() for _ in range(256)]  # by id: Pillow images have no hash
 _ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 
@@ -81,7 +83,7 @@ def open_image(source: ImageSource, *, draft: int | None = None, name: str | Non
 def decode_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> DecodedImage:
     """`open_image`, for those who also need the size of the whole image."""
     if isinstance(source, Image.Image):
-        return _guarded(lambda: _upright_rgb(source, None), name or "image")
+        return _guarded(lambda: _from_pillow(source), name or "image")
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source, name or "array"), None)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -284,6 +286,12 @@ def _narrow(image: Image.Image) -> Image.Image:
     else:
         values = (np.clip(values, low, high) - low) * (255 / (high - low or 1))
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _from_pillow(image: Image.Image) -> DecodedImage:
+    """One thread at a time: an opened image reads its file, and its EXIF, when it is first used."""
+    with _PILLOW_LOCKS[(id(image) >> 4) % len(_PILLOW_LOCKS)]:
+        return _upright_rgb(image, None)
 
 
 def _from_array(array: NDArray[Any], name: str) -> Image.Image:

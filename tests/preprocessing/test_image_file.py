@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,16 @@ def test_the_four_kinds_of_source_agree(tmp_path: Path) -> None:
     Image.fromarray(PHOTO).save(path)
     for source in (path, str(path), path.read_bytes(), Image.open(path), PHOTO):
         np.testing.assert_array_equal(pixels(source), PHOTO)
+
+
+def test_threads_may_open_one_lazy_picture(tmp_path: Path) -> None:
+    path = tmp_path / "noise.png"
+    noise = np.random.default_rng(3).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            for picture in threads.map(open_image, [Image.open(path)] * 8):
+                np.testing.assert_array_equal(np.asarray(picture), noise)
 
 
 def test_an_rgb_image_is_not_copied() -> None:
