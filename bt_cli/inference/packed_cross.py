@@ -168,7 +168,8 @@ class PackedCrossModal(nn.Module):
         keep = None if keep is None else keep[by_text]
         longest = text_bridges.shape[2]
         if keep is not None and wanted == "pooled":  # no one sees the rows beyond the longest text of these pairs
-            longest = int(keep.sum(dim=1).max())
+            seen = keep.any(dim=0).nonzero()  # a caller's mask may have holes or stand at the right
+            longest = int(seen[-1]) + 1 if len(seen) else longest
             keep = keep[:, :longest]
             keep = None if bool(keep.all()) else keep
         text_in, image_in = first[0][by_text, :longest], first[1][by_image]

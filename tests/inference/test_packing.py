@@ -51,6 +51,19 @@ def sample(length: int, padded: bool) -> tuple[Tensor, Tensor, Tensor]:
     return pixels, ids, mask
 
 
+@pytest.mark.parametrize("mask", [[1, 0, 1, 1, 0, 1], [0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0]])
+def test_a_mask_with_holes_or_at_the_right_cuts_nothing_off(mask: list[int]) -> None:
+    network = random_network(small_config())
+    packed = pack_network(copy.deepcopy(network), "float32", CPU)
+    pixels, ids, _ = sample(6, False)
+    masks = torch.tensor([mask, [1, 1, 1, 1, 0, 0], mask])
+    with torch.inference_mode():
+        wanted = network.fuse(network.encode_images(pixels), network.encode_texts(ids, masks)).pooler_output
+        states = packed.encode_images(pixels), packed.encode_texts(ids, masks)
+        made = packed.fuse(*states, wanted="pooled").pooler_output
+    assert torch.allclose(made, wanted, atol=2e-5)
+
+
 def worst(made: Tensor, wanted: Tensor, mask: Tensor) -> float:
     """Largest difference, padded text rows left out."""
     difference = (made.float() - wanted.float()).abs()
