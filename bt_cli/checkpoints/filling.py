@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bt_cli.checkpoints.checkpoint import Checkpoint
 
 POSITIONS = "vision_tower.position_embedding"
+WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
+"""What a parameter may be stored as. Whole numbers are quantised weights, whose scales are no part of the network."""
 _LISTED = 6  # an error names this many tensors, then counts
 
 
@@ -49,7 +51,7 @@ def filled_network(
 def check_plan(
     plan: Mapping[str, list[Piece]], entries: Mapping[str, TensorEntry], *, where: str, tied: bool = False
 ) -> None:
-    """Raise `CheckpointMismatch`, naming tensors and shapes, unless every piece is there in its shape."""
+    """Raise `CheckpointMismatch`, naming tensors, unless every piece is there in its shape and as floats."""
     pieces = {piece.hub_name: piece for pieces in plan.values() for piece in pieces}
     missing, misshaped = [], []
     for name, piece in pieces.items():
@@ -62,6 +64,13 @@ def check_plan(
     complaints += [f"mis-shaped: {_some(misshaped)}"] if misshaped else []
     if complaints:
         raise CheckpointMismatch(f"{where} does not fit its config.json: {'; '.join(complaints)}")
+    present = {name: entries[name] for name in pieces if name in entries}
+    whole = [f"{name} ({entry.dtype})" for name, entry in present.items() if entry.dtype not in WEIGHT_DTYPES]
+    if whole:
+        raise CheckpointMismatch(
+            f"{where} is quantised, which bt can't read: {_some(whole)}; take its weights in "
+            f"{', '.join(WEIGHT_DTYPES)} (bt quantises by itself: --dtype int8)"
+        )
 
 
 class _Reader:

@@ -216,10 +216,12 @@ def _check(path: Path, config: BridgeTowerConfig, tensors: Mapping[str, torch.Te
 
     network = skeleton(config, heads_in(tensors))
     plan = HubLayout(config).plan({name: tuple(each.shape) for name, each in network.named_parameters()})
-    codes = {name: DTYPE_CODES.get(str(tensor.dtype).removeprefix("torch."), "F32") for name, tensor in tensors.items()}
-    check_plan(
-        plan, {name: TensorEntry(tuple(each.shape), codes[name]) for name, each in tensors.items()}, where=str(path)
-    )
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
+    entries = {
+        name: TensorEntry(tuple(tensor.shape), DTYPE_CODES.get(dtypes[name], dtypes[name]))
+        for name, tensor in tensors.items()
+    }
+    check_plan(plan, entries, where=str(path))
 
 
 def _at_size(table: torch.Tensor, config: BridgeTowerConfig, image_size: int) -> tuple[torch.Tensor, BridgeTowerConfig]:

@@ -106,6 +106,23 @@ def test_names_without_the_prefix_buffers_and_foreign_heads_do_no_harm(checkpoin
     assert all(torch.equal(each, expected[name]) for name, each in bare.network().named_parameters())
 
 
+def test_quantised_weights_are_refused_by_name(checkpoint_folder: Path, tmp_path: Path) -> None:
+    folder = copy_of(checkpoint_folder, tmp_path / "int8")
+    name = "bridgetower.text_model.encoder.layer.0.intermediate.dense.weight"
+
+    def quantise(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[name] = (tensors[name] * 100).to(torch.int8)
+        tensors[name.replace("weight", "SCB")] = torch.ones(len(tensors[name]))
+
+    rewrite(folder, quantise)
+    with pytest.raises(CheckpointMismatch) as caught:
+        Checkpoint.open(folder).network()
+    assert str(caught.value) == (
+        f"{folder} is quantised, which bt can't read: {name} (I8); "
+        "take its weights in F64, F32, F16, BF16 (bt quantises by itself: --dtype int8)"
+    )
+
+
 def test_heads_are_read_off_the_tensors(tmp_path: Path) -> None:
     for heads in ((), ("itm",), ("mlm",), ("itm", "mlm"), ("itc",), ("itc", "itc_cross")):
         folder = random_checkpoint(tmp_path / "-".join(("with", *heads)), heads=heads)

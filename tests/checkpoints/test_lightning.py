@@ -189,6 +189,18 @@ def test_a_file_that_lacks_a_tensor_is_refused_before_anything_is_written(origin
     assert not (tmp_path / "out").exists()
 
 
+def test_quantised_weights_are_refused(original: Path, tmp_path: Path) -> None:
+    content = torch.load(original, weights_only=True)
+    content["state_dict"]["vit_model.visual.conv1.weight"] = torch.ones(128, 3, 16, 16, dtype=torch.int8)
+    torch.save(content, tmp_path / "x.ckpt")
+    with (
+        pytest.warns(UserWarning, match="rank_output"),
+        pytest.raises(CheckpointMismatch, match=r"is quantised.*patch_embedding\.weight \(I8\)"),
+    ):
+        convert(tmp_path / "x.ckpt", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_original_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such file"):
         convert(tmp_path / "none.ckpt", tmp_path / "out")
