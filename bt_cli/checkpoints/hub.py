@@ -171,7 +171,7 @@ class _Download:
     def _fetch_all(self, files: Iterable[RemoteFile], *, announce: bool) -> None:
         wanted = [file for file in files if not (self.folder / "snapshots" / self.commit / file.name).exists()]
         self.total += sum(file.size for file in wanted)
-        missing = sum(file.size for file in wanted if not (self.folder / "blobs" / file.etag).exists())
+        missing = sum(file.size - self._fetched(file) for file in wanted)
         self._check_space(missing)
         if announce and missing:
             logger.info("downloading %s: %s to %s", self.repo_id, _size(missing), self.folder)
@@ -196,7 +196,18 @@ class _Download:
         from huggingface_hub.utils import WeakFileLock
 
         blob = self.folder / "blobs" / file.etag
-        part = blob.with_name(f"{file.etag}.bt.incomplete")
+        part = self._part(file)
+    def _part(self, file: RemoteFile) -> Path:
+        """Where what has arrived of a file waits for the rest."""
+        return self.folder / "blobs" / f"{file.etag}.bt.incomplete"
+
+    def _fetched(self, file: RemoteFile) -> int:
+        """Bytes of a file that are on the disk already."""
+        if (self.folder / "blobs" / file.etag).exists():
+            return file.size
+        part = self._part(file)
+        return min(part.stat().st_size, file.size) if part.exists() else 0
+
         lock = cache_folder() / ".locks" / self.folder.name / f"{file.etag}.bt.lock"
         for folder in (blob.parent, lock.parent):
             folder.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,19 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
 def test_an_interrupted_download_resumes_in_the_next_run(
     served: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+def test_the_space_that_a_part_already_takes_is_not_asked_for_again(
+    served: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (repository / "model.safetensors").read_bytes()
+    part = repo_folder(NAME) / "blobs" / f"{tag(content)}.bt.incomplete"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:-1000])
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=100_000))
+    assert len(content) > 200_000
+    assert (hub.download(NAME) / "model.safetensors").read_bytes() == content
+
+
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
