@@ -111,7 +111,9 @@ def fetch_tokenizer(repo_id: str) -> Path:
 @contextmanager
 def _in_our_words(repo_id: str, revision: str | None) -> Iterator[None]:
     """What the hub's client raises within becomes one of our errors; what it logs about retries is left out."""
-    client = logging.getLogger("huggingface_hub")
+    import huggingface_hub.hf_api  # first, since importing it sets the level back
+
+    client = logging.getLogger(huggingface_hub.__name__)
     level = client.level
     client.setLevel(logging.ERROR)
     try:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -295,6 +298,56 @@ def test_an_unreachable_hub_names_the_bundled_checkpoint(served: FakeHub) -> Non
         Checkpoint.open(NAME)
     assert str(caught.value).startswith(f"can't reach the hub at {served.url} and {NAME} is not in the cache (")
     assert "--model tiny" in str(caught.value)
+
+
+def test_a_download_without_a_hub_gives_what_is_cached_and_says_so(
+    served: FakeHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bt_cli")
+    folder = hub.download(NAME)
+    served.portal = True
+    assert hub.download(NAME) == folder
+    served.stop()
+    assert hub.download(NAME) == folder
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert hub.download(NAME) == folder
+    assert [record.getMessage() for record in caplog.records if "cache has" in record.getMessage()] == [
+        f"{NAME}: {served.url} can't be reached, so this is what the cache has of it",
+        f"{NAME}: {served.url} can't be reached, so this is what the cache has of it",
+        f"{NAME}: HF_HUB_OFFLINE is set, so this is what the cache has of it",
+    ]
+
+
+def test_a_login_page_in_place_of_the_hub_is_named(served: FakeHub) -> None:
+    served.portal = True
+    with pytest.raises(Offline) as caught:
+        Checkpoint.open(NAME)
+    assert str(caught.value).startswith(f"{served.url} does not answer as a hub does, and {NAME} is not in the cache (")
+    assert str(caught.value).endswith("open the address in a browser, or set HF_ENDPOINT to the hub's own")
+
+
+def test_a_file_that_is_listed_and_not_there_is_named(served: FakeHub) -> None:
+    served.lost.add("model.safetensors")
+    with pytest.raises(DownloadFailed) as caught:
+        Checkpoint.open(NAME)
+    assert str(caught.value) == (
+        f"the hub at {served.url} lists model.safetensors of {NAME} and does not have it (404); "
+        "try again later, or name another --revision"
+    )
+
+
+CHATTER = """
+    import logging, sys
+    from bt_cli.checkpoints import hub
+    with hub._in_our_words("a/b", None):
+        from huggingface_hub import file_download
+        file_download.logger.warning("Error while downloading, trying to resume")
+"""
+
+
+def test_the_clients_own_remarks_stay_out_though_it_is_imported_only_then() -> None:
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(CHATTER)], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
 
 
 def test_weights_cached_by_another_program_are_completed_when_the_hub_is_there(served: FakeHub) -> None:
