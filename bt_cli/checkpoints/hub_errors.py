@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 
 from bt_cli.checkpoints.hub_cache import cache_folder, cached_names
 from bt_cli.checkpoints.model_names import BUNDLED, OFFICIAL, closest
@@ -34,7 +35,18 @@ def named_hub_error(error: Exception, repo_id: str, revision: str | None, endpoi
     if isinstance(error, RevisionNotFoundError):
         return UnknownModel(f"{repo_id} has no revision {revision or 'main'!r}")
     if isinstance(error, HfHubHTTPError):
-        return _by_status(error.response.status_code, repo_id, endpoint)
+        status, address = error.response.status_code, str(error.response.url)
+        if status == 404 and "/resolve/" in address:
+            return DownloadFailed(
+                f"the hub at {endpoint} lists {address.rpartition('/')[2]} of {repo_id} and does not have it (404); "
+                "try again later, or name another --revision"
+            )
+        return _by_status(status, repo_id, endpoint)
+    if isinstance(error, json.JSONDecodeError):
+        return Offline(
+            f"{endpoint} does not answer as a hub does, and {repo_id} is not in the cache ({cache_folder()}): a login "
+            "page or proxy may stand between; open the address in a browser, or set HF_ENDPOINT to the hub's own"
+        )
     if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)) or is_connection_error(error):
         return Offline(
             f"can't reach the hub at {endpoint} and {repo_id} is not in the cache ({cache_folder()}); "

@@ -34,13 +34,16 @@ class FakeHub:
     """Serves folders as repositories `owner/name` with one commit each; a context manager.
 
     `cut` is how many bytes of a body to send before the connection breaks, by file name, once each; `garble` names
-    files whose content arrives altered; `refuse` gives a status and an error code by repository; a repository in
-    `private` needs the bearer token "secret". With `taciturn` the listing holds names alone, as some mirrors' do.
+    files whose content arrives altered, `lost` files that are listed and answer 404; `refuse` gives a status and an
+    error code by repository; a repository in `private` needs the bearer token "secret". With `taciturn` the listing
+    holds names alone, as some mirrors' do; as a `portal` it answers everything with a page.
     """
 
     repositories: dict[str, Path]
     cut: dict[str, int] = field(default_factory=dict)
     garble: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    portal: bool = False
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     private: set[str] = field(default_factory=set)
     taciturn: bool = False
@@ -110,7 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         found = info or file
         repository = found[1] if found else ""
-        if repository in self.hub.refuse:
+        if self.hub.portal:
+            self._send_page()
+        elif repository in self.hub.refuse:
             self._refuse(*self.hub.refuse[repository])
         elif repository in self.hub.private and authorization != "Bearer secret":
             self._refuse(401, "")
@@ -131,6 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def _send_page(self) -> None:
+        body = b"<html>Accept the terms of this network</html>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def _send_info(self, repository: str) -> None:
         siblings = []
         for path in sorted(self.hub.repositories[repository].iterdir()):
@@ -148,8 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, repository: str, name: str) -> None:
         path = self.hub.repositories[repository] / name
-        if not path.is_file():
-            self._refuse(404, "EntryNotFound")
+        if not path.is_file() or name in self.hub.lost:
+            self._refuse(404, "" if path.is_file() else "EntryNotFound")
             return
         content = path.read_bytes()
         start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1]) if self.headers.get("Range") else 0
