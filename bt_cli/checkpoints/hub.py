@@ -64,7 +64,7 @@ def find_on_hub(
     if snapshot is None:
         return download(repo_id, revision=revision, token=token, progress=progress)
     try:
-        return download(repo_id, revision=revision, token=token, progress=progress)
+        return _downloaded(repo_id, revision, token, progress)
     except BtError:
         return snapshot
 
@@ -85,9 +85,22 @@ def download(
 ) -> Path:
     """Bring the newest state of a revision (default `main`) into the cache and return its folder.
 
-    Files that are cached already are not fetched again. Raises `UnknownModel`, `Offline`, `DownloadFailed` or
-    `Unwritable`, each with the way out.
+    Files that are cached already are not fetched again. Where the hub can't be reached the cached folder has to do,
+    with a remark. Raises `UnknownModel`, `Offline` (nothing is cached), `DownloadFailed` or `Unwritable`, each with the
+    way out.
     """
+    try:
+        return _downloaded(repo_id, revision, token, progress)
+    except Offline:
+        cached = cached_snapshot(repo_id, revision)
+        if cached is None:
+            raise
+        because = "HF_HUB_OFFLINE is set" if is_offline() else f"{endpoint()} can't be reached"
+        logger.info("%s: %s, so this is what the cache has of it", repo_id, because)
+        return cached
+
+
+def _downloaded(repo_id: str, revision: str | None, token: str | None, progress: Progress | None) -> Path:
     if is_offline():
         raise Offline(
             f"{repo_id} is not in the cache ({cache_folder()}) and HF_HUB_OFFLINE forbids fetching it; "
@@ -184,6 +197,17 @@ class _Download:
             self._tick(file.size)
             self.done += file.size
 
+    def _part(self, file: RemoteFile) -> Path:
+        """Where what has arrived of a file waits for the rest."""
+        return self.folder / "blobs" / f"{file.etag}.bt.incomplete"
+
+    def _fetched(self, file: RemoteFile) -> int:
+        """Bytes of a file that are on the disk already."""
+        if (self.folder / "blobs" / file.etag).exists():
+            return file.size
+        part = self._part(file)
+        return min(part.stat().st_size, file.size) if part.exists() else 0
+
     def _check_space(self, size: int) -> None:
         existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
@@ -199,17 +223,6 @@ class _Download:
 
         blob = self.folder / "blobs" / file.etag
         part = self._part(file)
-    def _part(self, file: RemoteFile) -> Path:
-        """Where what has arrived of a file waits for the rest."""
-        return self.folder / "blobs" / f"{file.etag}.bt.incomplete"
-
-    def _fetched(self, file: RemoteFile) -> int:
-        """Bytes of a file that are on the disk already."""
-        if (self.folder / "blobs" / file.etag).exists():
-            return file.size
-        part = self._part(file)
-        return min(part.stat().st_size, file.size) if part.exists() else 0
-
         lock = cache_folder() / ".locks" / self.folder.name / f"{file.etag}.bt.lock"
         for folder in (blob.parent, lock.parent):
             folder.mkdir(parents=True, exist_ok=True)

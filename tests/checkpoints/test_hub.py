@@ -130,9 +130,6 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
     assert ranges == [None, f"bytes={1 << 16}-"]
 
 
-def test_an_interrupted_download_resumes_in_the_next_run(
-    served: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
 def test_the_space_that_a_part_already_takes_is_not_asked_for_again(
     served: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +143,9 @@ def test_the_space_that_a_part_already_takes_is_not_asked_for_again(
     assert (hub.download(NAME) / "model.safetensors").read_bytes() == content
 
 
+def test_an_interrupted_download_resumes_in_the_next_run(
+    served: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
