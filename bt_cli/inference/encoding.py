@@ -15,7 +15,7 @@ from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.errors import Misuse, UnreadableImage
 from bt_cli.inference.decoding import DecodeStream
 from bt_cli.preprocessing.image_processor import ImageProcessor
-from bt_cli.preprocessing.tokenizer import Tokenizer
+from bt_cli.preprocessing.tokenizer import TokenBatch, Tokenizer
 
 Progress = Callable[[int, int], None]
 OnError = Callable[[int, UnreadableImage], None]
@@ -97,11 +97,7 @@ def token_batches(
     """Yield (positions in `texts`, ids (B, T), mask (B, T)), texts of like length together: little is padding."""
     limit = _TOKENS_AT_ONCE.get(device.type, 1024)
     tokens = tokenizer.encode(texts)
-    for row in tokens.truncated:
-        beginning = texts[row][:40]
-        warnings.warn(
-            f"text {beginning!r}... is longer than {tokenizer.max_length} tokens: its end is not read", stacklevel=2
-        )
+    warn_of_truncation(texts, tokens, tokenizer)
     lengths = tokens.attention_mask.sum(axis=1)
     order = np.argsort(lengths, kind="stable")
     start = 0
@@ -114,6 +110,18 @@ def token_batches(
         ids, mask = tokens.input_ids[rows, :width], tokens.attention_mask[rows, :width]
         yield rows.tolist(), torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         start = end
+
+
+def warn_of_truncation(texts: Sequence[str], tokens: TokenBatch, tokenizer: Tokenizer) -> None:
+    """One warning for each of the texts that `tokens` holds only the beginning of."""
+    for row in tokens.truncated:
+        what = f"text {beginning(texts[row])} is longer than {tokenizer.max_length} tokens"
+        warnings.warn(f"{what}: its end is not read", stacklevel=3)
+
+
+def beginning(text: str) -> str:
+    """The text as a message quotes it: its first 40 characters."""
+    return f"{text[:40]!r}..." if len(text) > 40 else repr(text)
 
 
 def texts_in_order(parts: Sequence[tuple[list[int], TextStates]]) -> TextStates:

@@ -7,7 +7,8 @@ import torch
 from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.states import ImageStates
 from bt_cli.errors import Misuse, NoMask
-from bt_cli.preprocessing.tokenizer import Tokenizer
+from bt_cli.inference.encoding import beginning, warn_of_truncation
+from bt_cli.preprocessing.tokenizer import MASK, Tokenizer
 
 Candidate = tuple[str, int, float]
 
@@ -17,14 +18,19 @@ def fill_masks(
 ) -> list[list[Candidate]]:
     """For each `<mask>` of `text` the `k` likeliest (token, id, probability), best first; special tokens are no words.
 
-    `image` holds one image. Raises NoMask where the text has no `<mask>`, or lost all of them to truncation.
+    `image` holds one image. A text beyond the model's positions loses its end, with a warning. Raises NoMask where
+    the text has no `<mask>`, or one beyond those positions.
     """
     if k < 1:
         raise Misuse(f"k={k}: at least one word a mask has to be asked for")
     tokens = tokenizer.encode([text])
     where = [place for place, token in enumerate(tokens.input_ids[0].tolist()) if token == tokenizer.mask_id]
+    if len(where) < text.count(MASK) and tokens.truncated:
+        limit = f"the {tokenizer.max_length} tokens that are read"
+        raise NoMask(f"a <mask> of {beginning(text)} lies beyond {limit}; shorten the text")
     if tokenizer.mask_id is None or not where:
-        raise NoMask(f"no <mask> in {text!r}; write it where a word is wanted, as in 'a <mask> on a table'")
+        raise NoMask(f"no <mask> in {beginning(text)}; write it where a word is wanted, as in 'a <mask> on a table'")
+    warn_of_truncation([text], tokens, tokenizer)
     ids, mask = torch.from_numpy(tokens.input_ids).to(device), torch.from_numpy(tokens.attention_mask).to(device)
     states = network.encode_texts(ids, mask, bridges=True, embeds=False)
     fusion = network.fuse(image, states, wanted="text")

@@ -259,6 +259,15 @@ def test_long_texts_are_cut_with_a_warning(model: Model) -> None:
         assert model.encode_texts(["w " * 100]).shape == (1, model.dimension)
 
 
+def test_a_mask_beyond_the_tokens_that_are_read_is_not_passed_over(model: Model, images: list[str]) -> None:
+    with pytest.warns(UserWarning, match="text 'a <mask> w w .* is longer than 64 tokens: its end is not read"):
+        assert len(model.fill_mask(images[0], "a <mask>" + " w" * 100)) == 1
+    for text in ("a <mask>" + " w" * 100 + " <mask>", "a " + " w" * 100 + " <mask>"):
+        with pytest.raises(NoMask, match="lies beyond the 64 tokens that are read; shorten the text") as caught:
+            model.fill_mask(images[0], text)
+        assert len(str(caught.value)) < 130
+
+
 def test_the_network_is_a_module_with_every_field(model: Model) -> None:
     out = model.network(torch.zeros(1, 3, 64, 64), torch.tensor([[0, 7, 2]]), None)
     for field in ("itm_logits", "mlm_logits", "text_embeds", "image_embeds", "cross_embeds"):
