@@ -81,7 +81,7 @@ class BridgeTower(nn.Module):
         self.itc_image_head = ContrastiveHead(image_width, dimension) if vision and itc else None
         with_cross = cross and itc and "itc_cross" in heads
         self.itc_cross_head = ContrastiveHead(2 * config.hidden_size, dimension) if with_cross else None
-        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value)) if itc else None
+        self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value))) if itc else None
 
     def encode_images(
         self, pixel_values: Tensor, *, bridges: bool | None = None, embeds: bool | None = None

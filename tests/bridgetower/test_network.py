@@ -62,6 +62,12 @@ def tokens() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
+def test_a_whole_number_will_do_for_the_temperature() -> None:
+    scale = BridgeTower(small_config(logit_scale_init_value=3), heads=("itc",)).logit_scale
+    assert scale.dtype == torch.float32
+    assert scale.item() == 3
+
+
 def test_shapes_and_norms(network: BridgeTower, pixels: torch.Tensor, tokens: tuple) -> None:
     out = network(pixels, *tokens, attentions=True)
     assert out.text_features.shape == (3, 10, 64)
