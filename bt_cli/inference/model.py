@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.states import ImageStates, TextStates
@@ -146,6 +148,7 @@ class Model:
         `workers` decode beside the network. An image that can't be read raises UnreadableImage, or is told to
         `on_error(position, error)` and its row is NaN. Raises MissingHead for a checkpoint without ITC head.
         """
+        images = _images(images)
         parts = self._image_parts(images, False, True, batch_size, workers, progress, on_error)
         return scattered(parts, len(images), self.dimension)
 
@@ -195,6 +198,7 @@ class Model:
         on_error: OnError | None = None,
     ) -> ImageStates:
         """Bridge features (L, n, P, h) of images, with `embeds` the ITC embeddings too; options as `encode_images`."""
+        images = _images(images)
         if not len(images):
             raise Misuse("no image to encode")
         embeds = embeds and "itc" in self.checkpoint.heads
@@ -282,7 +286,7 @@ class Model:
         progress: Progress | None,
         on_error: OnError | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        texts = _texts(texts)
+        images, texts = _images(images), _texts(texts)
         count, others = len(images), len(texts)
         network = self.parts.need(("text", "vision", "cross"), {"itm", "itc"} if embeds else {"itm"})
         rows = all_pairs(count, others) if pairs is None else checked_pairs(pairs, count, others)
@@ -339,6 +343,16 @@ class Model:
         for positions, ids, mask in token_batches(texts, self.tokenizer, self.device):
             with torch.inference_mode():
                 yield positions, network.encode_texts(ids, mask, bridges=bridges, embeds=embeds)
+
+
+def _images(images: Any) -> Sequence[Any]:
+    """`images` as it came, which may be an array (n, H, W, 3) too; an array (H, W, 3) is one picture and no list."""
+    of_one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+    shape: tuple[int, ...] = images.shape if isinstance(images, np.ndarray) else ()
+    if isinstance(images, of_one) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4)):
+        raise Misuse("images have to be a list of pictures, not one picture; write [image]")
+    several: Sequence[Any] = images
+    return several
 
 
 def _texts(texts: Sequence[str]) -> list[str]:

@@ -254,6 +254,25 @@ def test_nothing_gives_nothing(model: Model) -> None:
             model.itm([], [], pairs)
 
 
+def test_one_picture_is_no_list_of_pictures(model: Model, images: list[str]) -> None:
+    array = np.asarray(Image.open(images[0]))
+    grey = np.asarray(Image.open(images[0]).convert("L"))
+    content = Path(images[0]).read_bytes()
+    for one in (images[0], Path(images[0]), content, memoryview(content), Image.open(images[0]), array, grey):
+        for work in (
+            lambda one: model.encode_images(one),
+            lambda one: model.image_states(one),
+            lambda one: model.itm(one, TEXTS),
+            lambda one: model.score(one, TEXTS),
+            lambda one: model.compare(one, TEXTS),
+        ):
+            with pytest.raises(Misuse, match=r"not one picture; write \[image\]"):
+                work(one)
+    expected = model.encode_images([images[0]])
+    for several in (array[None], (Path(images[0]),), np.array(images[:1])):
+        assert np.abs(model.encode_images(several) - expected).max() < 1e-5
+
+
 def test_long_texts_are_cut_with_a_warning(model: Model) -> None:
     with pytest.warns(UserWarning, match="text 'w w w .* is longer than 64 tokens: its end is not read"):
         assert model.encode_texts(["w " * 100]).shape == (1, model.dimension)
