@@ -16,7 +16,7 @@ from bt_cli.checkpoints.hub_layout import canonical_name, heads_in
 from bt_cli.checkpoints.locating import locate
 from bt_cli.checkpoints.safetensors_file import TensorEntry
 from bt_cli.checkpoints.tensor_files import TensorFiles
-from bt_cli.errors import BadConfig, BadTokenizer, MissingHead
+from bt_cli.errors import BadConfig, BadTokenizer, CheckpointMismatch, MissingHead
 from bt_cli.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Checkpoint:
 
         `image_size` is another input size in pixels (square) than the checkpoint's own. `progress` hears (bytes done,
         bytes in all) of a download. Raises UnknownModel, NotFound, Offline, DownloadFailed, BadConfig,
-        BrokenCheckpoint or UnsafePickle.
+        BrokenCheckpoint, CheckpointMismatch (no tensor is a BridgeTower's) or UnsafePickle.
         """
         folder = locate(str(name), revision=revision, token=token, progress=progress)
         return cls(str(name), folder, image_size=image_size)
@@ -164,6 +164,7 @@ class Checkpoint:
         return {}
 
 
+_NAMED = "names have to be as transformers' BridgeTower has them (text_model.*, cross_modal_*)"
 _FOR_HEAD = {
     "itc": "for search use one that has it, such as BridgeTower/bridgetower-large-itm-mlm-itc or tiny",
     "itm": "for reranking and scoring use one that has it, such as BridgeTower/bridgetower-large-itm-mlm or tiny",
@@ -172,12 +173,16 @@ _FOR_HEAD = {
 
 
 def _canonical_names(files: TensorFiles) -> dict[str, str]:
-    """Canonical name to the name in the file, of every tensor that a network has a place for."""
+    """Canonical name to the name in the file, of every tensor that a network has a place for; at least one."""
     names: dict[str, str] = {}
     for name in files.entries:
         canonical = canonical_name(name)
         if canonical is not None:
             names[canonical] = name
+    if not names:
+        known = [f"{name[:40]!r}" for name in list(files.entries)[:3]]
+        what = f"its names are {', '.join(known)} ..." if known else "it has none at all"
+        raise CheckpointMismatch(f"{shown_path(files.paths[0])} holds no tensor of a BridgeTower: {what}; {_NAMED}")
     return names
 
 

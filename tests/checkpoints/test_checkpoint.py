@@ -123,6 +123,20 @@ def test_quantised_weights_are_refused_by_name(checkpoint_folder: Path, tmp_path
     )
 
 
+def test_weights_of_something_else_are_no_checkpoint(checkpoint_folder: Path, tmp_path: Path) -> None:
+    folder = copy_of(checkpoint_folder, tmp_path / "else")
+    save_file({f"module.{part}": torch.zeros(2) for part in "abcd"}, folder / "model.safetensors")
+    with pytest.raises(CheckpointMismatch) as caught:
+        Checkpoint.open(folder)
+    assert str(caught.value) == (
+        f"{folder / 'model.safetensors'} holds no tensor of a BridgeTower: its names are 'module.a', 'module.b', "
+        "'module.c' ...; names have to be as transformers' BridgeTower has them (text_model.*, cross_modal_*)"
+    )
+    save_file({}, folder / "model.safetensors")
+    with pytest.raises(CheckpointMismatch, match="it has none at all"):
+        Checkpoint.open(folder)
+
+
 def test_heads_are_read_off_the_tensors(tmp_path: Path) -> None:
     for heads in ((), ("itm",), ("mlm",), ("itm", "mlm"), ("itc",), ("itc", "itc_cross")):
         folder = random_checkpoint(tmp_path / "-".join(("with", *heads)), heads=heads)
