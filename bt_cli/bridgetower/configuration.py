@@ -20,6 +20,10 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish",
 LINK_TOWER_TYPES = ("add", "scaled_add", "interpolate")
 ITC_IMAGE_PATHS = ("bridged", "tower")
 
+# Far beyond any BridgeTower; what lies above would end in torch's overflow, or in building layers for ever.
+LARGEST_SIDE = 16_384
+_MOST, _MOST_LAYERS, _MOST_CHANNELS = 10_000_000, 1_000, 1_000
+
 
 @dataclass
 class _Section:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.bridgetower.configuration import BridgeTowerConfig
+from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
 from bt_cli.checkpoints.fingerprint import fingerprint
 from bt_cli.checkpoints.hub_cache import IMAGE_SETTINGS
 from bt_cli.checkpoints.hub_layout import canonical_name, heads_in
@@ -197,4 +197,6 @@ def _resized(config: BridgeTowerConfig, image_size: int) -> Any:
     patch = max(config.vision_config.patch)
     if image_size < patch:
         raise BadConfig(f"image size {image_size} is less than one patch of {patch} pixels")
+    if image_size > LARGEST_SIDE:
+        raise BadConfig(f"image size {image_size} is more than {LARGEST_SIDE:,} pixels")
     return dataclasses.replace(config.vision_config, image_size=image_size)

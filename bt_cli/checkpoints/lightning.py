@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.bridgetower.configuration import BridgeTowerConfig
+from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
 from bt_cli.checkpoints.hub_layout import HubLayout, canonical_name, heads_in
 from bt_cli.checkpoints.pickle_file import load_pickle
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
@@ -231,6 +231,8 @@ def _at_size(table: torch.Tensor, config: BridgeTowerConfig, image_size: int) ->
     patch = config.vision_config.patch[0]
     if image_size < patch or image_size % patch:
         raise BadConfig(f"image size {image_size} is no multiple of the patch size {patch}")
+    if image_size > LARGEST_SIDE:
+        raise BadConfig(f"image size {image_size} is more than {LARGEST_SIDE:,} pixels")
     old = config.vision_config.grid
     config.vision_config.image_size = image_size
     return resize_positions(table, old, config.vision_config.grid), config

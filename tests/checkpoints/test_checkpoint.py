@@ -297,6 +297,8 @@ def test_another_image_size_resizes_positions_and_pictures(checkpoint_folder: Pa
 def test_an_impossible_image_size_is_refused(checkpoint_folder: Path) -> None:
     with pytest.raises(BadConfig, match="image size 8 is less than one patch of 16 pixels"):
         Checkpoint.open(checkpoint_folder, image_size=8)
+    with pytest.raises(BadConfig, match="^image size 100000 is more than 16,384 pixels"):
+        Checkpoint.open(checkpoint_folder, image_size=100_000)
 
 
 def test_a_tokenizer_of_another_model_is_refused(checkpoint_folder: Path, tmp_path: Path) -> None:

@@ -163,6 +163,15 @@ def test_an_image_size_that_no_grid_of_patches_fills_is_refused(original: Path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_size_beyond_all_memory_is_refused(original: Path, tmp_path: Path) -> None:
+    with (
+        pytest.warns(UserWarning, match="rank_output"),
+        pytest.raises(BadConfig, match="image size 160000 is more than 16,384 pixels"),
+    ):
+        convert(original, tmp_path / "out", image_size=160_000)
+    assert not (tmp_path / "out").exists()
+
+
 def test_classifiers_of_other_tasks_are_left_out_by_name(original: Path, tmp_path: Path) -> None:
     content = torch.load(original, weights_only=True)
     state = content["state_dict"]
