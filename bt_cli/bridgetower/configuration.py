@@ -57,11 +57,13 @@ class _Section:
         value = getattr(self, name)
         raise BadConfig(f"config.json: {self.where}{name} is {value!r}, but has to be {wanted}")
 
-    def _want_counts(self, names: Iterable[str], least: int = 1) -> None:
+    def _want_counts(self, names: Iterable[str], least: int = 1, most: int = _MOST) -> None:
         for name in names:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 self._refuse(name, f"a whole number of at least {least}")
+            if value > most:
+                self._refuse(name, f"at most {most:,}")
 
     def _want_numbers(self, names: Iterable[str], low: float, high: float) -> None:
         for name in names:
@@ -91,7 +93,7 @@ def size_pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:
 
 def _is_size(value: Any) -> bool:
     sides = [value] if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else []
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= LARGEST_SIDE for side in sides)
     return whole and len(sides) in (1, 2) and not (len(sides) == 1 and not isinstance(value, int))
 
 
@@ -117,13 +119,15 @@ class BridgeTowerVisionConfig(_Section):
     remove_last_layer: bool = False
 
     def __post_init__(self) -> None:
-        self._want_counts(("hidden_size", "num_hidden_layers", "num_channels"))
+        self._want_counts(("hidden_size",))
+        self._want_counts(("num_hidden_layers",), most=_MOST_LAYERS)
+        self._want_counts(("num_channels",), most=_MOST_CHANNELS)
         self._want_numbers(("layer_norm_eps",), 0.0, 1.0)
         self._want_numbers(("initializer_factor",), 0.0, 1e3)
         self._want_flags(("stop_gradient", "share_layernorm", "remove_last_layer"))
         for name in ("patch_size", "image_size"):
             if not _is_size(getattr(self, name)):
-                self._refuse(name, "a whole number or a pair [height, width]")
+                self._refuse(name, f"a whole number or a pair [height, width], each at most {LARGEST_SIDE:,}")
         if self.hidden_size % 64:
             self._refuse("hidden_size", "a multiple of 64, the width of a head")
         if min(self.grid) < 1:
@@ -185,8 +189,8 @@ class BridgeTowerTextConfig(_Section):
     eos_token_id: int = 2
 
     def __post_init__(self) -> None:
-        self._want_counts(("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"))
-        self._want_counts(("intermediate_size", "type_vocab_size"))
+        self._want_counts(("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "type_vocab_size"))
+        self._want_counts(("num_hidden_layers",), most=_MOST_LAYERS)
         self._want_counts(("pad_token_id", "bos_token_id", "eos_token_id"), least=0)
         self._want_counts(("max_position_embeddings",), least=self.pad_token_id + 3)
         self._want_numbers(("layer_norm_eps",), 0.0, 1.0)
@@ -238,7 +242,8 @@ class BridgeTowerConfig(_Section):
     vision_config: BridgeTowerVisionConfig = field(default_factory=BridgeTowerVisionConfig)
 
     def __post_init__(self) -> None:
-        self._want_counts(("hidden_size", "num_attention_heads", "num_hidden_layers"))
+        self._want_counts(("hidden_size", "num_attention_heads"))
+        self._want_counts(("num_hidden_layers",), most=_MOST_LAYERS)
         self._want_counts(("token_types",), least=2)
         self._want_numbers(("layer_norm_eps",), 0.0, 1.0)
         self._want_numbers(("initializer_factor",), 0.0, 1e3)
@@ -291,7 +296,9 @@ class BridgeTowerConfig(_Section):
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NotFound(f"{path}: no such file; a checkpoint folder needs a config.json") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except OSError as error:
+            raise BadConfig(f"{path}: can't be read: {error.strerror or error}") from None
+        except (ValueError, RecursionError) as error:  # RecursionError: nested a thousand deep
             raise BadConfig(f"{path}: not valid JSON ({error}); fetch the file again") from None
         if not isinstance(values, dict):
             raise BadConfig(f"{path}: holds {type(values).__name__}, but has to be a JSON object")

@@ -156,7 +156,7 @@ class Checkpoint:
             if path.is_file():
                 try:
                     settings = json.loads(path.read_text("utf-8"))
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise BadConfig(f"{shown_path(path)}: not valid JSON ({error}); fetch the file again") from None
                 if not isinstance(settings, dict):
                     raise BadConfig(f"{shown_path(path)}: a JSON object is needed")

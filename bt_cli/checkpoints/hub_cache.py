@@ -83,6 +83,6 @@ def _is_bridgetower(snapshot: Path | None) -> bool:
         return False
     try:
         config = json.loads((snapshot / CONFIG).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and (config.get("model_type") == "bridgetower" or "link_tower_type" in config)

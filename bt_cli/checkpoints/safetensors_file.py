@@ -155,7 +155,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any],
         raise BrokenCheckpoint(f"{path} is cut short: its header alone needs {8 + length} bytes, the file has {size}")
     try:
         header = json.loads(file.read(length))
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise BrokenCheckpoint(f"{path} is no safetensors file: its header is not a JSON object")

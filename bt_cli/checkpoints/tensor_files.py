@@ -32,7 +32,7 @@ def shard_names(index: Path) -> list[str]:
     """The files that an index of shards names, each once; raises `BrokenCheckpoint` for an index that is none."""
     try:
         files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BrokenCheckpoint(f"{index} is no index of weight files") from None
     for name in files:
         if not isinstance(name, str) or Path(name).name != name:

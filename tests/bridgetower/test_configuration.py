@@ -79,6 +79,11 @@ def test_legacy_names_are_understood_and_written_with_their_new_ones() -> None:
         ("vision_config", "image_size", "288", "vision_config.image_size is '288'"),
         ("text_config", "hidden_act", "tanh", "text_config.hidden_act is 'tanh', but has to be one of gelu"),
         ("text_config", "max_position_embeddings", 2, "text_config.max_position_embeddings is 2"),
+        ("", "num_hidden_layers", 10**12, "num_hidden_layers is 1000000000000, but has to be at most 1,000"),
+        ("", "hidden_size", 10**12, "hidden_size is 1000000000000, but has to be at most 10,000,000"),
+        ("text_config", "num_hidden_layers", 10**12, "text_config.num_hidden_layers is 1000000000000"),
+        ("vision_config", "num_hidden_layers", 10**12, "vision_config.num_hidden_layers is 1000000000000"),
+        ("vision_config", "image_size", 10**12, "or a pair [height, width], each at most 16,384"),
         ("text_config", "hidden_dropout_prob", 1.5, "text_config.hidden_dropout_prob is 1.5"),
     ],
 )
@@ -101,7 +106,13 @@ def test_files_are_read_and_written_whole(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such file; a checkpoint folder needs"):
         BridgeTowerConfig.read(tmp_path)
-    for text, message in (("{", "not valid JSON"), ("[]", "holds list"), ('{"hidden_size": -1}', "hidden_size is -1")):
+    for text, message in (
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"hidden_size": 1' + "0" * 5000 + "}", "not valid JSON"),
+        ("[]", "holds list"),
+        ('{"hidden_size": -1}', "hidden_size is -1"),
+    ):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(BadConfig, match=message) as caught:
             BridgeTowerConfig.read(tmp_path)

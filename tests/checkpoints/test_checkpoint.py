@@ -314,6 +314,9 @@ def test_a_broken_preprocessor_config_is_named(checkpoint_folder: Path, tmp_path
     (folder / "preprocessor_config.json").write_text("{")
     with pytest.raises(BadConfig, match=r"preprocessor_config\.json: not valid JSON"):
         Checkpoint.open(folder).image_processor()
+    (folder / "preprocessor_config.json").write_text("[" * 100_000)
+    with pytest.raises(BadConfig, match=r"preprocessor_config\.json: not valid JSON"):
+        Checkpoint.open(folder).image_processor()
 
 
 # bare, with ITM, with MLM, with ITC: BRIDGETOWER.md's table, counted from the port.
