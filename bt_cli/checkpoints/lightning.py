@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
 from bt_cli.checkpoints.hub_layout import HubLayout, canonical_name, heads_in
-from bt_cli.checkpoints.pickle_file import load_pickle
+from bt_cli.checkpoints.pickle_file import holds_named_tensors, load_pickle, want_plain
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
 from bt_cli.checkpoints.saving import HubTensor, write_checkpoint
 from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, CheckpointMismatch, NotFound
@@ -99,14 +99,13 @@ def convert(
 
 def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]:
     """The file's tensors, left on disk where its format allows it, and its hyper-parameters."""
-    import torch
-
     if not path.is_file():
         raise NotFound(f"{shown_path(path)}: no such file")
     content = load_pickle(path, mapped=zipfile.is_zipfile(path))
     state = content.get("state_dict") if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    if not isinstance(state, Mapping) or not holds_named_tensors(state):
         raise BrokenCheckpoint(f"{shown_path(path)} is no Lightning checkpoint: it has no state_dict of tensors")
+    want_plain(path, state)
     if not any(name.startswith("vit_model.visual.") for name in state):
         raise BrokenCheckpoint(
             f"{shown_path(path)} is no original BridgeTower with a CLIP vision tower: it has no vit_model.visual.*"

@@ -94,13 +94,29 @@ def load_pickle(path: Path, *, mapped: bool) -> Any:
 
 
 def _named_tensors(path: Path, content: Any) -> Mapping[str, torch.Tensor]:
-    import torch
-
     if isinstance(content, Mapping) and "state_dict" in content:
         raise BrokenCheckpoint(f"{path} is a Lightning file; turn it into a checkpoint with `bt models convert`")
-    if not isinstance(content, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
-        raise BrokenCheckpoint(f"{path} holds no dictionary of tensors")
+    if not isinstance(content, Mapping) or not holds_named_tensors(content):
+        raise BrokenCheckpoint(f"{path} holds no dictionary of tensors by name")
+    want_plain(path, content)
     return content
+
+
+def holds_named_tensors(content: Mapping[Any, Any]) -> bool:
+    """Whether all keys are strings and all values tensors."""
+    import torch
+
+    return all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in content.items())
+
+
+def want_plain(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise `BrokenCheckpoint` for a tensor that is sparse, or was saved without its values."""
+    import torch
+
+    for name, tensor in tensors.items():
+        if tensor.is_meta or tensor.layout != torch.strided:
+            what = "without its values" if tensor.is_meta else "sparse, which bt does not read"
+            raise BrokenCheckpoint(f"{path}: {name} is stored {what}; ask its author for safetensors")
 
 
 def _forbidden_globals(path: Path) -> list[str]:

@@ -225,3 +225,5 @@ def test_what_is_no_original_file_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "callbacks": {Path: 3}}, path)
     with pytest.raises(UnsafePickle, match=r"asks to run pathlib"):
         convert(path, tmp_path / "out")
+        ({"state_dict": {1: torch.zeros(2)}}, "it has no state_dict of tensors"),
+        ({"state_dict": {"a": torch.eye(2).to_sparse()}}, "a is stored sparse"),

@@ -298,6 +298,20 @@ def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
         TensorFiles.in_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({1: torch.zeros(2)}, "holds no dictionary of tensors by name"),
+        ({"a": torch.eye(2).to_sparse()}, "a is stored sparse, which bt does not read; ask its author for safetensors"),
+        ({"a": torch.zeros(2, device="meta")}, "a is stored without its values; ask its author for safetensors"),
+    ],
+)
+def test_a_pickle_of_odd_tensors_is_one_clear_line(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(BrokenCheckpoint, match=message):
+        TensorFiles.in_folder(tmp_path)
+
+
 def test_a_folder_without_weights_says_what_it_looked_for(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as caught:
         TensorFiles.in_folder(tmp_path)
