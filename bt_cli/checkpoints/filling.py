@@ -49,7 +49,12 @@ def filled_network(
 
 
 def check_plan(
-    plan: Mapping[str, list[Piece]], entries: Mapping[str, TensorEntry], *, where: str, tied: bool = False
+    plan: Mapping[str, list[Piece]],
+    entries: Mapping[str, TensorEntry],
+    *,
+    where: str,
+    tied: bool = False,
+    against: str = "its config.json",
 ) -> None:
     """Raise `CheckpointMismatch`, naming tensors, unless every piece is there in its shape and as floats."""
     pieces = {piece.hub_name: piece for pieces in plan.values() for piece in pieces}
@@ -63,7 +68,7 @@ def check_plan(
     complaints = [f"missing: {_some(missing)}"] if missing else []
     complaints += [f"mis-shaped: {_some(misshaped)}"] if misshaped else []
     if complaints:
-        raise CheckpointMismatch(f"{where} does not fit its config.json: {'; '.join(complaints)}")
+        raise CheckpointMismatch(f"{where} does not fit {against}: {'; '.join(complaints)}")
     present = {name: entries[name] for name in pieces if name in entries}
     whole = [f"{name} ({entry.dtype})" for name, entry in present.items() if entry.dtype not in WEIGHT_DTYPES]
     if whole:

@@ -70,7 +70,7 @@ def convert(
 
     path = Path(file)
     state, settings = _read(path)
-    tensors, left_out = _rename(state)
+    tensors, left_out = _rename(path, state)
     if left_out:
         warnings.warn(f"{shown_path(path)}: left out, as nothing here uses it: {', '.join(left_out)}", stacklevel=2)
     config = _configuration(path, tensors, settings)
@@ -115,7 +115,7 @@ def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]:
     return state, settings if isinstance(settings, Mapping) else {}
 
 
-def _rename(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _rename(path: Path, state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
     """The tensors under the hub's names, and the heads that have none (`rank_output`, `vqa_classifier`, ...)."""
     import torch
 
@@ -125,6 +125,8 @@ def _rename(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor],
         if name.startswith(_REMAINS):
             continue
         if name == _TEMPERATURE:
+            if tensor.numel() != 1:
+                raise CheckpointMismatch(f"{shown_path(path)}: {name} holds {tensor.numel()} numbers instead of one")
             tensors["logit_scale"] = torch.log(1.0 / tensor.detach().float()).reshape(())
             continue
         moved = next((new + name[len(old) :] for old, new in _MOVED.items() if name.startswith(old)), name)
@@ -141,27 +143,30 @@ def _rename(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor],
 def _configuration(path: Path, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> BridgeTowerConfig:
     """What the tensors' shapes and names say, completed by the hyper-parameters."""
 
-    def shape(name: str) -> tuple[int, ...]:
+    def shape(name: str, dimensions: int) -> tuple[int, ...]:
         if name not in tensors:
             raise CheckpointMismatch(f"{shown_path(path)} lacks {name}, without which its sizes can't be told")
-        return tuple(tensors[name].shape)
+        found = tuple(tensors[name].shape)
+        if len(found) != dimensions:
+            raise CheckpointMismatch(f"{shown_path(path)}: {name} {found} has to have {dimensions} dimensions")
+        return found
 
     def count(pattern: str) -> int:
         numbers = [int(found[1]) for name in tensors if (found := re.match(pattern, name))]
         return max(numbers, default=-1) + 1
 
     text, visual = "bridgetower.text_model", "bridgetower.vision_model.visual"
-    words, text_width = shape(f"{text}.embeddings.word_embeddings.weight")
-    vision_width, channels, patch, _ = shape(PATCHES)
-    positions = shape(POSITIONS)[0]
+    words, text_width = shape(f"{text}.embeddings.word_embeddings.weight", 2)
+    vision_width, channels, patch, _ = shape(PATCHES, 4)
+    positions = shape(POSITIONS, 2)[0]
     side = math.isqrt(positions - 1)
     if side * side != positions - 1:
         raise CheckpointMismatch(f"{shown_path(path)}: {positions - 1} patch positions make no square")
     depth = count(r"bridgetower\.cross_modal_text_layers\.(\d+)\.")
-    width = shape("bridgetower.cross_modal_text_pooler.dense.weight")[0]
+    width = shape("bridgetower.cross_modal_text_pooler.dense.weight", 2)[0]
     blocks = count(rf"{re.escape(visual)}\.transformer\.resblocks\.(\d+)\.")
     removed = bool(settings.get("vit_remove_last", False))
-    heads = int(settings.get("num_heads") or width // 64)
+    heads = settings.get("num_heads") or width // 64
     itc = "itc_text_head.fc.weight" in tensors
     values: dict[str, Any] = {
         "hidden_size": width,
@@ -171,19 +176,19 @@ def _configuration(path: Path, tensors: Mapping[str, torch.Tensor], settings: Ma
         "share_link_tower_layers": "bridgetower.cross_modal_text_link_tower.LayerNorm.weight" in tensors,
         "share_cross_modal_transformer_layers": "bridgetower.cross_modal_text_transform.weight" in tensors,
         "init_layernorm_from_vision_encoder": bool(settings.get("vit_layernorm_init_from_vit", False)),
-        "contrastive_hidden_size": shape("itc_text_head.fc.weight")[0] if itc else None,
+        "contrastive_hidden_size": shape("itc_text_head.fc.weight", 2)[0] if itc else None,
         "cross_layer_norm_eps": ORIGINAL_EPS,
         "mlm_layer_norm_eps": ORIGINAL_EPS,
         "itc_image_path": "tower",
-        "token_types": shape("bridgetower.token_type_embeddings.weight")[0],
+        "token_types": shape("bridgetower.token_type_embeddings.weight", 2)[0],
         "text_config": {
             "vocab_size": words,
             "hidden_size": text_width,
             "num_hidden_layers": count(rf"{re.escape(text)}\.encoder\.layer\.(\d+)\."),
             "num_attention_heads": heads if text_width == width else text_width // 64,
-            "intermediate_size": shape(f"{text}.encoder.layer.0.intermediate.dense.weight")[0],
-            "max_position_embeddings": shape(f"{text}.embeddings.position_embeddings.weight")[0],
-            "type_vocab_size": shape(f"{text}.embeddings.token_type_embeddings.weight")[0],
+            "intermediate_size": shape(f"{text}.encoder.layer.0.intermediate.dense.weight", 2)[0],
+            "max_position_embeddings": shape(f"{text}.embeddings.position_embeddings.weight", 2)[0],
+            "type_vocab_size": shape(f"{text}.embeddings.token_type_embeddings.weight", 2)[0],
         },
         "vision_config": {
             "hidden_size": vision_width,
@@ -197,7 +202,10 @@ def _configuration(path: Path, tensors: Mapping[str, torch.Tensor], settings: Ma
     }
     if "logit_scale" in tensors:
         values["logit_scale_init_value"] = float(tensors["logit_scale"])
-    return BridgeTowerConfig.from_dict(values)
+    try:
+        return BridgeTowerConfig.from_dict(values)
+    except BadConfig as error:  # there is no config.json yet: these are the file's own sizes and hyper-parameters
+        raise BadConfig(f"{shown_path(path)}: {str(error).removeprefix('config.json: ')}") from None
 
 
 def _link_tower_type(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> str:
@@ -220,7 +228,7 @@ def _check(path: Path, config: BridgeTowerConfig, tensors: Mapping[str, torch.Te
         name: TensorEntry(tuple(tensor.shape), DTYPE_CODES.get(dtypes[name], dtypes[name]))
         for name, tensor in tensors.items()
     }
-    check_plan(plan, entries, where=str(path))
+    check_plan(plan, entries, where=str(path), against="the sizes of its other tensors")
 
 
 def _at_size(table: torch.Tensor, config: BridgeTowerConfig, image_size: int) -> tuple[torch.Tensor, BridgeTowerConfig]:

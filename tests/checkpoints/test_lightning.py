@@ -198,6 +198,34 @@ def test_a_file_that_lacks_a_tensor_is_refused_before_anything_is_written(origin
     assert not (tmp_path / "out").exists()
 
 
+CONV, WORDS = "vit_model.visual.conv1.weight", "text_transformer.embeddings.word_embeddings.weight"
+ODD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({CONV: torch.ones(3, 4)}, {}, r"x\.ckpt: .*patch_embedding\.weight \(3, 4\) has to have 4 dimensions$"),
+    ({WORDS: torch.ones(5)}, {}, r"x\.ckpt: .*word_embeddings\.weight \(5,\) has to have 2 dimensions$"),
+    ({"temperature": torch.ones(2)}, {}, r"x\.ckpt: temperature holds 2 numbers instead of one$"),
+    ({"temperature": torch.tensor(-1.0)}, {}, r"x\.ckpt: logit_scale_init_value is nan, but has to be a number from"),
+    ({}, {"num_heads": "x"}, r"x\.ckpt: text_config\.num_attention_heads is 'x', but has to be a whole number"),
+    ({}, {"num_heads": [1]}, r"x\.ckpt: text_config\.num_attention_heads is \[1\], but has to be a whole number"),
+    ({"itm_score.fc.bias": torch.ones(3)}, {}, "does not fit the sizes of its other tensors: mis-shaped: itm_score"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*left out")
+@pytest.mark.parametrize(("tensors", "settings", "message"), ODD)
+def test_odd_tensors_and_hyper_parameters_are_named(
+    original: Path, tmp_path: Path, tensors: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    content = torch.load(original, weights_only=True)
+    content["state_dict"].update(tensors)
+    hyper = content["hyper_parameters"]
+    hyper.get("config", hyper).update(settings)
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises((BadConfig, CheckpointMismatch), match=message) as caught:
+        convert(tmp_path / "x.ckpt", tmp_path / "out")
+    assert "config.json" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_quantised_weights_are_refused(original: Path, tmp_path: Path) -> None:
     content = torch.load(original, weights_only=True)
     content["state_dict"]["vit_model.visual.conv1.weight"] = torch.ones(128, 3, 16, 16, dtype=torch.int8)
@@ -217,6 +245,8 @@ def test_what_is_no_original_file_is_refused(tmp_path: Path) -> None:
     for content, message in [
         ({"a": torch.zeros(2)}, "it has no state_dict of tensors"),
         ([1, 2], "it has no state_dict of tensors"),
+        ({"state_dict": {1: torch.zeros(2)}}, "it has no state_dict of tensors"),
+        ({"state_dict": {"a": torch.eye(2).to_sparse()}}, "a is stored sparse"),
         ({"state_dict": {"a": torch.zeros(2)}}, "it has no vit_model.visual"),
     ]:
         torch.save(content, path)
@@ -225,5 +255,3 @@ def test_what_is_no_original_file_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "callbacks": {Path: 3}}, path)
     with pytest.raises(UnsafePickle, match=r"asks to run pathlib"):
         convert(path, tmp_path / "out")
-        ({"state_dict": {1: torch.zeros(2)}}, "it has no state_dict of tensors"),
-        ({"state_dict": {"a": torch.eye(2).to_sparse()}}, "a is stored sparse"),
