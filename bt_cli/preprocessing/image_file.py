@@ -251,7 +251,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith(("I", "F")):
-        image = _narrow(image)
+        return _narrow_on_white(image).convert("RGB")
     if image.has_transparency_data:
         return _on_white(image)
     return image.convert("RGB")
@@ -262,6 +262,15 @@ def _on_white(image: Image.Image) -> Image.Image:
     white = Image.new("RGB", rgba.size, (255, 255, 255))
     white.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
     return white
+
+
+def _narrow_on_white(image: Image.Image) -> Image.Image:
+    """`_narrow`; the one level that a PNG's tRNS chunk calls transparent, told in 16 bits, becomes white."""
+    narrow = _narrow(image)
+    level = image.info.get("transparency")
+    if isinstance(level, int):
+        narrow.paste(255, mask=Image.fromarray(np.asarray(image) == level))
+    return narrow
 
 
 def _narrow(image: Image.Image) -> Image.Image:

@@ -106,6 +106,16 @@ def test_one_bit() -> None:
     np.testing.assert_array_equal(pixels(encoded(Image.fromarray(bits), "PNG")), expected)
 
 
+def test_the_transparent_level_of_16_bits_is_laid_on_white() -> None:
+    grey = np.array([[0, 1000], [40_000, 40_001]], np.uint16)
+    data = encoded(Image.fromarray(grey), "PNG")
+    body = b"tRNS" + (40_000).to_bytes(2, "big")
+    chunk = (2).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    before = data.index(b"IDAT") - 4
+    found = pixels(data[:before] + chunk + data[before:])
+    np.testing.assert_array_equal(found[..., 0], [[0, 4], [255, 156]])
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa", "La", "PA"])
 def test_transparency_is_laid_on_white(mode: str) -> None:
     rgba = Image.fromarray(np.array([[[40, 40, 40, 255], [40, 40, 40, 0], [40, 40, 40, 102]]], np.uint8))
