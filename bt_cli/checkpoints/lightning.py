@@ -99,6 +99,8 @@ def convert(
 
 def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]:
     """The file's tensors, left on disk where its format allows it, and its hyper-parameters."""
+    if path.is_dir():
+        raise NotFound(f"{shown_path(path)} is a folder; name the Lightning file in it")
     if not path.is_file():
         raise NotFound(f"{shown_path(path)}: no such file")
     content = load_pickle(path, mapped=zipfile.is_zipfile(path))

@@ -129,6 +129,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint from tensors under the hub's names; see `save_checkpoint`. `progress` hears bytes."""
     folder = Path(folder).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise Unwritable(f"{shown_path(folder)} is a file; name a folder for the checkpoint, a new one or an old one")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=".part", dir=folder.parent))

@@ -52,7 +52,7 @@ class TensorFiles:
         self._files: dict[str, SafetensorsFile | PickleFile] = {}
         for path in self.paths:
             if not path.is_file():
-                raise NotFound(f"{path} is missing; the checkpoint's other weight files are there")
+                raise NotFound(_why_not_there(path, of_several=len(self.paths) > 1))
             file = SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
             self.entries.update(file.entries)
             self._files.update(dict.fromkeys(file.entries, file))
@@ -76,3 +76,11 @@ class TensorFiles:
     def spans(self, name: str, spans: Sequence[tuple[int, int]]) -> bytes:
         """The tensor's stored bytes between the given byte offsets, one span after another."""
         return self._files[name].spans(name, spans)
+
+
+def _why_not_there(path: Path, of_several: bool) -> str:
+    if path.is_symlink() and not path.exists():
+        return f"{path} is a link to {path.readlink()}, which is not there; get the weights again"
+    if path.exists():
+        return f"{path} is no file; weights are wanted there"
+    return f"{path} is missing; " + ("the index of shards names it" if of_several else "get the weights again")

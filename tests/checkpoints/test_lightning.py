@@ -241,6 +241,8 @@ def test_quantised_weights_are_refused(original: Path, tmp_path: Path) -> None:
 def test_what_is_no_original_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such file"):
         convert(tmp_path / "none.ckpt", tmp_path / "out")
+    with pytest.raises(NotFound, match="is a folder; name the Lightning file in it"):
+        convert(tmp_path, tmp_path / "out")
     path = tmp_path / "x.ckpt"
     for content, message in [
         ({"a": torch.zeros(2)}, "it has no state_dict of tensors"),

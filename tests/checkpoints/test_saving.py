@@ -108,6 +108,13 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
         save_checkpoint(random_network(small_config()), tmp_path / "file" / "run")
 
 
+def test_a_file_in_the_folders_place_is_named_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(Unwritable, match=r"out is a file; name a folder for the checkpoint, a new one or an old one$"):
+        save_checkpoint(random_network(small_config()), tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_a_new_folder_has_the_permissions_of_any_other(tmp_path: Path) -> None:
     save_checkpoint(random_network(small_config()), tmp_path / "saved")

@@ -329,6 +329,19 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         TensorFiles.in_folder(tmp_path)
 
 
+def test_what_stands_in_the_place_of_weights_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.mkdir()
+    with pytest.raises(NotFound) as caught:
+        TensorFiles.in_folder(tmp_path)
+    assert str(caught.value) == f"{path} is no file; weights are wanted there"
+    path.rmdir()
+    path.symlink_to(tmp_path / "gone")
+    with pytest.raises(NotFound) as caught:
+        TensorFiles.in_folder(tmp_path)
+    assert str(caught.value) == f"{path} is a link to {tmp_path / 'gone'}, which is not there; get the weights again"
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", "nonsense", '{"weight_map": {"a": "../../etc/passwd"}}'])
 def test_a_bad_index_of_shards_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(content)
