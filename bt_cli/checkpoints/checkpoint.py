@@ -180,8 +180,9 @@ def _canonical_names(files: TensorFiles) -> dict[str, str]:
         if canonical is not None:
             names[canonical] = name
     if not names:
-        known = [f"{name[:40]!r}" for name in list(files.entries)[:3]]
-        what = f"its names are {', '.join(known)} ..." if known else "it has none at all"
+        beginnings = list(dict.fromkeys(".".join(name.split(".")[:2])[:40] for name in files.entries))
+        known = ", ".join(map(repr, beginnings[:3])) + (" ..." if len(beginnings) > 3 else "")
+        what = f"its names begin with {known}" if known else "it has none at all"
         raise CheckpointMismatch(f"{shown_path(files.paths[0])} holds no tensor of a BridgeTower: {what}; {_NAMED}")
     return names
 
