@@ -34,6 +34,8 @@ def shard_names(index: Path) -> list[str]:
         files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BrokenCheckpoint(f"{index} is no index of weight files") from None
+    if not files:
+        raise BrokenCheckpoint(f"{index} names no weight files; get it again")
     for name in files:
         if not isinstance(name, str) or Path(name).name != name:
             raise BrokenCheckpoint(f"{index} names {name!r}, which is no file of this folder")

@@ -342,7 +342,9 @@ def test_what_stands_in_the_place_of_weights_is_said(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path} is a link to {tmp_path / 'gone'}, which is not there; get the weights again"
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "nonsense", '{"weight_map": {"a": "../../etc/passwd"}}'])
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", "nonsense", '{"weight_map": {}}', '{"weight_map": {"a": "../../etc/passwd"}}']
+)
 def test_a_bad_index_of_shards_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(content)
     with pytest.raises(BrokenCheckpoint, match=r"model\.safetensors\.index\.json"):
