@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bt_cli.errors import BtError, NoIndex
-from bt_cli.store.index_folder import FOLDER, IndexFolder
+from bt_cli.store.index_folder import FOLDER, IndexFolder, require_name
 from bt_cli.store.manifest import Manifest
 
 
@@ -22,9 +22,14 @@ class IndexPlace:
 
 def index_place(explicit: str | os.PathLike[str] | None) -> IndexPlace:
     """The folder that was named; else `.bt` here, or the nearest one above that is an index, or `.bt` here to be
-    made."""
+    made.
+
+    Raises:
+        Misuse: The name is empty.
+    """
     here = Path(FOLDER)
     if explicit is not None:
+        require_name(explicit)
         folder = Path(explicit)
     elif here.is_dir():
         folder = here

@@ -24,6 +24,7 @@ from bt_cli.store.embedding_table import path_columns, vector_array
 from bt_cli.store.generation import CaptionRows
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_index
+from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import Manifest
 
@@ -97,6 +98,7 @@ def build_index(
         UnreadableImage: A file can't be read, when `strict`.
     """
     start = time.monotonic()
+    require_name(index)
     run = _Run(Path(index), encoder, strict, progress)
     given = [run.paths.stored(_existing(root)) for root in roots]
     _require_something(run, given, rebuild)

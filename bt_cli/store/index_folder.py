@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bt_cli.errors import BrokenIndex, NoIndex
+from bt_cli.errors import BrokenIndex, Misuse, NoIndex
 from bt_cli.shown_path import shown_path
 from bt_cli.store.identity import Identity
 from bt_cli.store.manifest import NAME, Manifest, VectorIndexEntry
@@ -122,8 +122,10 @@ class IndexFolder(_VectorSet):
 
         Raises:
             NoIndex: None of these folders has one, or `explicit` has none.
+            Misuse: `explicit` is empty.
         """
         if explicit is not None:
+            require_name(explicit)
             if not (Path(explicit) / NAME).is_file():
                 raise NoIndex(
                     f"{shown_path(explicit)}: no index here; bt index FOLDER --index {shown_path(explicit)} makes one"
@@ -224,6 +226,16 @@ class IndexFolder(_VectorSet):
             return stored
         absolute = os.path.join(self._home, stored)
         return os.path.relpath(absolute, here) if _is_below(here, self._home) or _is_below(absolute, here) else absolute
+
+
+def require_name(folder: str | os.PathLike[str]) -> None:
+    """Refuse an empty name, which Python takes for the working directory and nobody means.
+
+    Raises:
+        Misuse: It is empty.
+    """
+    if not os.fspath(folder):
+        raise Misuse("the index folder's name is empty; leave --index and BT_INDEX out for .bt, or name a folder")
 
 
 def glob_matcher(pattern: str) -> Callable[[str], bool]:

@@ -21,12 +21,13 @@ import bt_cli
 from bt_cli.errors import BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.shown_path import shown_path
 from bt_cli.store.embedding_table import caption_schema, image_schema
-from bt_cli.store.generation import PREFIXES, CaptionRows, GenerationFiles
+from bt_cli.store.generation import GENERATED, CaptionRows, GenerationFiles
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.index_folder import FOLDER
 from bt_cli.store.journal import Journal
 from bt_cli.store.lock import WriterLock
-from bt_cli.store.manifest import Manifest
+from bt_cli.store.manifest import NAME, Manifest
 
 
 class IndexWriter:
@@ -56,6 +57,7 @@ class IndexWriter:
         if self.folder.exists() and not self.folder.is_dir():
             raise Unwritable(f"{shown_path(self.folder)}: is a file, and an index is a folder")
         with writing(self.folder):
+            _refuse_foreign(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.__enter__()
         try:
@@ -182,17 +184,16 @@ class IndexWriter:
         precisions = dict.fromkeys([*self.manifest.identity.precision.split("+"), self.identity.precision])
         return replace(self.manifest.identity, precision="+".join(precisions))
 
-    def _generated(self) -> list[Path]:
-        return (
-            [path for path in self.folder.iterdir() if path.name.startswith(PREFIXES)] if self.folder.is_dir() else []
-        )
+    def _generated(self) -> list[tuple[Path, int]]:
+        """Files of any generation, each with its number."""
+        if not self.folder.is_dir():
+            return []
+        found = ((path, GENERATED.fullmatch(path.name)) for path in self.folder.iterdir())
+        return [(path, int(match[match.lastindex or 0])) for path, match in found if match is not None]
 
     def _highest_generation(self) -> int:
-        numbers = [self._standing.generation] if self._standing else [0]
-        for path in self._generated():
-            digits = path.name.split(".")[0].rsplit("-", 1)[-1]
-            numbers.append(int(digits) if digits.isdigit() else 0)
-        return max(numbers)
+        standing = self._standing.generation if self._standing else 0
+        return max([standing, *(number for _, number in self._generated())])
 
     def _sweep(self) -> None:
         """Remove the files that the manifest, as it stands on disk at this moment, does not name."""
@@ -202,10 +203,26 @@ class IndexWriter:
             keep = set()
         except BtError:
             return  # a manifest that can't be understood: nothing is known to be superfluous
-        for path in self._generated():
+        for path, _ in self._generated():
             if path.name not in keep:
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to begin an index among files that are not bt's; what an interrupted first run left behind is.
+
+    Raises:
+        Unwritable: Names the folder and one of its own for the index.
+    """
+    names = os.listdir(folder) if folder.is_dir() else []
+    if any(name in (NAME, "lock", "journal") for name in names):
+        return
+    if any(name != "bridges" and GENERATED.fullmatch(name) is None for name in names):
+        raise Unwritable(
+            f"{shown_path(folder)}: holds other files and no index; an index takes a folder of its own, as in "
+            f"--index {shown_path(folder / FOLDER)}"
+        )
 
 
 @contextlib.contextmanager

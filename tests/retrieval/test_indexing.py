@@ -15,7 +15,8 @@ from retrieval.fake_encoder import FakeEncoder, embedding_of
 
 from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.image_folder import content_hash
-from bt_cli.errors import EmptyFolder, IndexBusy, IndexMismatch, Misuse, NotFound, UnreadableImage
+from bt_cli.errors import EmptyFolder, IndexBusy, IndexMismatch, Misuse, NotFound, UnreadableImage, Unwritable
+from bt_cli.retrieval.index_place import index_place
 from bt_cli.retrieval.indexing import IndexSummary, build_index
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.lock import WriterLock
@@ -288,6 +289,39 @@ def test_nothing_to_index(home: Path) -> None:
     with pytest.raises(Misuse, match="nothing to index"):
         index()
     assert not (home / ".bt").exists()
+
+
+def test_an_index_keeps_away_from_other_files(home: Path) -> None:
+    with pytest.raises(Unwritable, match=r"photos: holds other files and no index; .* --index photos/\.bt"):
+        build_index("photos", ["photos"], FakeEncoder())
+    assert sorted(path.name for path in (home / "photos").iterdir()) == ["a.jpg", "b.png", "sub"]
+    # An index that is among pictures already leaves them alone.
+    names = ["images-0001.jpg", "paths-x.bin", "vectors-1.faiss", "images-000007.parquet.jpg", "unsorted-cat.jpg"]
+    for name in [*names, "lock"]:
+        write(home / "photos" / name, name if name != "lock" else "")
+    (home / "photos/images-000001.parquet").write_bytes(b"of a run that was stopped")
+    for _ in range(2):
+        build_index("photos", ["photos"], FakeEncoder())
+        write(home / "photos/a.jpg", "other content")
+    there = {path.name for path in (home / "photos").iterdir()}
+    assert {*names, "a.jpg", "images-000002.parquet"} <= there
+    assert "images-000001.parquet" not in there
+
+
+@pytest.mark.parametrize("left", [[], ["lock"], ["images-000001.parquet", "bridges"], ["lock", "journal", "x.jpg"]])
+def test_what_an_interrupted_first_run_left_is_taken_up(home: Path, left: list[str]) -> None:
+    for name in left:
+        write(home / ".bt" / name, "") if name not in ("journal", "bridges") else (home / ".bt" / name).mkdir()
+    (home / ".bt").mkdir(exist_ok=True)
+    assert counts(index("photos")) == {"added": 3, "encoded": 3}
+
+
+def test_an_index_without_a_name(home: Path) -> None:
+    for refused in (lambda: build_index("", ["photos"], FakeEncoder()), lambda: index_place("")):
+        with pytest.raises(Misuse, match="name is empty; leave --index and BT_INDEX out"):
+            refused()
+    with pytest.raises(Misuse, match="name is empty"):
+        IndexFolder.locate("")
 
 
 def test_a_second_writer_is_told_who_writes(home: Path) -> None:
