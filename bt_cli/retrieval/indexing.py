@@ -104,8 +104,9 @@ def build_index(
     _require_something(run, given, rebuild)
     _require_factory(factory, encoder)
     with IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer:
-        looked_through, all_roots = _roots_of_run(run.paths, given, writer, rebuild)
-        plan = plan_update(looked_through, run.paths, writer.image_rows(), writer.journal)
+        standing = writer.image_rows()
+        looked_through, all_roots = _roots_of_run(run.paths, given, writer.known_roots(), standing.paths, rebuild)
+        plan = plan_update(looked_through, run.paths, standing, writer.journal)
         run.report_unreadable(plan)
         run.encode_images(plan, writer)
         all_captions = run.encode_captions(captions, plan.rows.paths, all_roots, writer)
@@ -264,10 +265,9 @@ def _require_something(run: _Run, given: list[str], rebuild: bool) -> None:
 
 
 def _roots_of_run(
-    paths: RootPaths, given: list[str], writer: IndexWriter, rebuild: bool
+    paths: RootPaths, given: list[str], known: list[str], standing: list[str], rebuild: bool
 ) -> tuple[list[str], list[str]]:
-    """(roots to look through now, roots of the index from now on)."""
-    known = writer.known_roots()
+    """(roots to look through now, roots of the index from now on); `standing` are the paths of the index's rows."""
     if rebuild and given:
         return merge_roots(given), merge_roots(given)
     if given:
@@ -276,7 +276,8 @@ def _roots_of_run(
         return merge_roots(looked_through), merge_roots([*known, *given])
     there = []
     for root in known:
-        if _is_there(paths.absolute(root)):
+        was_folder = any(path != root and is_below(path, root) for path in standing)
+        if _is_there(paths.absolute(root), was_folder):
             there.append(root)
         else:
             LOG.warning(
@@ -287,8 +288,9 @@ def _roots_of_run(
     return there, [root for root in known if root not in gone]
 
 
-def _is_there(root: str) -> bool:
-    """Whether what is found at a known root is to be believed: an empty folder may be a disk that is not mounted.
+def _is_there(root: str, was_folder: bool) -> bool:
+    """Whether what is found at a known root is to be believed: an empty or missing folder may be a disk that is not
+    mounted.
 
     A file that is gone from a folder that is there has gone.
     """
@@ -297,7 +299,7 @@ def _is_there(root: str) -> bool:
             return next(os.scandir(root), None) is not None
         except OSError:
             return True  # the walk will say why it can't be read
-    return os.path.exists(root) or os.path.isdir(os.path.dirname(root))
+    return os.path.exists(root) or (not was_folder and os.path.isdir(os.path.dirname(root)))
 
 
 def _require_factory(factory: str | None, encoder: Encoder) -> None:

@@ -191,6 +191,23 @@ def test_a_missing_or_empty_known_root_keeps_its_rows(home: Path, caplog: pytest
     assert counts(index("disk")) == {"removed": 1, "unchanged": 3}
 
 
+def test_a_folder_that_is_gone_altogether_keeps_its_rows_and_a_file_does_not(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(home / "disk/x.jpg", "x")
+    write(home / "y.jpg", "y")
+    index("photos", "disk", "y.jpg")
+    shutil.rmtree(home / "disk")
+    (home / "y.jpg").unlink()
+    assert counts(index()) == {"removed": 1, "unchanged": 4}
+    assert f"{home / 'disk'}: not there now; what the index has of it stays" in caplog.text
+    assert json.loads((home / ".bt/manifest.json").read_text())["roots"] == ["photos", "disk"]
+    write(home / "disk/x.jpg", "x")
+    encoder = FakeEncoder()
+    assert counts(index(encoder=encoder)) == {"unchanged": 4}
+    assert encoder.encoded == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
 def test_a_folder_that_cannot_be_read_keeps_its_rows(home: Path) -> None:
     index("photos")
