@@ -41,6 +41,31 @@ class RootPaths:
             absolute = os.path.realpath(path)  # "link/.." does not lead back to where the link lies
         return os.path.relpath(absolute, self.home) if is_below(absolute, self.home) else absolute
 
+    def given(self, roots: Iterable[str], known: Iterable[str]) -> list[str]:
+        """Roots as they are stored, a folder that a known root or an earlier one holds by that root's name.
+
+        A folder reached by a link would otherwise be a second root with rows of its own for the same files.
+        """
+        real = {
+            os.path.realpath(path): root for root in reversed(list(known)) if os.path.isdir(path := self.absolute(root))
+        }
+        stored = []
+        for root in roots:
+            name = self.stored(root)
+            if os.path.isdir(root):
+                name = self._by_known_name(name, os.path.realpath(root), real)
+                real.setdefault(os.path.realpath(root), name)
+            stored.append(name)
+        return stored
+
+    def _by_known_name(self, stored: str, target: str, known: dict[str, str]) -> str:
+        for real, root in known.items():
+            if is_below(target, real):
+                tail = os.path.relpath(target, real)
+                if tail == os.curdir or not any(part.startswith(".") for part in tail.split(os.sep)):
+                    return os.path.normpath(os.path.join(root, tail))
+        return stored  # what is hidden in its own place is found by the link alone
+
 
 def is_below(path: str, root: str) -> bool:
     """Whether `path` is `root` or lies below it; both absolute, or both stored (where `.` is the root of all

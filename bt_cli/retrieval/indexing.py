@@ -22,6 +22,7 @@ from bt_cli.retrieval.index_plan import Plan, RootPaths, is_below, merge_roots, 
 from bt_cli.shown_path import shown_path
 from bt_cli.store.embedding_table import path_columns, vector_array
 from bt_cli.store.generation import CaptionRows
+from bt_cli.store.home import home_of
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_index
 from bt_cli.store.index_folder import require_name
@@ -99,9 +100,11 @@ def build_index(
     """
     start = time.monotonic()
     require_name(index)
-    run = _Run(Path(index), encoder, strict, progress)
-    given = [run.paths.stored(_existing(root)) for root in roots]
-    _require_something(run, given, rebuild)
+    there = _manifest_there(Path(index), rebuild)
+    run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
+    known = there.roots if there else []
+    given = run.paths.given([_existing(root) for root in roots], [] if rebuild else known)
+    _require_something(run, given, known, rebuild)
     _require_factory(factory, encoder)
     with IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer:
         standing = writer.image_rows()
@@ -126,9 +129,9 @@ def build_index(
 class _Run:
     """The state of one run of `build_index`."""
 
-    def __init__(self, folder: Path, encoder: Encoder, strict: bool, progress: Progress | None) -> None:
+    def __init__(self, folder: Path, home: str, encoder: Encoder, strict: bool, progress: Progress | None) -> None:
         self.folder = folder
-        self.paths = RootPaths(os.path.dirname(os.path.abspath(folder)))
+        self.paths = RootPaths(home)
         self.encoder = encoder
         self.strict = strict
         self.progress = progress or (lambda done, total: None)
@@ -241,16 +244,19 @@ def _existing(root: str | os.PathLike[str]) -> str:
     return os.fspath(root)
 
 
-def _require_something(run: _Run, given: list[str], rebuild: bool) -> None:
-    """Refuse a run without roots, or one that finds no image for a new index, before a folder is made for it."""
+def _manifest_there(folder: Path, rebuild: bool) -> Manifest | None:
     try:
-        known = Manifest.read(run.folder).roots
+        return Manifest.read(folder)
     except NoIndex:
-        known = []
+        return None
     except BtError:
         if not rebuild:
             raise
-        known = []
+        return None
+
+
+def _require_something(run: _Run, given: list[str], known: list[str], rebuild: bool) -> None:
+    """Refuse a run without roots, or one that finds no image for a new index, before a folder is made for it."""
     if not given and not known:
         raise Misuse("nothing to index: name the folders or files, as in bt index FOLDER")
     fresh = [root for root in given if not any(is_below(root, other) or is_below(other, root) for other in known)]

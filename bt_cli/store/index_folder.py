@@ -13,6 +13,7 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse, NoIndex
 from bt_cli.shown_path import shown_path
+from bt_cli.store.home import home_of
 from bt_cli.store.identity import Identity
 from bt_cli.store.manifest import NAME, Manifest, VectorIndexEntry
 from bt_cli.store.string_table import StringTable
@@ -114,7 +115,7 @@ class IndexFolder(_VectorSet):
         self.captions = CaptionIndex(folder, manifest.captions) if manifest.captions else None
         # Held open, so that the table can still be read when a writer has taken its name away.
         self._table_file = open(folder / manifest.images.table, "rb")  # noqa: SIM115
-        self._home = os.path.dirname(os.path.abspath(folder))
+        self._home = home_of(folder, manifest.home)
 
     @staticmethod
     def locate(explicit: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:

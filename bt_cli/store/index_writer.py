@@ -22,6 +22,7 @@ from bt_cli.errors import BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.shown_path import shown_path
 from bt_cli.store.embedding_table import caption_schema, image_schema
 from bt_cli.store.generation import GENERATED, CaptionRows, GenerationFiles
+from bt_cli.store.home import home_of
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import FOLDER
@@ -126,7 +127,7 @@ class IndexWriter:
                 generation=files.number,
                 identity=self._merged_identity(),
                 store_dtype=self.dtype,
-                home=str(self.folder.absolute().parent),
+                home=self.home(),
                 roots=roots,
                 images=images,
                 captions=caption_entry,
@@ -144,6 +145,10 @@ class IndexWriter:
             (self.folder / "journal").rmdir()
         self._sweep()
         return manifest
+
+    def home(self) -> str:
+        """The folder that relative paths start from."""
+        return home_of(self.folder, self._standing.home if self._standing else None)
 
     def known_roots(self) -> list[str]:
         """The roots of the standing index, one that is to be made anew included."""

@@ -51,7 +51,8 @@ class Manifest:
     store_dtype: str
     """`float16` or `float32`."""
     home: str
-    """The folder that relative paths start from, when the index was written: the one above the index folder."""
+    """The folder that relative paths start from, when the index was written: the one above the index folder (see
+    `home.home_of`)."""
     roots: list[str]
     """What was indexed: relative to `home` where below it, else absolute. Surrogates stand for bytes that are no
     UTF-8."""

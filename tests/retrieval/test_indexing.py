@@ -164,6 +164,41 @@ def test_roots_within_roots_and_the_same_root_by_other_names(home: Path) -> None
     assert counts(index("photos/sub")) == {"unchanged": 3}
 
 
+def test_one_folder_under_two_names_is_one_root(home: Path) -> None:
+    (home / "link").symlink_to("photos")
+    (home / "far").mkdir()
+    (home / "far/sub").symlink_to(home / "photos/sub")
+    index("photos")
+    (home / "photos/inner").symlink_to("sub")
+    for other in ("link", "far/sub", str(home / "link/sub"), "photos/inner"):
+        assert counts(index(other)) == {"unchanged": 3}
+    assert json.loads((home / ".bt/manifest.json").read_text())["roots"] == ["photos"]
+    shutil.rmtree(home / ".bt")
+    index("link", "photos")
+    assert json.loads((home / ".bt/manifest.json").read_text())["roots"] == ["link"]
+    assert counts(index("photos")) == {"unchanged": 3}
+
+
+@pytest.mark.parametrize("linked_first", [True, False])
+def test_an_update_through_a_link_to_the_index(home: Path, linked_first: bool) -> None:
+    (home / "far").mkdir()
+    if linked_first:  # the index on another disk, its link beside the pictures
+        (home / "far/idx").mkdir()
+        (home / ".bt").symlink_to(home / "far/idx")
+        index("photos")
+    else:  # the link elsewhere, the index beside the pictures
+        index("photos")
+        (home / "far/link").symlink_to(home / ".bt")
+    for name in (".bt", "far/idx" if linked_first else "far/link"):
+        if not (linked_first and name == "far/idx"):
+            assert counts(build_index(name, [], FakeEncoder())) == {"unchanged": 3}
+    write(home / "photos/new.jpg", "new")
+    through = ".bt" if linked_first else "far/link"
+    assert counts(build_index(through, [], FakeEncoder())) == {"added": 1, "unchanged": 3, "encoded": 1}
+    assert list(contents()) == ["photos/a.jpg", "photos/b.png", "photos/new.jpg", "photos/sub/c.JPG"]
+    assert json.loads((home / ".bt/manifest.json").read_text())["home"] == str(home)
+
+
 def test_single_files_of_any_name_stay_when_their_folder_is_indexed(home: Path) -> None:
     write(home / "photos/scan.dat", "an image by another name")
     assert counts(index("photos/scan.dat", "photos/a.jpg")) == {"added": 2, "encoded": 2}

@@ -99,6 +99,23 @@ def test_images_of_a_moved_folder_are_found(home: Path, monkeypatch: pytest.Monk
         assert index.paths(range(4)) == PATHS
 
 
+def test_a_link_to_a_library_and_a_link_beside_the_pictures(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "far").mkdir()
+    (home / "far/link").symlink_to(home / ".bt")
+    with IndexFolder.open("far/link") as index:  # written from the folder that holds it
+        assert index.paths([0]) == PATHS[:1]
+    (home / ".bt").rename(home / "far/idx")
+    (home / ".bt").symlink_to(home / "far/idx")
+    with IndexFolder.open(".bt") as index:  # written beside the pictures, and linked there now
+        assert index.paths([0]) == PATHS[:1]
+    assert Manifest.read(".bt").home == str(home)
+    (home / "moved").mkdir()
+    (home / "moved/.bt").symlink_to(home / "far/idx")
+    monkeypatch.chdir(home / "moved")
+    with IndexFolder.open(".bt") as index:  # the pictures went elsewhere with the link
+        assert index.paths([0]) == PATHS[:1]
+
+
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
