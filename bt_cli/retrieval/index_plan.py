@@ -37,7 +37,7 @@ class RootPaths:
     def stored(self, path: str) -> str:
         """A path as it is stored; relative ones are taken from the working directory."""
         absolute = os.path.abspath(path)
-        if ".." in path.split(os.sep) and not os.path.samefile(absolute, path):
+        if ".." in path.split(os.sep) and not (os.path.exists(absolute) and os.path.samefile(absolute, path)):
             absolute = os.path.realpath(path)  # "link/.." does not lead back to where the link lies
         return os.path.relpath(absolute, self.home) if is_below(absolute, self.home) else absolute
 

@@ -179,6 +179,14 @@ def test_one_folder_under_two_names_is_one_root(home: Path) -> None:
     assert counts(index("photos")) == {"unchanged": 3}
 
 
+def test_a_path_back_from_a_link_is_the_file_systems(home: Path) -> None:
+    write(home / "far/pics/x.jpg", "x")
+    (home / "far/deep").mkdir()
+    (home / "link").symlink_to("far/deep")
+    index("link/../pics")  # `pics` beside the link is no folder at all
+    assert list(contents()) == ["far/pics/x.jpg"]
+
+
 @pytest.mark.parametrize("linked_first", [True, False])
 def test_an_update_through_a_link_to_the_index(home: Path, linked_first: bool) -> None:
     (home / "far").mkdir()
