@@ -92,7 +92,10 @@ class CaptionIndex(_VectorSet):
 
     def texts(self, ids: Any) -> list[str]:
         """The captions' texts."""
-        return [self.strings[int(number)].decode("utf-8", "replace") for number in ids]
+        try:
+            return [self.strings[int(number)].decode("utf-8") for number in ids]
+        except UnicodeDecodeError as error:
+            raise self.strings.broken() from error
 
     def image_ids(self, ids: Any) -> np.ndarray:
         """The row of each caption's image, (n,) int64; -1 where the index does not hold the image."""

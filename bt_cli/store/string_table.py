@@ -1,7 +1,7 @@
 """Many strings in one mapped file, each found by its number without reading the others: paths and captions.
 
 Layout: `BTSTRING`, the count n (8 bytes, little endian), n + 1 offsets of 8 bytes into the text, the text as bytes.
-Opening reads 16 bytes.
+Opening reads 16 bytes and the first and the last offset.
 """
 
 from __future__ import annotations
@@ -44,9 +44,14 @@ def write_strings(file: IO[bytes], strings: Iterable[bytes], count: int) -> None
 
 
 class StringTable:
-    """A string file, mapped; `table[3]` is the fourth string as bytes."""
+    """A string file, mapped; `table[3]` is the fourth string as bytes.
+
+    Raises:
+        BrokenIndex: On opening or reading, the text is cut short or its offsets can't be.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(HEAD.size)
@@ -60,6 +65,8 @@ class StringTable:
             content = np.memmap(file, np.uint8, "r", shape=(size,))
             self.offsets = content[HEAD.size : start].view("<u8")
             self.text = content[start:]
+            if self.offsets[0] != 0 or self.offsets[-1] != len(self.text):
+                raise self.broken()
 
     def __len__(self) -> int:
         return self.count
@@ -67,4 +74,11 @@ class StringTable:
     def __getitem__(self, number: int) -> bytes:
         if not 0 <= number < self.count:
             raise IndexError(number)
-        return self.text[int(self.offsets[number]) : int(self.offsets[number + 1])].tobytes()
+        first, last = int(self.offsets[number]), int(self.offsets[number + 1])
+        if not first <= last <= len(self.text):
+            raise self.broken()
+        return self.text[first:last].tobytes()
+
+    def broken(self) -> BrokenIndex:
+        """What to raise where the text can't be what was written."""
+        return BrokenIndex(f"{shown_path(self.path)}: damaged; bt index --rebuild makes it anew")

@@ -13,6 +13,7 @@ import pytest
 
 from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
 from bt_cli.store.embedding_table import vector_array
+from bt_cli.store.generation import CaptionRows
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import IndexFolder, glob_matcher
@@ -34,6 +35,17 @@ def write_index(folder: Path, paths: list[str] = PATHS, **options: object) -> Ma
     with IndexWriter(folder, IDENTITY) as writer:
         writer.journal.append(columns)
         return writer.commit(rows, np.full(len(paths), -1), roots=["photos"], **options)  # type: ignore[arg-type]
+
+
+def write_captions(folder: Path) -> Manifest:
+    """A next generation with two captions, the second one's image unknown."""
+    texts, nothing = ["one", "two"], [None, None]
+    columns = {"caption": texts, "image": nothing, "image_bytes": nothing, "caption_id": nothing}
+    with IndexWriter(folder, IDENTITY) as writer:
+        writer.caption_journal.append({**columns, "embedding": vector_array(vectors(2), "float16")})
+        rows = writer.image_rows()
+        captions = CaptionRows(texts, [PATHS[0], None], [None, None], ["captions.txt"])
+        return writer.commit(rows, np.arange(len(rows)), roots=["photos"], captions=captions)
 
 
 @pytest.fixture
@@ -212,6 +224,18 @@ def test_another_checkpoint_is_refused_by_name(home: Path) -> None:
                 index.require(other)
             way_out = "use --model tiny, or bt index --rebuild to encode everything again"
             assert str(refused.value) == f"index .bt: {said}; {way_out}"
+
+
+def test_a_caption_that_is_no_text_any_more(home: Path) -> None:
+    manifest = write_captions(home / ".bt")
+    assert manifest.captions is not None
+    texts = home / ".bt" / manifest.captions.strings
+    texts.write_bytes(texts.read_bytes()[:-1] + b"\xff")
+    with IndexFolder.open(".bt") as index:
+        assert index.captions is not None
+        assert index.captions.texts([0]) == ["one"]
+        with pytest.raises(BrokenIndex, match=r"texts-000002\.bin: damaged; bt index --rebuild"):
+            index.captions.texts([1])
 
 
 def test_missing_and_foreign_files(home: Path) -> None:

@@ -36,3 +36,26 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s").write_bytes(content)
     with pytest.raises(BrokenIndex, match=r"/s: no string table"):
         StringTable(tmp_path / "s")
+
+
+def strings_file(path: Path) -> bytes:
+    with open(path, "wb") as file:
+        write_strings(file, [b"one", b"two", b"three"], 3)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("cut", [slice(0, -1), slice(0, -11), slice(0, None)])
+def test_a_text_of_another_length_is_refused_on_opening(tmp_path: Path, cut: slice) -> None:
+    whole = strings_file(tmp_path / "s")
+    (tmp_path / "s").write_bytes(whole[cut] + b"x" * (cut.stop is None))
+    with pytest.raises(BrokenIndex, match=r"/s: damaged; bt index --rebuild"):
+        StringTable(tmp_path / "s")
+
+
+@pytest.mark.parametrize(("place", "value"), [(16, 1), (24, 200), (32, 1)])
+def test_offsets_that_fall_or_lead_beyond_the_text_are_refused(tmp_path: Path, place: int, value: int) -> None:
+    content = bytearray(strings_file(tmp_path / "s"))
+    content[place] = value
+    (tmp_path / "s").write_bytes(content)
+    with pytest.raises(BrokenIndex, match=r"/s: damaged"):
+        [StringTable(tmp_path / "s")[number] for number in range(3)]
