@@ -8,6 +8,7 @@ shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +131,12 @@ class TableWriter:
         compression = {name: "zstd" for name in schema.names if name != "embedding"}
         compression["embedding.list.element"] = "none"
         self.writer = pyarrow.parquet.ParquetWriter(
-            file, schema, compression=compression, use_dictionary=False, write_statistics=["path", "caption"]
+            file,
+            schema,
+            compression=compression,
+            use_dictionary=False,
+            write_statistics=["path", "caption"],
+            write_page_checksum=True,
         )
 
     def write(self, columns: dict[str, Any]) -> None:
@@ -164,26 +170,45 @@ def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:
     """Some columns of a table, whole.
 
     Raises:
-        BrokenIndex: The file is no table of ours.
+        BrokenIndex: The file is missing, damaged or no table of ours.
     """
-    import pyarrow as pa
     import pyarrow.parquet
 
-    try:
-        return pyarrow.parquet.read_table(path, columns=columns)
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise BrokenIndex(
-            f"{shown_path(path)}: {str(error).splitlines()[0]}; bt index --rebuild makes it anew"
-        ) from error
+    with reading(path):
+        return pyarrow.parquet.read_table(path, columns=columns, page_checksum_verification=True)
 
 
 def read_embeddings(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
-    """The embeddings of a table in order, group by group: (n, d) in the dtype of the file."""
+    """The embeddings of a table in order, group by group: (n, d) in the dtype of the file.
+
+    Raises:
+        BrokenIndex: The file is missing, damaged or no table of ours.
+    """
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(Path(path)) as file:
+    with reading(path), pyarrow.parquet.ParquetFile(Path(path), page_checksum_verification=True) as file:
         for batch in file.iter_batches(ROW_GROUP, columns=["embedding"]):
             yield vectors_of(batch.column(0))
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what pyarrow raises on a damaged table, and on making Python's values of it, into BrokenIndex.
+
+    An error of the system (a file that may not be read) stays what it is; pyarrow's own have no number.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BrokenIndex(f"{shown_path(path)}: missing from the index; bt index --rebuild makes it anew") from error
+    except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        told = str(error).splitlines() if isinstance(error, (pa.ArrowException, OSError)) else []
+        reason = told[0] if told else "damaged"
+        raise BrokenIndex(f"{shown_path(path)}: {reason}; bt index --rebuild makes it anew") from error
 
 
 def _vector_type(dimension: int, dtype: str) -> pa.DataType:

@@ -27,6 +27,7 @@ from bt_cli.store.embedding_table import (
     paths_of,
     read_columns,
     read_embeddings,
+    reading,
     vector_array,
     vectors_of,
 )
@@ -65,11 +66,16 @@ class CaptionRows:
 
     @classmethod
     def read(cls, path: Path, files: list[str]) -> CaptionRows:
-        """The captions of a table, without their embeddings."""
+        """The captions of a table, without their embeddings.
+
+        Raises:
+            BrokenIndex: It is no caption table, or a damaged one.
+        """
         table = read_columns(path, ["caption", "image", "image_bytes", "caption_id"])
-        texts, raw = table.column("image").to_pylist(), table.column("image_bytes").to_pylist()
-        images = [None if text is None else paths_of([text], [name])[0] for text, name in zip(texts, raw, strict=True)]
-        return cls(table.column("caption").to_pylist(), images, table.column("caption_id").to_pylist(), files)
+        with reading(path):
+            names = zip(table.column("image").to_pylist(), table.column("image_bytes").to_pylist(), strict=True)
+            images = [None if text is None else paths_of([text], [raw])[0] for text, raw in names]
+            return cls(table.column("caption").to_pylist(), images, table.column("caption_id").to_pylist(), files)
 
     def columns(self, first: int, last: int) -> dict[str, Any]:
         """Rows `first` to `last` as columns of a caption table, all but the embeddings."""
@@ -129,7 +135,7 @@ class GenerationFiles:
         with VectorFileWriter(unsorted, len(captions), self.identity.dimension, self.dtype) as vectors:
             missing = set(places)
             if old_table is not None:
-                texts = iter(read_columns(old_table, ["caption"]).column("caption").to_pylist())
+                texts = iter(CaptionRows.read(old_table, []).texts)
                 for group in read_embeddings(old_table):
                     _copy_texts(vectors, [next(texts) for _ in group], group, places, missing)
             for batch in journal.batches():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bt_cli.store.embedding_table import path_columns, paths_of, read_columns
+from bt_cli.store.embedding_table import path_columns, paths_of, read_columns, reading
 
 COLUMNS = ["path", "path_bytes", "size", "mtime", "content_hash", "width", "height"]
 HASH = "S64"
@@ -54,7 +54,8 @@ class ImageRows:
         Raises:
             BrokenIndex: It is no image table.
         """
-        return cls.from_columns(read_columns(path, COLUMNS))
+        with reading(path):
+            return cls.from_columns(read_columns(path, COLUMNS))
 
     @classmethod
     def from_columns(cls, table: Any) -> ImageRows:

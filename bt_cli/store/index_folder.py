@@ -13,6 +13,7 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse, NoIndex
 from bt_cli.shown_path import shown_path
+from bt_cli.store.embedding_table import reading
 from bt_cli.store.home import home_of
 from bt_cli.store.identity import Identity
 from bt_cli.store.manifest import NAME, Manifest, VectorIndexEntry
@@ -207,11 +208,12 @@ class IndexFolder(_VectorSet):
         return np.array([n for n, path in enumerate(strings) if matches(os.path.join(self._home, path))], np.int64)
 
     def table(self, columns: list[str] | None = None) -> pyarrow.Table:
-        """The embedding table, read whole (search does without it)."""
+        """The embedding table, read whole (search does without it). Raises BrokenIndex where it is damaged."""
         import pyarrow.parquet
 
         self._table_file.seek(0)
-        return pyarrow.parquet.read_table(self._table_file, columns=columns)
+        with reading(self._table_file.name):
+            return pyarrow.parquet.read_table(self._table_file, columns=columns, page_checksum_verification=True)
 
     def close(self) -> None:
         """Close what is open; mapped vectors stay as long as they are in use."""

@@ -104,6 +104,7 @@ class VectorFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
         with open(path, "rb") as file:
             head = file.read(HEAD.size + FP16_QUANTIZER.size + COUNT.size)
             size = os.fstat(file.fileno()).st_size
@@ -130,9 +131,15 @@ class VectorFile:
         Returns:
             Scores (q, k') float32, falling, and rows (q, k') int64; equal scores by ascending row. `k'` is the smaller
             of `k` and the number of rows looked at.
+
+        Raises:
+            BrokenIndex: A vector holds what is no finite number.
+            ValueError: A query does.
         """
         import torch
 
+        if not np.isfinite(queries).all():
+            raise ValueError("queries must be finite numbers")
         count = self.rows if ids is None else len(ids)
         k = min(k, count)
         scores = np.empty((len(queries), k), np.float32)
@@ -141,7 +148,11 @@ class VectorFile:
         if k:
             for first in range(0, len(queries), turn):
                 part = torch.from_numpy(np.ascontiguousarray(queries[first : first + turn], dtype=np.float32))
-                for row, line in enumerate(self._scores(part, count, ids), first):
+                products = self._scores(part, count, ids)
+                # One number that is not finite makes the sum so, and scores themselves are far too small to.
+                if not torch.isfinite(products.sum()):
+                    raise BrokenIndex(f"{shown_path(self.path)}: damaged vectors; bt index --rebuild makes it anew")
+                for row, line in enumerate(products, first):
                     scores[row], found[row] = self._best(line, queries[row], k, ids)
         # Float16 rounds a vector of norm 1 to one slightly longer or shorter; a cosine stays within its range.
         np.clip(scores, -1.0, 1.0, out=scores)

@@ -15,7 +15,16 @@ from retrieval.fake_encoder import FakeEncoder, embedding_of
 
 from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.image_folder import content_hash
-from bt_cli.errors import EmptyFolder, IndexBusy, IndexMismatch, Misuse, NotFound, UnreadableImage, Unwritable
+from bt_cli.errors import (
+    BrokenIndex,
+    EmptyFolder,
+    IndexBusy,
+    IndexMismatch,
+    Misuse,
+    NotFound,
+    UnreadableImage,
+    Unwritable,
+)
 from bt_cli.retrieval.index_place import index_place
 from bt_cli.retrieval.indexing import IndexSummary, build_index
 from bt_cli.store.index_folder import IndexFolder
@@ -338,6 +347,21 @@ def test_a_broken_manifest_is_named_and_rebuilt(home: Path) -> None:
         index("photos")
     assert counts(index("photos", rebuild=True)) == {"added": 3, "encoded": 3}
     assert len(list((home / ".bt").glob("*.parquet"))) == 1
+
+
+def test_a_damaged_table_is_not_copied_into_the_next_generation(home: Path) -> None:
+    index("photos")
+    table_file = home / ".bt/images-000001.parquet"
+    content = bytearray(table_file.read_bytes())
+    place = content.find(embedding_of(b"content of a.jpg").astype(np.float16).tobytes())
+    content[place] ^= 1
+    table_file.write_bytes(content)
+    write(home / "photos/new.jpg", "new")
+    before = (home / ".bt/manifest.json").read_bytes()
+    with pytest.raises(BrokenIndex, match=r"images-000001\.parquet: .*--rebuild"):
+        index("photos")
+    assert (home / ".bt/manifest.json").read_bytes() == before
+    assert counts(index("photos", rebuild=True)) == {"added": 4, "encoded": 3}
 
 
 def test_nothing_to_index(home: Path) -> None:

@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bt_cli.errors import BrokenIndex
 from bt_cli.store import embedding_table
 from bt_cli.store.embedding_table import (
     TableWriter,
     image_schema,
     path_columns,
     paths_of,
+    read_columns,
     read_embeddings,
     vector_array,
 )
 from bt_cli.store.identity import Identity
+from bt_cli.store.image_rows import ImageRows
 
 IDENTITY = Identity("name", "f" * 64, "crop 8x8", 4, "bfloat16")
 VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4) / 16
@@ -105,3 +108,39 @@ def test_any_name_survives(names: list[bytes]) -> None:
     texts, raw = path_columns(paths)
     assert all(text.encode("utf-8") for text in texts)
     assert paths_of(texts, raw) == paths
+
+
+def test_a_flipped_bit_in_a_page_is_noticed(table: Path) -> None:
+    whole = table.read_bytes()
+    for values in (VECTORS[1].astype(np.float16), VECTORS[1]):
+        place = whole.find(values.tobytes())
+        if place >= 0:
+            break
+    assert place > 0
+    table.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(BrokenIndex, match=r"t\.parquet: .*CRC.*; bt index --rebuild"):
+        list(read_embeddings(table))
+    with pytest.raises(BrokenIndex, match="CRC"):
+        read_columns(table, ["embedding"])
+
+
+def test_whatever_byte_is_damaged_the_file_is_named(table: Path) -> None:
+    whole, rows = table.read_bytes(), ImageRows.read(table)
+    messages = []
+    for place in range(0, len(whole), 7):
+        table.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            read = ImageRows.read(table)
+            embeddings = np.concatenate(list(read_embeddings(table)))
+        except BrokenIndex as error:
+            messages.append(str(error))
+        else:
+            assert len(embeddings) == len(read) == len(rows)
+    assert messages
+    assert all(message.startswith(str(table)) and "\n" not in message for message in messages)
+    table.write_bytes(b"")
+    with pytest.raises(BrokenIndex, match=r"t\.parquet: .*--rebuild"):
+        ImageRows.read(table)
+    table.unlink()
+    with pytest.raises(BrokenIndex, match=r"t\.parquet: missing from the index"):
+        list(read_embeddings(table))

@@ -125,3 +125,16 @@ def test_a_broken_file_is_named(tmp_path: Path, spoil: object) -> None:
     (tmp_path / "v").write_bytes(spoil((tmp_path / "v").read_bytes()))  # type: ignore[operator]
     with pytest.raises(BrokenIndex, match=r"/v: .*--rebuild"):
         VectorFile(tmp_path / "v")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_no_numbers_are_refused(tmp_path: Path, dtype: str, value: float) -> None:
+    vectors = unit_vectors(20, 8)
+    vectors[7, 3] = value
+    index = written(tmp_path / "v", vectors, dtype)
+    with pytest.raises(BrokenIndex, match=r"/v: damaged vectors; bt index --rebuild"):
+        index.search(unit_vectors(3, 8), 2)
+    assert index.search(unit_vectors(1, 8), 2, np.array([1, 2]))[1].shape == (1, 2)
+    with pytest.raises(ValueError, match="finite"):
+        index.search(vectors[7:8], 2)
