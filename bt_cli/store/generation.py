@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +40,6 @@ from bt_cli.store.vector_file import VectorFileWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-GENERATED = re.compile(
-    r"(?:(?:images|captions)-(\d{6,})\.parquet|(?:vectors|caption-vectors|unsorted)-(\d{6,})\.faiss"
-    r"|(?:paths|texts)-(\d{6,})\.bin|caption-images-(\d{6,})\.npy)",
-    re.ASCII,
-)
-"""The whole names of a generation's files, a group with its number; nothing else in an index folder is removed."""
 
 
 @dataclass

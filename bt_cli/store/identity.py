@@ -52,7 +52,7 @@ class Identity:
         """The reverse of `to_dict`.
 
         Raises:
-            BrokenIndex: A field is missing.
+            BrokenIndex: A field is missing or no such value.
         """
         try:
             return cls(
@@ -62,7 +62,7 @@ class Identity:
                 dimension=int(fields["dimension"]),
                 precision=str(fields["precision"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BrokenIndex(
                 f"the index does not say what made it: {error!r}; bt index --rebuild makes it anew"
             ) from error

@@ -83,13 +83,15 @@ class _VectorSet:
 
 
 class CaptionIndex(_VectorSet):
-    """The captions that were given at indexing."""
+    """The captions that were given at indexing, for an index of `images` images."""
 
-    def __init__(self, folder: Path, entry: VectorIndexEntry) -> None:
+    def __init__(self, folder: Path, entry: VectorIndexEntry, images: int) -> None:
         super().__init__(folder, entry)
         if not entry.owners:
             raise BrokenIndex(f"{shown_path(folder)}: its captions name no images; bt index --rebuild makes it anew")
-        self.owners = np.load(folder / entry.owners, mmap_mode="r")
+        self.images = images
+        self.owners = _open_owners(folder / entry.owners, entry.rows)
+        self._owners_path = folder / entry.owners
 
     def texts(self, ids: Any) -> list[str]:
         """The captions' texts."""
@@ -100,7 +102,10 @@ class CaptionIndex(_VectorSet):
 
     def image_ids(self, ids: Any) -> np.ndarray:
         """The row of each caption's image, (n,) int64; -1 where the index does not hold the image."""
-        return np.asarray(self.owners[np.asarray(ids, dtype=np.int64)], dtype=np.int64)
+        owners = np.asarray(self.owners[np.asarray(ids, dtype=np.int64)], dtype=np.int64)
+        if ((owners < -1) | (owners >= self.images)).any():
+            raise _damaged(self._owners_path)
+        return owners
 
 
 class IndexFolder(_VectorSet):
@@ -116,7 +121,7 @@ class IndexFolder(_VectorSet):
         super().__init__(folder, manifest.images)
         self.folder = folder
         self.manifest = manifest
-        self.captions = CaptionIndex(folder, manifest.captions) if manifest.captions else None
+        self.captions = CaptionIndex(folder, manifest.captions, len(self)) if manifest.captions else None
         # Held open, so that the table can still be read when a writer has taken its name away.
         self._table_file = open(folder / manifest.images.table, "rb")  # noqa: SIM115
         self._home = home_of(folder, manifest.home)
@@ -272,6 +277,23 @@ def _glob_expression(pattern: str) -> str:
 
 def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _open_owners(path: Path, rows: int) -> np.ndarray:
+    """The row of each caption's image, (rows,) int64, mapped."""
+    try:
+        owners = np.load(path, mmap_mode="r")
+    except Exception as error:  # numpy takes the header for Python, which a damaged one may fail at in any way
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _damaged(path) from error
+    if not isinstance(owners, np.ndarray) or owners.shape != (rows,) or owners.dtype != np.int64:
+        raise _damaged(path)
+    return owners
+
+
+def _damaged(path: Path) -> BrokenIndex:
+    return BrokenIndex(f"{shown_path(path)}: damaged; bt index --rebuild makes it anew")
 
 
 def _open_vectors(path: Path, entry: VectorIndexEntry) -> Searchable:

@@ -21,7 +21,8 @@ import bt_cli
 from bt_cli.errors import BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.shown_path import shown_path
 from bt_cli.store.embedding_table import caption_schema, image_schema
-from bt_cli.store.generation import GENERATED, CaptionRows, GenerationFiles
+from bt_cli.store.file_names import GENERATED
+from bt_cli.store.generation import CaptionRows, GenerationFiles
 from bt_cli.store.home import home_of
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows

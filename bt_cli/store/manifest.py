@@ -10,6 +10,7 @@ from typing import Any
 
 from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
 from bt_cli.shown_path import shown_path
+from bt_cli.store.file_names import GENERATED
 from bt_cli.store.identity import Identity
 from bt_cli.whole_file import write_whole
 
@@ -41,6 +42,20 @@ class VectorIndexEntry:
         """Names of all its files."""
         return [name for name in (self.table, self.vectors, self.strings, self.owners) if name]
 
+    def check(self) -> None:
+        """Raises ValueError, with the field's name, where a value can't be one that bt writes."""
+        _check("rows", _is_count(self.rows))
+        for name in ("table", "vectors", "strings", "owners"):
+            value = getattr(self, name)
+            named = isinstance(value, str) and GENERATED.fullmatch(value) is not None
+            _check(name, named or (name == "owners" and value is None))
+        _check("kind", isinstance(self.kind, str))
+        _check("reason", isinstance(self.reason, str))
+        numbers = isinstance(self.search, dict) and all(
+            isinstance(value, (int, float)) for value in self.search.values()
+        )
+        _check("search", numbers)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -70,6 +85,20 @@ class Manifest:
         """Names of all files of this generation."""
         return set(self.images.files()) | set(self.captions.files() if self.captions else [])
 
+    def check(self) -> None:
+        """Raises ValueError, with the field's name, where a value can't be one that bt writes."""
+        _check("generation", _is_count(self.generation))
+        _check("store_dtype", self.store_dtype in ("float16", "float32"))
+        for name in ("home", "written", "version"):
+            _check(name, isinstance(getattr(self, name), str))
+        for name in ("roots", "caption_files"):
+            value = getattr(self, name)
+            _check(name, isinstance(value, list) and all(isinstance(path, str) for path in value))
+        _check("factory", self.factory is None or isinstance(self.factory, str))
+        for entry in (self.images, self.captions):
+            if entry is not None:
+                entry.check()
+
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Make this the folder's manifest in one step.
 
@@ -96,7 +125,7 @@ class Manifest:
             raise NoIndex(f"{shown_path(folder)}: no index here; bt index FOLDER makes one") from None
         except OSError as error:
             raise NoIndex(f"{shown_path(path)}: can't be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BrokenIndex(f"{shown_path(path)}: {error}; bt index --rebuild makes the index anew") from error
         return cls._from_dict(fields, path)
 
@@ -111,11 +140,22 @@ class Manifest:
             fields = dict(fields)
             fields.pop("format")
             captions = fields.pop("captions")
-            return cls(
+            manifest = cls(
                 identity=Identity.from_dict(fields.pop("identity")),
                 images=VectorIndexEntry(**fields.pop("images")),
                 captions=VectorIndexEntry(**captions) if captions else None,
                 **fields,
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            manifest.check()
+            return manifest
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BrokenIndex(f"{shown_path(path)}: {error}; bt index --rebuild makes the index anew") from error
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check(name: str, fits: bool) -> None:
+    if not fits:
+        raise ValueError(f"no {name} that bt writes")

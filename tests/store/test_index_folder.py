@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,12 @@ def write_captions(folder: Path) -> Manifest:
         rows = writer.image_rows()
         captions = CaptionRows(texts, [PATHS[0], None], [None, None], ["captions.txt"])
         return writer.commit(rows, np.arange(len(rows)), roots=["photos"], captions=captions)
+
+
+def image_ids_of_captions(ids: list[int]) -> list[int]:
+    with IndexFolder.open(".bt") as index:
+        assert index.captions is not None
+        return index.captions.image_ids(ids).tolist()
 
 
 @pytest.fixture
@@ -236,6 +244,69 @@ def test_a_caption_that_is_no_text_any_more(home: Path) -> None:
         assert index.captions.texts([0]) == ["one"]
         with pytest.raises(BrokenIndex, match=r"texts-000002\.bin: damaged; bt index --rebuild"):
             index.captions.texts([1])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"rubbish"),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes()[:10] + b"}" + path.read_bytes()[11:]),
+        lambda path: np.save(path, np.array([0, 1, 2])),
+        lambda path: np.save(path, np.array([[0, 1]])),
+        lambda path: np.save(path, np.array([0.0, 1.0])),
+        lambda path: np.save(path, np.array([0, 4])),
+        lambda path: np.save(path, np.array([-2, 0])),
+    ],
+)
+def test_the_images_of_captions_damaged(home: Path, spoil: Callable[[Path], object]) -> None:
+    manifest = write_captions(home / ".bt")
+    assert manifest.captions is not None
+    assert manifest.captions.owners is not None
+    spoil(home / ".bt" / manifest.captions.owners)
+    with pytest.raises(BrokenIndex, match=r"caption-images-000002\.npy: damaged; bt index --rebuild"):
+        image_ids_of_captions([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("generation", "x"),
+        ("generation", -1),
+        ("roots", [3]),
+        ("roots", None),
+        ("store_dtype", "float99"),
+        ("home", 3),
+        ("factory", {}),
+        ("images.rows", "4"),
+        ("images.vectors", 3),
+        ("images.table", "."),
+        ("images.table", "../photos/a.jpg"),
+        ("images.strings", None),
+        ("images.search", {"nprobe": "x"}),
+        ("images", []),
+        ("identity", 7),
+        ("identity.dimension", float("inf")),
+    ],
+)
+def test_a_manifest_with_values_that_cannot_be(home: Path, field: str, value: object) -> None:
+    fields = json.loads((home / ".bt/manifest.json").read_text())
+    *groups, name = field.split(".")
+    target = fields
+    for group in groups:
+        target = target[group]
+    target[name] = value
+    (home / ".bt/manifest.json").write_text(json.dumps(fields))
+    with pytest.raises(BrokenIndex, match="--rebuild") as refused:
+        IndexFolder.open(".bt")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_manifest_nested_beyond_reason(home: Path) -> None:
+    (home / ".bt/manifest.json").write_text("[" * 200_000)
+    with pytest.raises(BrokenIndex, match=r"manifest\.json: .*--rebuild"):
+        IndexFolder.open(".bt")
 
 
 def test_missing_and_foreign_files(home: Path) -> None:
