@@ -19,6 +19,7 @@ from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, Unrea
 from bt_cli.retrieval.caption_rows import caption_rows
 from bt_cli.retrieval.encoder import EncodedBatch, Encoder
 from bt_cli.retrieval.index_plan import Plan, RootPaths, is_below, merge_roots, plan_update
+from bt_cli.retrieval.moved_captions import follow_pictures
 from bt_cli.shown_path import shown_path
 from bt_cli.store.embedding_table import path_columns, vector_array
 from bt_cli.store.generation import CaptionRows
@@ -112,7 +113,7 @@ def build_index(
         plan = plan_update(looked_through, run.paths, standing, writer.journal)
         run.report_unreadable(plan)
         run.encode_images(plan, writer)
-        all_captions = run.encode_captions(captions, plan.rows.paths, all_roots, writer)
+        all_captions = run.encode_captions(captions, plan, all_roots, writer)
         wanted_factory = _wanted_factory(factory, writer)
         if captions is None and run.is_same(plan, all_roots, wanted_factory, writer):
             writer.journal.clear()
@@ -171,15 +172,15 @@ class _Run:
     def encode_captions(
         self,
         captions: Sequence[tuple[str, Sequence[Caption]]] | None,
-        image_paths: list[str],
+        plan: Plan,
         roots: list[str],
         writer: IndexWriter,
     ) -> CaptionRows | None:
         """All captions of the next generation, the new ones encoded into the caption journal."""
         standing = writer.caption_rows()
         if captions is None:
-            return standing
-        rows = caption_rows(captions, image_paths, self.paths, roots)
+            return follow_pictures(standing, plan, self.kept_rows(plan)) if standing else None
+        rows = caption_rows(captions, plan.rows.paths, self.paths, roots)
         known = set(standing.texts if standing else [])
         for batch in writer.caption_journal.batches():
             known.update(batch.column("caption").to_pylist())

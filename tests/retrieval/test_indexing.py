@@ -457,6 +457,41 @@ def test_captions_get_a_table_and_are_encoded_once(home: Path) -> None:
     assert encoder.texts == ["new"]
 
 
+def owners() -> list[str | None]:
+    """The stored path of each caption's image, None for none, as searches find it."""
+    with IndexFolder.open(".bt") as folder:
+        assert folder.captions is not None
+        ids = folder.captions.image_ids(range(len(folder.captions))).tolist()
+        return [folder.stored_path(row) if row >= 0 else None for row in ids]
+
+
+def test_captions_follow_pictures_that_move(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(home / "photos/twin.png", "content of b.png")
+    named = [Caption(name, image=name) for name in ("a.jpg", "b.png", "twin.png", "sub/c.JPG")]
+    index("photos", captions=[("c.csv", [*named, Caption("alone")])])
+    a, c = home / "photos/a.jpg", home / "photos/sub/c.JPG"
+    # Two of one content go to two other names, two others change places.
+    (home / "photos/b.png").rename(home / "photos/new-b.png")
+    (home / "photos/twin.png").rename(home / "photos/new-twin.png")
+    one, other = a.read_bytes(), c.read_bytes()
+    a.write_bytes(other)
+    c.write_bytes(one)
+    index()
+    moved = ["photos/sub/c.JPG", "photos/new-b.png", "photos/new-twin.png", "photos/a.jpg", None]
+    assert owners() == moved
+    assert "captions" not in caplog.text
+    # Edited in place a picture keeps its captions; one of two copies gone, they go to the other.
+    write(a, "edited")
+    (home / "photos/new-b.png").unlink()
+    index()
+    assert owners() == [moved[0], "photos/new-twin.png", *moved[2:]]
+    assert "captions" not in caplog.text
+    c.unlink()
+    index()
+    assert owners() == [None, "photos/new-twin.png", *moved[2:]]
+    assert "captions whose picture has left the index: 1; they stay" in caplog.text
+
+
 def test_names_that_are_no_utf8_or_hold_line_breaks(home: Path) -> None:
     names = [b"\xff\xfe.jpg", b"line\nbreak.jpg", b" space .jpg", "\u732b.jpg".encode()]
     for name in names:
