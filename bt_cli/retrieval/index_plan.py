@@ -156,21 +156,21 @@ def plan_update(roots: list[str], paths: RootPaths, standing: ImageRows, journal
     return plan
 
 
-def merge_roots(roots: Iterable[str]) -> list[str]:
+def merge_roots(roots: Iterable[str], paths: RootPaths) -> list[str]:
     """Roots (as stored) in their order, without those that another one covers anyway."""
     unique = list(dict.fromkeys(roots))
-    return [root for root in unique if not any(other != root and covers(other, root) for other in unique)]
+    return [root for root in unique if not any(other != root and covers(other, root, paths) for other in unique)]
 
 
-def covers(root: str, path: str) -> bool:
-    """Whether looking through `root` comes by `path` (both as stored): below it, not hidden, and by its suffix a
-    folder or an image."""
+def covers(root: str, path: str, paths: RootPaths) -> bool:
+    """Whether looking through `root` comes by `path` (both as stored): below it, not hidden, and a folder or by its
+    suffix an image. A file without a suffix is not counted on: its first bytes decide, and they may change."""
     if not is_below(path, root) or path == root:
         return path == root
     tail = path if root == os.curdir else path[len(root.rstrip(os.sep)) + 1 :]
     suffix = os.path.splitext(path)[1].lower()
     hidden = any(part.startswith(".") for part in tail.split(os.sep))
-    return not hidden and (suffix == "" or suffix in IMAGE_SUFFIXES)
+    return not hidden and (suffix in IMAGE_SUFFIXES or (suffix == "" and not os.path.isfile(paths.absolute(path))))
 
 
 class _Listing:

@@ -276,11 +276,11 @@ def _roots_of_run(
 ) -> tuple[list[str], list[str]]:
     """(roots to look through now, roots of the index from now on); `standing` are the paths of the index's rows."""
     if rebuild and given:
-        return merge_roots(given), merge_roots(given)
+        return merge_roots(given, paths), merge_roots(given, paths)
     if given:
         below = [root for root in known if any(is_below(root, other) for other in given)]
         looked_through = [*given, *(root for root in below if os.path.exists(paths.absolute(root)))]
-        return merge_roots(looked_through), merge_roots([*known, *given])
+        return merge_roots(looked_through, paths), merge_roots([*known, *given], paths)
     there = []
     for root in known:
         was_folder = any(path != root and is_below(path, root) for path in standing)

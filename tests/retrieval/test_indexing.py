@@ -225,6 +225,15 @@ def test_single_files_of_any_name_stay_when_their_folder_is_indexed(home: Path) 
     assert counts(index()) == {"removed": 1, "unchanged": 3}
 
 
+def test_a_file_without_a_suffix_stays_a_root_beside_its_folder(home: Path) -> None:
+    write(home / "photos/scan", "BM of no known signature")
+    index("photos/scan")
+    assert counts(index("photos")) == {"added": 3, "unchanged": 1, "encoded": 3}
+    assert counts(index()) == {"unchanged": 4}
+    shutil.rmtree(home / ".bt")
+    assert counts(index("photos", "photos/scan")) == {"added": 4, "encoded": 4}
+
+
 def test_images_outside_are_kept_by_absolute_path(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     outside = tmp_path_factory.mktemp("outside")
     write(outside / "o.jpg", "outside")
