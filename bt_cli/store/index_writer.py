@@ -116,7 +116,8 @@ class IndexWriter:
             Unwritable: A full disk; the standing generation and the journal stay.
         """
         with writing(self.folder):
-            files = GenerationFiles(self.folder, self._highest_generation() + 1, self.identity, self.dtype, factory)
+            identity = self._merged_identity()
+            files = GenerationFiles(self.folder, self._highest_generation() + 1, identity, self.dtype, factory)
             standing = self.manifest
             image_table = self.folder / standing.images.table if standing else None
             images = files.write_images(rows, image_table, from_table, self.journal)
@@ -126,7 +127,7 @@ class IndexWriter:
                 caption_entry = files.write_captions(captions, rows.paths, caption_table, self.caption_journal)
             manifest = Manifest(
                 generation=files.number,
-                identity=self._merged_identity(),
+                identity=identity,
                 store_dtype=self.dtype,
                 home=self.home(),
                 roots=roots,
@@ -184,11 +185,18 @@ class IndexWriter:
             )
 
     def _merged_identity(self) -> Identity:
-        """This run's identity, its precision joined by that of the rows that stand already."""
-        if self.manifest is None:
-            return self.identity
-        precisions = dict.fromkeys([*self.manifest.identity.precision.split("+"), self.identity.precision])
-        return replace(self.manifest.identity, precision="+".join(precisions))
+        """What made the next generation: all precisions of the rows that stand already, of the journal's batches, an
+        interrupted run's among them, and this run's."""
+        standing = self.manifest.identity if self.manifest else None
+        precisions = dict.fromkeys(
+            [
+                *(standing.precision.split("+") if standing else []),
+                *self.journal.precisions(),
+                *self.caption_journal.precisions(),
+                self.identity.precision,
+            ]
+        )
+        return replace(standing or self.identity, precision="+".join(precisions))
 
     def _generated(self) -> list[tuple[Path, int]]:
         """Files of any generation, each with its number."""

@@ -8,6 +8,7 @@ seconds. A segment that ends in the middle of a batch (the process was killed) h
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import zlib
@@ -71,6 +72,18 @@ class Journal:
         """All whole batches, in the order in which they were written."""
         for segment in self._segments():
             yield from self._batches_of(segment)
+
+    def precisions(self) -> list[str]:
+        """The precisions that made the batches, each once, in the order of the segments."""
+        import pyarrow as pa
+
+        found = []
+        for segment in self._segments():
+            with contextlib.suppress(pa.ArrowInvalid, OSError), open(segment, "rb") as file:
+                schema = pa.ipc.open_stream(file).schema
+                if self._fits(schema):
+                    found.append(schema.metadata[b"bt.precision"].decode())
+        return list(dict.fromkeys(found))
 
     def clear(self) -> None:
         """Remove all segments: what they hold is in the table now, or is of no use."""

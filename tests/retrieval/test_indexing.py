@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -318,6 +319,21 @@ def test_an_interrupted_run_goes_on_where_it_stopped(home: Path) -> None:
     shutil.rmtree(home / ".bt")
     index("photos")
     assert table() == resumed
+
+
+def test_an_interrupted_run_in_another_precision_is_named(home: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    first, second = FakeEncoder(batch_size=2), FakeEncoder()
+    first.identity = replace(first.identity, precision="bfloat16")
+    with pytest.raises(KeyboardInterrupt):
+        index("photos", encoder=first, progress=stop)
+    assert counts(index("photos", encoder=second)) == {"added": 3, "encoded": 1}
+    with IndexFolder.open(".bt") as folder:
+        assert folder.identity.precision == "bfloat16+float32"
+        assert folder.table().schema.metadata[b"bt.precision"] == b"bfloat16+float32"
 
 
 def test_a_journal_of_another_checkpoint_is_not_used(home: Path) -> None:
