@@ -4,7 +4,7 @@ What fusing needs of an image is one block of numbers, of one size for all image
 folder with `header.json` (what made the features, their shape), `features.bin` (blocks, one a slot) and `keys.bin` (24
 bytes for each block written: whose it is, its slot, its checksum). Full, it writes over its oldest blocks. A file is
 known by its path, size and time of change; a block that was torn by a crash, or is being written over, fails its
-checksum and counts as absent.
+checksum, is forgotten and counts as absent.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import struct
 import warnings
@@ -87,6 +88,8 @@ class DiskCache:
         self.limit = limit
         self._slots: dict[bytes, tuple[int, int]] = {}
         self._owners: dict[int, bytes] = {}
+        self._free: set[int] = set()
+        """Slots whose block failed its checksum: they are filled again before any whole block is written over."""
         self._next = 0
         self._shape = self._shape_in_header()
         self._map: np.memmap[Any, np.dtype[np.uint8]] | None = None
@@ -98,7 +101,8 @@ class DiskCache:
         return len(self._slots)
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._slots
+        """Whether the block of a file is there and whole: it is read for that."""
+        return self._whole(key) is not None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -108,25 +112,16 @@ class DiskCache:
     @property
     def block_bytes(self) -> int:
         """Bytes of one image's features; 0 before the first."""
-        return 0 if self._shape is None else int(np.prod(self._shape)) * self.dtype.itemsize
+        return 0 if self._shape is None else math.prod(self._shape) * self.dtype.itemsize
 
     def get(self, key: bytes) -> Tensor | None:
         """The block (L, P, h) of a file, None where there is none that is whole."""
-        where = self._slots.get(key)
-        if where is None or self._shape is None:
-            return None
-        slot, checksum = where
-        stored = self._stored(slot)
-        if stored is None:
-            return None
-        content = bytearray(stored)
-        if zlib.crc32(content) != checksum:
-            return None
-        return torch.frombuffer(content, dtype=self.dtype).view(self._shape)
+        content = self._whole(key)
+        return None if content is None else torch.frombuffer(content, dtype=self.dtype).view(self._shape or ())
 
     def put(self, key: bytes, block: Tensor) -> bool:
         """Keep (L, P, h); returns whether it was kept. A full disk stops the writing, with a warning, not the work."""
-        if self.limit is None or key in self._slots or block.dtype != self.dtype:
+        if self.limit is None or block.dtype != self.dtype or key in self:
             return False
         try:
             return self._write(key, block)
@@ -144,12 +139,11 @@ class DiskCache:
 
     def _write(self, key: bytes, block: Tensor) -> bool:
         if self._shape is None:
-            self._shape = tuple(block.shape)
-            header = {"format": FORMAT, "made_by": self.made_by, "shape": list(self._shape)}
-            write_whole(self.folder / "header.json", json.dumps(header, indent=2))
-        if tuple(block.shape) != self._shape:
+            self._write_header(block)
+        is_other = tuple(block.shape) != self._shape
+        if is_other and any(known in self for known in list(self._slots)):
             return False
-        capacity = (self.limit or 0) // self.block_bytes
+        capacity = (self.limit or 0) // block.nbytes
         if capacity < 1:
             return False
         if self._writer is None:
@@ -158,18 +152,47 @@ class DiskCache:
                 self._stop(None)
                 return False
             self._forget_beyond(capacity)
-        slot = self._next % capacity
+        if is_other:  # and no block is whole in the header's shape: it is the header that is damaged
+            self._write_header(block)
+            self._forget_beyond(capacity)
+        slot = self._slot_to_fill(capacity)
         content = block.contiguous().view(torch.uint8).numpy().tobytes()
         checksum = zlib.crc32(content)
         self._writer.write(slot * self.block_bytes, content, _KEY.pack(key, slot, checksum))
         self._own(key, slot, checksum)
         return True
 
+    def _write_header(self, block: Tensor) -> None:
+        self._shape = tuple(block.shape)
+        header = {"format": FORMAT, "made_by": self.made_by, "shape": list(self._shape)}
+        write_whole(self.folder / "header.json", json.dumps(header, indent=2))
+
+    def _slot_to_fill(self, capacity: int) -> int:
+        """The next slot in turn; where a block stands there, one whose block was forgotten goes first."""
+        slot = self._next % capacity
+        free = [other for other in self._free if other < capacity]
+        return min(free) if free and self._owners.get(slot) in self._slots else slot
+
+    def _whole(self, key: bytes) -> bytearray | None:
+        """The bytes of a block, None where there is none; one that fails its checksum is forgotten."""
+        where = self._slots.get(key)
+        if where is None:
+            return None
+        slot, checksum = where
+        stored = self._stored(slot)
+        content = None if stored is None else bytearray(stored)
+        if content is None or zlib.crc32(content) != checksum:
+            del self._slots[key]
+            self._free.add(slot)
+            return None
+        return content
+
     def _own(self, key: bytes, slot: int, checksum: int) -> None:
         former = self._owners.get(slot)
         if former is not None and self._slots.get(former, (-1, 0))[0] == slot:
             del self._slots[former]
         self._owners[slot] = key
+        self._free.discard(slot)
         self._slots[key] = (slot, checksum)
         self._next = slot + 1
 
@@ -196,8 +219,13 @@ class DiskCache:
         try:
             header = json.loads((self.folder / "header.json").read_text("utf-8"))
             fits = header["format"] == FORMAT and header["made_by"] == self.made_by
-            return tuple(int(size) for size in header["shape"]) if fits else None
-        except (OSError, ValueError, KeyError, TypeError):
+            shape = tuple(header["shape"])
+            if not fits or len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+                return None
+            # A shape that not one block of would fit the file is not that of what was written.
+            room = os.path.getsize(self.folder / "features.bin")
+            return shape if math.prod(shape) * self.dtype.itemsize <= room else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def _read_keys(self) -> None:

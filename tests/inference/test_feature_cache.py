@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,35 @@ def test_memory_keeps_the_last_used() -> None:
     cache.put(key(3), block(3))
     assert [number for number in range(4) if cache.get(key(number)) is not None] == [0, 2, 3]
     MemoryCache(limit=10).put(key(1), block(1))
+
+
+@pytest.mark.parametrize("limit", [100 * BYTES, 6 * BYTES])
+def test_a_torn_block_is_made_again(tmp_path: Path, limit: int) -> None:
+    folder = filled(tmp_path, range(6), limit).folder
+    features = bytearray((folder / "features.bin").read_bytes())
+    features[2 * BYTES + 7] ^= 1
+    (folder / "features.bin").write_bytes(features)
+    cache = DiskCache(tmp_path, MADE_BY, limit=limit)
+    assert [number for number in range(6) if key(number) in cache] == [0, 1, 3, 4, 5]
+    assert len(cache) == 5
+    assert cache.put(key(2), block(2))
+    cache.close()
+    # A full cache gives it the torn block's place, not that of a whole one.
+    assert held(DiskCache(tmp_path, MADE_BY), range(6)) == list(range(6))
+    unasked = DiskCache(tmp_path, MADE_BY, limit=limit)
+    assert not unasked.put(key(2), block(2))
+
+
+@pytest.mark.parametrize(
+    "shape", [[2, 5, 4], [2, 5, 16], [-2, -5, 8], [0, 5, 8], [2**62, 4, 1], [80], [2, 5, "8"], [2.0, 5, 8], 3, None]
+)
+def test_a_header_of_another_shape_is_written_anew(tmp_path: Path, shape: object) -> None:
+    folder = filled(tmp_path, range(6)).folder
+    header = json.loads((folder / "header.json").read_text())
+    (folder / "header.json").write_text(json.dumps({**header, "shape": shape}))
+    cache = DiskCache(tmp_path, MADE_BY, limit=100 * BYTES)
+    assert held(cache, range(6)) == []
+    for number in range(4):
+        assert cache.put(key(number), block(number))
+    cache.close()
+    assert held(DiskCache(tmp_path, MADE_BY), range(6)) == [0, 1, 2, 3]
