@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.shown_path import shown_path
 from bt_cli.store.index_choice import Choice, list_choice
 from bt_cli.store.manifest import VectorIndexEntry
-from bt_cli.store.vector_file import VectorFile
+from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 LOG = logging.getLogger("bt_cli")
 
@@ -33,6 +35,8 @@ ROWS_AT_A_TIME = 1 << 15
 GRAPH_EFFORT = 1024
 """Nodes that a graph visits at most when tuned; more would be no faster than lists."""
 CONSTRUCTION_EFFORT = 80
+TRIAL_CODES = 16
+"""Lists, and codes of a quantizer, of the small index that a factory string is tried out with."""
 SEED = 20220617
 SCORE_STEP = np.float32(2.0**-20)
 """Scores are rounded to this step (about 1e-6): below it, sums depend on how FAISS goes through its blocks."""
@@ -42,15 +46,21 @@ def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, d
     """Build the index that `choice` names from a flat vector file and write it to `path`, synced.
 
     Returns:
-        The choice that was carried out (another one where the first did not reach the recall) and what the search
-        of it was tuned to: `nprobe` or `efSearch`, `recall`, `sample`.
+        The choice that was carried out (another one where the first did not reach the recall, exact search where
+        the vectors are too few for it: then nothing is written) and what the search of it was tuned to: `nprobe` or
+        `efSearch`, `recall`, `sample`.
 
     Raises:
-        Misuse: FAISS does not know the factory string, or it does not fit the vectors.
+        Misuse: FAISS does not know the factory string.
     """
     vectors = VectorFile(flat)
+    if not vectors.rows:
+        return Choice(None, f"there are no vectors yet for {choice.factory}"), {}
     queries, neighbours = _sample(vectors)
-    index = _built(vectors, choice)
+    try:
+        index = _built(vectors, choice)
+    except _TooFew:
+        return Choice(None, f"{vectors.rows:,} vectors are too few to train {choice.factory}"), {}
     search = _tuned(index, queries, neighbours)
     if choice.fallback and search["recall"] < WANTED_RECALL:
         LOG.info("%s finds only %.3f of the neighbours: lists instead", choice.factory, search["recall"])
@@ -62,12 +72,22 @@ def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, d
 
 
 def check_factory(factory: str, dimension: int) -> None:
-    """Refuse a factory string before any work is done for it.
+    """Refuse a factory string before any work is done for it: FAISS builds, writes and searches a small one.
 
     Raises:
-        Misuse: FAISS knows no such index.
+        Misuse: FAISS knows no such index, or can't do all of that with it.
     """
     _empty(factory, dimension)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bt-") as folder:
+            _try_out(_reduced(factory, dimension), dimension, Path(folder))
+    except Exception as error:  # FAISS and its Python wrapper fail in many ways, each with its own type
+        if isinstance(error, OSError) and error.errno is not None:
+            return  # no room for temporary files says nothing of the factory
+        raise Misuse(
+            f"--factory {factory}: FAISS knows it but can't build and search it here; leave --factory out for the "
+            "automatic choice"
+        ) from error
 
 
 class ApproximateIndex:
@@ -137,8 +157,7 @@ def _searched(
     if graph is not None and (selector is not None or k > GRAPH_EFFORT // 2):
         # A graph leads past what a filter leaves out, and is no shortcut to a thousand answers: all its vectors, then.
         storage = faiss.downcast_index(graph.storage)
-        parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
-        scores, found = storage.search(queries, k, params=parameters)
+        scores, found = storage.search(queries, k) if selector is None else _filtered(storage, queries, k, selector)
     elif graph is not None:
         # The same effort for every k, so that a short list is the beginning of a long one.
         effort = max(tuning.get("efSearch", 0), GRAPH_EFFORT // 2)
@@ -194,6 +213,34 @@ def _graph_of(index: Any) -> Any:
     return index if isinstance(index, faiss.IndexHNSW) else None
 
 
+def _reduced(factory: str, dimension: int) -> str:
+    """A factory string with few lists, small codes and a random rotation for a learned one: its training takes few
+    vectors and no time."""
+    lists = re.sub(r"IVF\d+", f"IVF{TRIAL_CODES}", factory)
+    codes = re.sub(r"(?<![A-Z])PQ(\d+)(?:x\d+)?(?:np)?(?=[,)]|$)", r"PQ\1x4np", lists)
+    codes = re.sub(r"(?<![A-Z])(RQ|LSQ)(\d+)x\d+", r"\1\2x4", codes)
+    return re.sub(r"OPQ\d+(?:_(\d+))?", lambda rotation: f"RR{rotation[1] or dimension}", codes)
+
+
+def _try_out(factory: str, dimension: int, folder: Path) -> None:
+    """Build, write, open and search an index of random vectors."""
+    rows = TRAINING_ROWS * TRIAL_CODES
+    vectors = np.random.default_rng(SEED).standard_normal((rows, dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with VectorFileWriter(folder / "flat", rows, dimension, "float32") as writer:
+        writer.write(np.arange(rows), vectors)
+    choice, search = build_approximate(folder / "flat", folder / "index", Choice(factory, "tried out"))
+    if choice.factory is None:
+        return  # it wants more vectors than a trial has
+    index = ApproximateIndex(folder / "index", VectorIndexEntry(rows, "", "", "", kind=factory, search=search))
+    index.search(vectors[:2], NEIGHBOURS)
+    index.search(vectors[:2], NEIGHBOURS, np.arange(0, rows, 2))
+
+
+class _TooFew(Exception):
+    """FAISS can't train an index on so few vectors."""
+
+
 def _empty(factory: str, dimension: int) -> Any:
     """The index that a factory string names, without vectors. Raises Misuse."""
     faiss = _faiss()
@@ -229,7 +276,7 @@ def _train(index: Any, vectors: VectorFile, choice: Choice, lists: int) -> None:
     try:
         index.train(vectors.rows_of(chosen))
     except RuntimeError as error:
-        raise Misuse(f"--factory {choice.factory}: can't be trained on {vectors.rows:,} vectors") from error
+        raise _TooFew from error
 
 
 def _sample(vectors: VectorFile) -> tuple[np.ndarray, np.ndarray]:

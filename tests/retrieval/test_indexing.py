@@ -30,6 +30,7 @@ from bt_cli.retrieval.index_place import index_place
 from bt_cli.retrieval.indexing import IndexSummary, build_index
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.lock import WriterLock
+from bt_cli.store.manifest import Manifest
 
 
 def write(path: Path, content: str) -> Path:
@@ -387,6 +388,20 @@ def test_a_damaged_table_is_not_copied_into_the_next_generation(home: Path) -> N
         index("photos")
     assert (home / ".bt/manifest.json").read_bytes() == before
     assert counts(index("photos", rebuild=True)) == {"added": 4, "encoded": 3}
+
+
+def test_fewer_images_than_a_factory_needs_are_searched_exactly(home: Path) -> None:
+    index("photos", factory="IVF4,Flat")
+    images = Manifest.read(".bt").images
+    assert (images.kind, images.reason) == ("exact", "3 vectors are too few to train IVF4,Flat")
+    for path in ("a.jpg", "b.png", "sub/c.JPG"):
+        (home / "photos" / path).unlink()
+    assert counts(index("photos")) == {"removed": 3}
+    manifest = Manifest.read(".bt")
+    assert (manifest.images.kind, manifest.images.rows) == ("exact", 0)
+    assert manifest.factory == "IVF4,Flat"  # which it gets when there are enough
+    with pytest.raises(Misuse, match="--factory IDMap,Flat: FAISS knows it but can't"):
+        index("photos", factory="IDMap,Flat")
 
 
 def test_nothing_to_index(home: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.store import approximate_index, index_choice
-from bt_cli.store.approximate_index import ApproximateIndex, build_approximate
+from bt_cli.store.approximate_index import ApproximateIndex, build_approximate, check_factory
 from bt_cli.store.embedding_table import vector_array
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
@@ -120,8 +120,42 @@ def test_a_graph_that_does_not_reach_the_recall_gives_way_to_lists(
 def test_a_factory_that_faiss_does_not_know(flat: Path, tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="--factory nonsense: FAISS knows no such index for 16 dimensions"):
         build_approximate(flat, tmp_path / "i", Choice("nonsense", ""))
-    with pytest.raises(Misuse, match="--factory IVF9999,Flat: can't be trained on 4,000 vectors"):
-        build_approximate(flat, tmp_path / "i", Choice("IVF9999,Flat", ""))
+
+
+def test_too_few_vectors_are_searched_exactly(flat: Path, tmp_path: Path) -> None:
+    wanted = Choice(None, "4,000 vectors are too few to train IVF9999,Flat")
+    assert build_approximate(flat, tmp_path / "i", Choice("IVF9999,Flat", "")) == (wanted, {})
+    with VectorFileWriter(tmp_path / "none", 0, DIMENSION, "float16"):
+        pass
+    for factory in ("IVF4,Flat", "HNSW8,SQfp16"):
+        wanted = Choice(None, f"there are no vectors yet for {factory}")
+        assert build_approximate(tmp_path / "none", tmp_path / "i", Choice(factory, "")) == (wanted, {})
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("factory", ["IDMap,Flat", "IVF2,SQ8,RFlat"])
+def test_a_factory_that_cannot_be_built_or_searched_here(factory: str) -> None:
+    with pytest.raises(Misuse, match=f"--factory {factory}: FAISS knows it but can't .*; leave --factory out"):
+        check_factory(factory, DIMENSION)
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "IVF65536,SQfp16",
+        "HNSW32,Flat",
+        "PQ8",
+        "IVF4096,PQ4x8",
+        "PQ16x4fs",
+        "PCA8,IVF4,Flat",
+        "HNSW8_PQ4",
+        "SQ8",
+        "OPQ4_8,PQ4",
+    ],
+)
+def test_a_factory_that_can_be(factory: str, capfd: pytest.CaptureFixture[str]) -> None:
+    check_factory(factory, DIMENSION)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
