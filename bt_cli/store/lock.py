@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -48,8 +49,10 @@ class WriterLock:
                     f"{shown_path(self.folder)}: {who} is writing this index; wait until it is done"
                 ) from None
             raise Unwritable(f"{shown_path(path)}: can't be locked: {error.strerror}") from error
-        os.ftruncate(self.descriptor, 0)
-        os.write(self.descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode())
+        # Who writes is a courtesy to others: a full disk has room for the lock itself.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.descriptor, 0)
+            os.write(self.descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode())
         return self
 
     def __exit__(

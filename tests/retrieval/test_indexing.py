@@ -3,6 +3,7 @@ end."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -453,6 +454,20 @@ def test_a_second_writer_is_told_who_writes(home: Path) -> None:
     with WriterLock(home / ".bt"), pytest.raises(IndexBusy, match=rf"\.bt: process {os.getpid()} on .* is writing"):
         index("photos")
     index("photos")
+
+
+def test_a_full_disk_has_room_for_the_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".bt").mkdir()
+
+    def full(descriptor: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with WriterLock(home / ".bt") as lock:
+        with pytest.raises(IndexBusy, match=r"\.bt: another process is writing"), WriterLock(home / ".bt"):
+            pass
+        assert lock.descriptor >= 0
+    assert lock.descriptor == -1
 
 
 def test_float32_is_kept_and_not_changed_on_the_way(home: Path) -> None:
