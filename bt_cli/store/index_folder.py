@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import re
 from collections.abc import Callable
@@ -255,7 +256,8 @@ def glob_matcher(pattern: str) -> Callable[[str], bool]:
         name = re.compile(_glob_expression(pattern), re.DOTALL)
         return lambda path: name.fullmatch(os.path.basename(path)) is not None
     if pattern.startswith(("/", "./", "../")):
-        expression = _glob_expression(os.path.abspath(pattern))
+        # The working directory's own name is no pattern, whatever it is.
+        expression = _glob_expression(os.path.normpath(os.path.join(glob.escape(os.getcwd()), pattern)))
     else:
         expression = "(?:.*/)?" + _glob_expression(pattern)
     whole = re.compile(expression, re.DOTALL)

@@ -165,6 +165,17 @@ def test_globs_of_plain_paths() -> None:
     assert not glob_matcher("a*c")("a/c")
 
 
+@pytest.mark.parametrize("name", ["a[bc]", "what?", "all*", "[!x]"])
+def test_globs_from_a_folder_named_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / name)
+    assert glob_matcher("./a/*.jpg")(str(tmp_path / name / "a/x.jpg"))
+    assert not glob_matcher("./a/*.jpg")(str(tmp_path / "ab" / "a/x.jpg"))
+    assert glob_matcher("../*/x.jpg")(str(tmp_path / "any/x.jpg"))
+    monkeypatch.chdir("deep")
+    assert glob_matcher("../x*")(str(tmp_path / name / "x.jpg"))
+
+
 def test_opening_and_searching_reads_neither_the_table_nor_heavy_libraries(home: Path) -> None:
     code = (
         "import sys\n"
