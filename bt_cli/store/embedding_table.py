@@ -92,8 +92,8 @@ def path_columns(paths: list[str]) -> tuple[list[str], list[bytes | None]]:
 
 
 def paths_of(texts: list[str], raw: list[bytes | None]) -> list[str]:
-    """The reverse of `path_columns`: paths as the file system functions take them."""
-    return [os.fsdecode(text if name is None else name) for text, name in zip(texts, raw, strict=True)]
+    """The reverse of `path_columns`: paths as the file system functions take them, in whatever locale."""
+    return [os.fsdecode(text.encode() if name is None else name) for text, name in zip(texts, raw, strict=True)]
 
 
 def vector_array(vectors: np.ndarray, dtype: str) -> pa.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +147,19 @@ class Manifest:
                 **fields,
             )
             manifest.check()
-            return manifest
+            return replace(
+                manifest,
+                home=_here(manifest.home),
+                roots=[_here(path) for path in manifest.roots],
+                caption_files=[_here(path) for path in manifest.caption_files],
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BrokenIndex(f"{shown_path(path)}: {error}; bt index --rebuild makes the index anew") from error
+
+
+def _here(path: str) -> str:
+    """A path as the file system functions of this process take it: the writer's locale may have been another."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def _is_count(value: Any) -> bool:

@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -561,6 +563,27 @@ def test_names_that_are_no_utf8_or_hold_line_breaks(home: Path) -> None:
     odd = [row for row in table() if row["path_bytes"] is not None]
     assert [(row["path"], row["path_bytes"]) for row in odd] == [("photos/\\xff\\xfe.jpg", b"photos/\xff\xfe.jpg")]
     assert_vectors_belong()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a locale that is not UTF-8")
+def test_names_are_the_same_in_every_locale(home: Path) -> None:
+    write(home / "f\xf6tos/\u732b.jpg", "a cat")
+    index("f\xf6tos", "photos")
+    (home / "f\xf6tos/new.jpg").write_bytes(b"new")
+    code = (
+        "import sys; from pathlib import Path; from retrieval.fake_encoder import FakeEncoder\n"
+        "from bt_cli.retrieval.indexing import build_index\n"
+        "summary = build_index('.bt', sys.argv[1:], FakeEncoder())\n"
+        "print(sys.getfilesystemencoding(), summary.added, summary.unchanged, summary.removed)\n"
+    )
+    python = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    for roots, said in [([], "ascii 1 4 0"), (["f\xf6tos"], "ascii 0 5 0")]:
+        run = subprocess.run(
+            [sys.executable, "-c", code, *roots], env={**os.environ, **python}, capture_output=True, text=True
+        )
+        assert (run.stdout.strip(), run.stderr) == (said, "")
+    assert counts(index()) == {"unchanged": 5}
+    assert Manifest.read(".bt").roots == ["f\xf6tos", "photos"]
 
 
 def test_progress_counts_what_is_encoded(home: Path) -> None:
