@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -72,12 +73,22 @@ def _manifest_record(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "faiss_search": images.search or None,
         "table": os.fspath(folder / images.table),
         "vectors": os.fspath(folder / images.vectors),
-        "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        "bytes": _bytes_below(folder),
         "bridges": (folder / "bridges").is_dir(),
         "generation": manifest.generation,
         "written": manifest.written,
         "written_by": manifest.version,
     }
+
+
+def _bytes_below(folder: Path) -> int:
+    """The sizes of all files together; one that a writer has just taken away counts for nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
 
 
 def _machine_record(device: str, dtype: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import bt_cli
 from bt_cli.errors import BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.shown_path import shown_path
 from bt_cli.store.embedding_table import caption_schema, image_schema
-from bt_cli.store.file_names import GENERATED
+from bt_cli.store.file_names import GENERATED, UNFINISHED_MANIFEST
 from bt_cli.store.generation import CaptionRows, GenerationFiles
 from bt_cli.store.home import home_of
 from bt_cli.store.identity import Identity
@@ -211,6 +211,10 @@ class IndexWriter:
 
     def _sweep(self) -> None:
         """Remove the files that the manifest, as it stands on disk at this moment, does not name."""
+        for path in self.folder.iterdir():
+            if UNFINISHED_MANIFEST.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
         try:
             keep = Manifest.read(self.folder).files()
         except NoIndex:

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from bt_cli.commands import info
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.lock import WriterLock
@@ -249,3 +250,13 @@ def test_info(bt, home: Path, checkpoint_folder: Path) -> None:
     shown = bt("info")
     assert (shown.code, shown.err) == (0, "")
     assert f"checkpoint     {checkpoint_folder}" in shown.out
+
+
+def test_info_counts_the_files_that_are_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a").write_bytes(b"12345")
+    (tmp_path / "b").write_bytes(b"123")
+    walked = list(os.walk(tmp_path))
+    (tmp_path / "b").unlink()  # by a writer, between the listing and the look at the file
+    monkeypatch.setattr(os, "walk", lambda folder: iter(walked))
+    assert info._bytes_below(tmp_path) == 5

@@ -443,6 +443,17 @@ def test_what_an_interrupted_first_run_left_is_taken_up(home: Path, left: list[s
     assert counts(index("photos")) == {"added": 3, "encoded": 3}
 
 
+def test_a_manifest_that_was_being_written_is_swept_up(home: Path) -> None:
+    index("photos")
+    part = home / ".bt/.manifest.json.a_b0z9q1.part"
+    others = [home / ".bt/.manifest.json.part", home / ".bt/x.manifest.json.a_b0z9q1.part"]
+    for path in [part, *others]:
+        write(path, "{")
+    index("photos")
+    assert not part.exists()
+    assert all(path.exists() for path in others)
+
+
 def test_an_index_without_a_name(home: Path) -> None:
     for refused in (lambda: build_index("", ["photos"], FakeEncoder()), lambda: index_place("")):
         with pytest.raises(Misuse, match="name is empty; leave --index and BT_INDEX out"):
