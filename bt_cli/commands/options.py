@@ -32,6 +32,13 @@ def check_dtype(value: str) -> str:
     return value
 
 
+def named_folder(value: str) -> Path:
+    """Refuse an empty name, which `Path` takes for the working directory and nobody means."""
+    if not value:
+        raise typer.BadParameter("the name is empty; leave the option out for .bt, or name a folder")
+    return Path(value)
+
+
 def _hear_quiet(value: bool) -> bool:
     remarks.set_quiet(value)
     return value
@@ -80,6 +87,7 @@ Index = Annotated[
         "--index",
         metavar="DIR",
         envvar="BT_INDEX",
+        parser=named_folder,
         help="Index folder. Default: .bt in the working directory, else the nearest one above it.",
         show_default=False,
     ),
