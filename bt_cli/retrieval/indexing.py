@@ -95,7 +95,8 @@ def build_index(
         progress: Called with (images encoded, images to encode).
 
     Raises:
-        NotFound, EmptyFolder, Misuse: A root does not exist; there is no image below the roots; there are no roots.
+        NotFound, EmptyFolder, Misuse: A root does not exist (where all known ones are rebuilt, any of them); there is
+            no image below the roots; there are no roots.
         IndexBusy, IndexMismatch, BrokenIndex, Unwritable: see `IndexWriter`.
         UnreadableImage: A file can't be read, when `strict`.
     """
@@ -281,6 +282,8 @@ def _roots_of_run(
         below = [root for root in known if any(is_below(root, other) for other in given)]
         looked_through = [*given, *(root for root in below if os.path.exists(paths.absolute(root)))]
         return merge_roots(looked_through, paths), merge_roots([*known, *given], paths)
+    if rebuild:
+        _require_all(paths, known)
     there = []
     for root in known:
         was_folder = any(path != root and is_below(path, root) for path in standing)
@@ -293,6 +296,20 @@ def _roots_of_run(
             )
     gone = [root for root in there if not os.path.exists(paths.absolute(root))]
     return there, [root for root in known if root not in gone]
+
+
+def _require_all(paths: RootPaths, known: list[str]) -> None:
+    """Refuse to make an index anew without one of its roots: nothing of the old rows would stay.
+
+    Raises:
+        NotFound: Names the root and how to leave it out.
+    """
+    for root in known:
+        if not _is_there(paths.absolute(root), was_folder=True):
+            shown = shown_path(paths.absolute(root))
+            raise NotFound(
+                f"{shown}: not there now; bring it back, or name what to rebuild: bt index --rebuild FOLDER..."
+            )
 
 
 def _is_there(root: str, was_folder: bool) -> bool:

@@ -230,13 +230,16 @@ class IndexWriter:
 def _refuse_foreign(folder: Path) -> None:
     """Refuse to begin an index among files that are not bt's; what an interrupted first run left behind is.
 
+    Hidden files count for nothing: file managers leave theirs in any folder.
+
     Raises:
         Unwritable: Names the folder and one of its own for the index.
     """
     names = os.listdir(folder) if folder.is_dir() else []
     if any(name in (NAME, "lock", "journal") for name in names):
         return
-    if any(name != "bridges" and GENERATED.fullmatch(name) is None for name in names):
+    own = (name == "bridges" or name.startswith(".") or GENERATED.fullmatch(name) for name in names)
+    if not all(own):
         raise Unwritable(
             f"{shown_path(folder)}: holds other files and no index; an index takes a folder of its own, as in "
             f"--index {shown_path(folder / FOLDER)}"

@@ -369,6 +369,16 @@ def test_rebuild_takes_the_roots_it_is_given_alone(home: Path) -> None:
     assert list(contents()) == ["other/x.jpg"]
 
 
+def test_a_rebuild_misses_no_root(home: Path) -> None:
+    write(home / "other/x.jpg", "x")
+    index("photos", "other")
+    (home / "other").rename(home / "away")
+    with pytest.raises(NotFound, match=r"other: not there now; bring it back, or name what to rebuild"):
+        index(rebuild=True)
+    assert len(contents()) == 4, "the index is as it was"
+    assert counts(index("photos", rebuild=True)) == {"added": 3, "encoded": 3}
+
+
 def test_a_broken_manifest_is_named_and_rebuilt(home: Path) -> None:
     index("photos")
     (home / ".bt/manifest.json").write_text("{")
@@ -422,6 +432,9 @@ def test_an_index_keeps_away_from_other_files(home: Path) -> None:
     with pytest.raises(Unwritable, match=r"photos: holds other files and no index; .* --index photos/\.bt"):
         build_index("photos", ["photos"], FakeEncoder())
     assert sorted(path.name for path in (home / "photos").iterdir()) == ["a.jpg", "b.png", "sub"]
+    (home / "fresh").mkdir()
+    (home / "fresh/.DS_Store").touch()
+    assert build_index("fresh", ["photos"], FakeEncoder()).added == 3, "what a file manager leaves is no one's file"
     # An index that is among pictures already leaves them alone.
     names = ["images-0001.jpg", "paths-x.bin", "vectors-1.faiss", "images-000007.parquet.jpg", "unsorted-cat.jpg"]
     for name in [*names, "lock"]:
