@@ -8,23 +8,27 @@ from collections.abc import Callable
 
 import torch
 
-from bt_cli.inference.linear import FloatLinear, Int8Linear
+from bt_cli.inference.linear import Int8Linear
+from bt_cli.inference.packer import Packer
+from bt_cli.inference.precision import activation_dtype
 
 ROWS, INPUTS, OUTPUTS = 1300, 768, 3072
+CPU = torch.device("cpu")
 FLOP = 2 * ROWS * INPUTS * OUTPUTS
 
 
 def kernels() -> dict[str, Callable[[], object]]:
-    """The bare product in each precision: oneDNN with packed weights; int8 without its quantisation."""
+    """The bare product in each precision, packed as bt packs it; int8 without its quantisation."""
     made: dict[str, Callable[[], object]] = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         states, weight = torch.randn(ROWS, INPUTS).to(dtype), torch.randn(OUTPUTS, INPUTS).to(dtype)
-        layer = FloatLinear(weight, torch.zeros(OUTPUTS, dtype=dtype))
+        layer = Packer(name, CPU).of(weight, torch.zeros(OUTPUTS, dtype=dtype))
         made[name] = lambda layer=layer, states=states: layer(states)  # type: ignore[misc]
-    eight = Int8Linear(torch.randn(OUTPUTS, INPUTS).bfloat16(), None)
+    dtype = activation_dtype("int8", CPU)
+    eight = Int8Linear(torch.randn(OUTPUTS, INPUTS).to(dtype), None)
     levels = torch.randint(0, 255, (ROWS, INPUTS), dtype=torch.uint8)
     made["int8"] = lambda: torch.ops.onednn.qlinear_pointwise(
-        levels, 1.0, 128, eight.packed, eight.scales, eight.zeros, None, 1.0, 0, torch.bfloat16, "none", [], ""
+        levels, 1.0, 128, eight.packed, eight.scales, eight.zeros, None, 1.0, 0, dtype, "none", [], ""
     )
     return made
 

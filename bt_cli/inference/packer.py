@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bt_cli.bridgetower.attention import QuickGELU
 from bt_cli.inference.linear import LOWEST, FloatLinear, HeadLinear, Int8Linear, PlainLinear
-from bt_cli.inference.precision import onednn_here
+from bt_cli.inference.precision import onednn_here, onednn_packs
 
 QUICK = 1.702
 """QuickGELU is silu(1.702 x) / 1.702: the factor goes into the weights before it, its inverse into those after."""
@@ -43,6 +43,8 @@ class Packer:
         # Rows that are no multiple of 4 have no int8 kernel of their own; no checkpoint has them.
         if self.precision == "int8" and not exact and weight.shape[1] % 4 == 0:
             return Int8Linear(weight, bias, activation, input_floor)
+        if not onednn_packs(weight.dtype):
+            return PlainLinear(weight, bias, activation)
         return FloatLinear(weight, bias, activation)
 
     def head(self, linear: nn.Linear) -> nn.Module:

@@ -50,6 +50,12 @@ def onednn_here() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def onednn_packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN lays out weights of this dtype here; bfloat16 it refuses on processors without AVX-512 or
+    AVX-NE-CONVERT, where torch's own product, slow as it is, still works."""
+    return onednn_here() and (dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+
+
 def usable_flags() -> frozenset[str]:
     """The processor's flags without those that oneDNN was told not to use.
 

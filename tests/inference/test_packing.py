@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from random_checkpoint import random_network, small_config
 from torch import Tensor
 
+import bt_cli
 from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.inference.packing import pack_network
 
@@ -162,3 +167,18 @@ def test_planted_fault_is_seen() -> None:
     pixels, ids, mask = sample(7, True)
     wanted, made = network(pixels, ids, mask), packed(pixels, ids, mask)
     assert worst(made.text_features, wanted.text_features, mask) > 1e-2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_processors_without_avx512_compute_in_every_precision(precision: str) -> None:
+    """oneDNN packs no bfloat16 weights there. torch and oneDNN are held to AVX2, as on such a processor."""
+    code = (
+        "import bt_cli\n"
+        f"made = bt_cli.load('tiny', device='cpu', dtype={precision!r}).encode_texts(['a cat above a dog'])\n"
+        "print(' '.join(map(str, made[0])))"
+    )
+    held = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, **held}, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    exact = bt_cli.load("tiny", device="cpu", dtype="float32").encode_texts(["a cat above a dog"])[0]
+    assert np.array(ran.stdout.split(), np.float32) @ exact > (0.999 if precision != "int8" else 0.99)
