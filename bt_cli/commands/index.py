@@ -60,6 +60,10 @@ def run(
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits.")
     ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option("--forget", metavar="FOLDER", help="Drop a folder from the index, there or not. Repeatable."),
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Encode everything again, with any checkpoint; forget folders not named.")
     ] = False,
@@ -125,6 +129,7 @@ def run(
                 images or [],
                 encoder,
                 captions=read or None,
+                forget=forget or [],
                 rebuild=rebuild,
                 strict=strict,
                 store_dtype=stored,

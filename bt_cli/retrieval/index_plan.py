@@ -109,15 +109,19 @@ class Plan:
         return np.flatnonzero(self.source == ENCODE)
 
 
-def plan_update(roots: list[str], paths: RootPaths, standing: ImageRows, journal: Journal) -> Plan:
+def plan_update(
+    roots: list[str], paths: RootPaths, standing: ImageRows, journal: Journal, *, belongs_to: list[str] | None = None
+) -> Plan:
     """Compare the files below `roots` (as stored; one that is gone holds nothing) with the standing table and the
-    journal."""
+    journal. Rows below none of `belongs_to`, all roots of the index from now on, go; None lets all stay."""
     listing = _Listing(roots, paths)
     row_of = {path: row for row, path in enumerate(standing.paths)}
     stay = [
         row
         for row, path in enumerate(standing.paths)
-        if path not in listing.files and listing.is_out_of_sight(path, roots)
+        if path not in listing.files
+        and listing.is_out_of_sight(path, roots)
+        and (belongs_to is None or any(is_below(path, root) for root in belongs_to))
     ]
     names = sorted([*listing.files, *(standing.paths[row] for row in stay)], key=path_key)
     plan = Plan(

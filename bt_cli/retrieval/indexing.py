@@ -67,6 +67,7 @@ def build_index(
     encoder: Encoder,
     *,
     captions: Sequence[tuple[str, Sequence[Caption]]] | None = None,
+    forget: Sequence[str | os.PathLike[str]] = (),
     rebuild: bool = False,
     strict: bool = False,
     store_dtype: str | None = None,
@@ -86,6 +87,7 @@ def build_index(
         encoder: The checkpoint.
         captions: (name of the caption file, its captions) for each: they take the place of those that the index
             has. None leaves them as they are.
+        forget: Roots that the index is to know no more, with their rows; they need not be there any longer.
         rebuild: Encode everything again, with whatever checkpoint; the index then has exactly `roots` (or, without
         any, the
             roots that it had).
@@ -96,7 +98,7 @@ def build_index(
 
     Raises:
         NotFound, EmptyFolder, Misuse: A root does not exist (where all known ones are rebuilt, any of them); there is
-            no image below the roots; there are no roots.
+            no image below the roots; there are no roots; a root to forget is none.
         IndexBusy, IndexMismatch, BrokenIndex, Unwritable: see `IndexWriter`.
         UnreadableImage: A file can't be read, when `strict`.
     """
@@ -105,13 +107,17 @@ def build_index(
     there = _manifest_there(Path(index), rebuild)
     run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
     known = there.roots if there else []
+    forgotten = [_known_root(root, run.paths, known) for root in forget]
+    known = [root for root in known if root not in forgotten]
     given = run.paths.given([_existing(root) for root in roots], [] if rebuild else known)
     _require_something(run, given, known, rebuild)
     _require_factory(factory, encoder)
     with IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer:
         standing = writer.image_rows()
-        looked_through, all_roots = _roots_of_run(run.paths, given, writer.known_roots(), standing.paths, rebuild)
-        plan = plan_update(looked_through, run.paths, standing, writer.journal)
+        remaining = [root for root in writer.known_roots() if root not in forgotten]
+        looked_through, all_roots = _roots_of_run(run.paths, given, remaining, standing.paths, rebuild)
+        belongs_to = all_roots if forgotten else None
+        plan = plan_update(looked_through, run.paths, standing, writer.journal, belongs_to=belongs_to)
         run.report_unreadable(plan)
         run.encode_images(plan, writer)
         all_captions = run.encode_captions(captions, plan, all_roots, writer)
@@ -246,6 +252,14 @@ def _existing(root: str | os.PathLike[str]) -> str:
     return os.fspath(root)
 
 
+def _known_root(root: str | os.PathLike[str], paths: RootPaths, known: list[str]) -> str:
+    stored = paths.stored(os.fspath(root))
+    if stored not in known:
+        have = ", ".join(shown_path(paths.absolute(other)) for other in known) or "none"
+        raise NotFound(f"{shown_path(root)}: not one of the folders that the index is made of ({have})")
+    return stored
+
+
 def _manifest_there(folder: Path, rebuild: bool) -> Manifest | None:
     try:
         return Manifest.read(folder)
@@ -291,7 +305,7 @@ def _roots_of_run(
             there.append(root)
         else:
             LOG.warning(
-                "%s: not there now; what the index has of it stays (bt index --rebuild FOLDER... drops it)",
+                "%s: not there now; what the index has of it stays (bt index --forget FOLDER drops it)",
                 shown_path(paths.absolute(root)),
             )
     gone = [root for root in there if not os.path.exists(paths.absolute(root))]
@@ -307,9 +321,7 @@ def _require_all(paths: RootPaths, known: list[str]) -> None:
     for root in known:
         if not _is_there(paths.absolute(root), was_folder=True):
             shown = shown_path(paths.absolute(root))
-            raise NotFound(
-                f"{shown}: not there now; bring it back, or name what to rebuild: bt index --rebuild FOLDER..."
-            )
+            raise NotFound(f"{shown}: not there now; bring it back, or let it go with --forget FOLDER")
 
 
 def _is_there(root: str, was_folder: bool) -> bool:

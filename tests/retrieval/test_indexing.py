@@ -257,6 +257,29 @@ def test_a_missing_or_empty_known_root_keeps_its_rows(home: Path, caplog: pytest
     assert counts(index("disk")) == {"removed": 1, "unchanged": 3}
 
 
+def test_a_renamed_folder_takes_the_place_of_the_old_one(home: Path) -> None:
+    write(home / "other/x.jpg", "x")
+    index("photos", "other")
+    (home / "photos").rename(home / "pictures")
+    encoder = FakeEncoder()
+    assert counts(index("pictures", forget=["photos"], encoder=encoder)) == {"added": 3, "removed": 3, "unchanged": 1}
+    assert encoder.encoded == []
+    assert json.loads((home / ".bt/manifest.json").read_text())["roots"] == ["other", "pictures"]
+    assert sorted(contents()) == ["other/x.jpg", "pictures/a.jpg", "pictures/b.png", "pictures/sub/c.JPG"]
+
+
+def test_a_folder_that_is_there_can_be_forgotten_too(home: Path) -> None:
+    write(home / "other/x.jpg", "x")
+    index("photos", "other")
+    assert counts(index(forget=["photos"])) == {"removed": 3, "unchanged": 1}
+    assert counts(index()) == {"unchanged": 1}
+    with pytest.raises(NotFound, match=r"photos: not one of the folders that the index is made of \(.*other\)"):
+        index(forget=["photos"])
+    with pytest.raises(Misuse, match="nothing to index"):
+        index(forget=["other"])
+    assert list(contents()) == ["other/x.jpg"]
+
+
 def test_a_folder_that_is_gone_altogether_keeps_its_rows_and_a_file_does_not(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -373,7 +396,7 @@ def test_a_rebuild_misses_no_root(home: Path) -> None:
     write(home / "other/x.jpg", "x")
     index("photos", "other")
     (home / "other").rename(home / "away")
-    with pytest.raises(NotFound, match=r"other: not there now; bring it back, or name what to rebuild"):
+    with pytest.raises(NotFound, match=r"other: not there now; bring it back, or let it go with --forget"):
         index(rebuild=True)
     assert len(contents()) == 4, "the index is as it was"
     assert counts(index("photos", rebuild=True)) == {"added": 3, "encoded": 3}
