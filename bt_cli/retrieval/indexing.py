@@ -300,13 +300,13 @@ def _roots_of_run(
         _require_all(paths, known)
     there = []
     for root in known:
-        was_folder = any(path != root and is_below(path, root) for path in standing)
-        if _is_there(paths.absolute(root), was_folder):
+        path = paths.absolute(root)
+        if _is_there(path) or _is_gone_file(path, root, standing):
             there.append(root)
         else:
             LOG.warning(
                 "%s: not there now; what the index has of it stays (bt index --forget FOLDER drops it)",
-                shown_path(paths.absolute(root)),
+                shown_path(path),
             )
     gone = [root for root in there if not os.path.exists(paths.absolute(root))]
     return there, [root for root in known if root not in gone]
@@ -319,23 +319,27 @@ def _require_all(paths: RootPaths, known: list[str]) -> None:
         NotFound: Names the root and how to leave it out.
     """
     for root in known:
-        if not _is_there(paths.absolute(root), was_folder=True):
+        if not _is_there(paths.absolute(root)):
             shown = shown_path(paths.absolute(root))
             raise NotFound(f"{shown}: not there now; bring it back, or let it go with --forget FOLDER")
 
 
-def _is_there(root: str, was_folder: bool) -> bool:
-    """Whether what is found at a known root is to be believed: an empty or missing folder may be a disk that is not
-    mounted.
-
-    A file that is gone from a folder that is there has gone.
-    """
+def _is_there(root: str) -> bool:
+    """Whether something is at a known root; a folder that is empty is none, for a disk may not be mounted there."""
     if os.path.isdir(root):
         try:
             return next(os.scandir(root), None) is not None
         except OSError:
             return True  # the walk will say why it can't be read
-    return os.path.exists(root) or (not was_folder and os.path.isdir(os.path.dirname(root)))
+    return os.path.exists(root)
+
+
+def _is_gone_file(path: str, root: str, standing: list[str]) -> bool:
+    """Whether a known root, at `path`, was a file and has gone from a folder that is there. What has rows below it was
+    a folder."""
+    if os.path.exists(path) or not os.path.isdir(os.path.dirname(path)):
+        return False
+    return not any(other != root and is_below(other, root) for other in standing)
 
 
 def _require_factory(factory: str | None, encoder: Encoder) -> None:
