@@ -23,7 +23,7 @@ from dataclasses import replace
 
 from bt_cli.datasets.caption import FORMATS, Caption, CaptionSet
 from bt_cli.datasets.caption_formats import parse
-from bt_cli.datasets.image_names import ImageNames
+from bt_cli.datasets.image_names import ImageNames, none_below
 from bt_cli.errors import Misuse, NotFound, UnreadableCaptions
 from bt_cli.shown_path import shown_path
 
@@ -98,10 +98,7 @@ def _with_paths(captions: CaptionSet, folder: str, on_missing: OnMissing | None)
                     raise error
                 on_missing(error)
     if found and not any(found.values()):
-        raise NotFound(
-            f"{shown_path(captions.path)}: none of its {len(found)} images is below {shown_path(folder)}; "
-            "--images names their folder"
-        )
+        raise none_below(captions.path, len(found), folder)
     items = [
         item if item.image is None else replace(item, image=found[item.image])
         for item in captions.items

@@ -6,8 +6,15 @@ import os
 from collections.abc import Iterable
 
 from bt_cli.datasets.image_folder import find_images
-from bt_cli.errors import Misuse
+from bt_cli.errors import Misuse, NotFound
 from bt_cli.shown_path import shown_path
+
+
+def none_below(captions: str, count: int, folder: str | os.PathLike[str]) -> NotFound:
+    """The error for a caption file of which not one of its `count` images is below the folder."""
+    return NotFound(
+        f"{shown_path(captions)}: none of its {count} images is below {shown_path(folder)}; --images names their folder"
+    )
 
 
 class ImageNames:

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bt_cli.datasets.captions import CaptionSet
-from bt_cli.datasets.image_names import ImageNames
-from bt_cli.errors import Misuse, NotFound
+from bt_cli.datasets.image_names import ImageNames, none_below
+from bt_cli.errors import Misuse
 from bt_cli.evaluation.recall import own_captions
-from bt_cli.shown_path import shown_path
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,7 @@ class Gallery:
         files = ImageNames.below(folder)
         found = {name: files.find(name) for name in names}
         if not any(found.values()):
-            raise NotFound(
-                f"{shown_path(captions.path)}: none of its {len(names)} images is below {shown_path(folder)}; "
-                "--images names their folder"
-            )
+            raise none_below(captions.path, len(names), folder)
         path_of = {name: path or str(folder / name) for name, path in found.items()}
         id_of: dict[str, str] = {}
         for name, path in path_of.items():

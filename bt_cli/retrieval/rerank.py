@@ -81,8 +81,7 @@ def rerank_images(
         on_error=None if strict else note,
     )
     if len(failures) == len(candidates):
-        only = "the image can't be read" if len(images) == 1 else f"none of the {len(images)} images can be read; first"
-        raise UnreadableImage(f"{only}: {failures[min(failures)]}")
+        raise none_can_be_read(failures)
     weights = [term.weight for term in terms]
     read = [place for place in range(len(candidates)) if place not in failures]
     hits = order_by_match([candidates[place] for place in read], logits[read], weights)
@@ -149,6 +148,12 @@ def order_by_match(candidates: Sequence[Candidate], logits: np.ndarray, weights:
         )
         for rank, place in enumerate(order, 1)
     ]
+
+
+def none_can_be_read(failures: dict[int, str]) -> UnreadableImage:
+    """The error for images of which every one failed; `failures` has each one's reason by its place."""
+    only = "the image can't be read" if len(failures) == 1 else f"none of the {len(failures)} images can be read; first"
+    return UnreadableImage(f"{only}: {failures[min(failures)]}")
 
 
 def match_probability(logits: np.ndarray) -> np.ndarray:

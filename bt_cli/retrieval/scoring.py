@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.retrieval.hit import seven_digits
-from bt_cli.retrieval.rerank import match_probability
+from bt_cli.retrieval.rerank import match_probability, none_can_be_read
 from bt_cli.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def score(
     model.checkpoint.require({"itm"})
     logits, cosines = model.compare(images, texts, wanted, progress=progress, on_error=None if strict else note)
     if images and len(failures) == len(images):
-        only = "the image can't be read" if len(images) == 1 else f"none of the {len(images)} images can be read; first"
-        raise UnreadableImage(f"{only}: {failures[0]}")
+        raise none_can_be_read(failures)
     assert logits is not None  # the ITM head is there
     match = logits[:, 1].astype(np.float64)
     probability = match_probability(logits)
