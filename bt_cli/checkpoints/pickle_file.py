@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
+from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry, refuse_pointer
 from bt_cli.errors import BrokenCheckpoint, UnsafePickle
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def load_pickle(path: Path, *, mapped: bool) -> Any:
     """What `torch.load` makes of the file on the CPU without running any code; `mapped` leaves tensors on disk."""
     import torch
 
+    with open(path, "rb") as file:
+        refuse_pointer(path, file.read(8))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's remarks on pickle protocols
@@ -156,8 +158,6 @@ def _broken(path: Path, error: BaseException) -> str:
     """What is wrong with a file that torch can't open, and the way out."""
     with open(path, "rb") as file:
         start = file.read(8)
-    if start == b"version ":
-        return f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
     if not any(form.startswith(start[: len(form)]) for form in _FIRST_BYTES):
         return f"{path} holds no weights: it is neither one of torch's files nor safetensors"
     return f"{path} is broken or cut short ({_last_line(error)}); get it again"

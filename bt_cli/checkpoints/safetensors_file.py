@@ -147,8 +147,7 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any],
     """The JSON header and the offset at which the tensors' bytes begin."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
-    if start.startswith(b"version "):
-        raise BrokenCheckpoint(f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
+    refuse_pointer(path, start)
     if len(start) < 8 or length > _LARGEST_HEADER:
         raise BrokenCheckpoint(f"{path} is no safetensors file")
     if 8 + length > size:
@@ -170,3 +169,9 @@ def _read_exactly(path: Path, file: Any, buffer: memoryview) -> None:
         if not count:
             raise BrokenCheckpoint(f"{path} is cut short; get it again")
         done += count
+
+
+def refuse_pointer(path: Path, start: bytes) -> None:
+    """Raise `BrokenCheckpoint` where a weights file, of whatever format, begins as what Git LFS leaves in its place."""
+    if start.startswith(b"version "):
+        raise BrokenCheckpoint(f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
