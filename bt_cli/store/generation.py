@@ -127,7 +127,8 @@ class GenerationFiles:
         with VectorFileWriter(unsorted, len(captions), self.identity.dimension, self.dtype) as vectors:
             missing = set(places)
             if old_table is not None:
-                texts = iter(CaptionRows.read(old_table, []).texts)
+                with reading(old_table):
+                    texts = iter(read_columns(old_table, ["caption"]).column("caption").to_pylist())
                 for group in read_embeddings(old_table):
                     _copy_texts(vectors, [next(texts) for _ in group], group, places, missing)
             for batch in journal.batches():
