@@ -154,21 +154,21 @@ def test_a_pipeline_and_a_tokenizer_can_be_given(original: Path, tmp_path: Path)
     assert Checkpoint.open(tmp_path / "out").image_processor().settings.pipeline == "crop"
 
 
-def test_an_image_size_that_no_grid_of_patches_fills_is_refused(original: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (100, "image size 100 is no multiple of the patch size 16"),
+        (160_000, "image size 160000 is more than 16,384 pixels"),
+    ],
+)
+def test_an_image_size_that_no_grid_fills_or_no_memory_holds_is_refused(
+    original: Path, tmp_path: Path, size: int, message: str
+) -> None:
     with (
         pytest.warns(UserWarning, match="rank_output"),
-        pytest.raises(BadConfig, match="image size 100 is no multiple of the patch size 16"),
+        pytest.raises(BadConfig, match=message),
     ):
-        convert(original, tmp_path / "out", image_size=100)
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_image_size_beyond_all_memory_is_refused(original: Path, tmp_path: Path) -> None:
-    with (
-        pytest.warns(UserWarning, match="rank_output"),
-        pytest.raises(BadConfig, match="image size 160000 is more than 16,384 pixels"),
-    ):
-        convert(original, tmp_path / "out", image_size=160_000)
+        convert(original, tmp_path / "out", image_size=size)
     assert not (tmp_path / "out").exists()
 
 

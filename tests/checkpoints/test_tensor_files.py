@@ -227,13 +227,17 @@ BROKEN_SAFETENSORS: list[tuple[str, bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "message"), [case[1:] for case in BROKEN_SAFETENSORS], ids=lambda case: "")
-def test_a_bad_safetensors_file_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "model.safetensors"
+def assert_refused(path: Path, content: bytes, message: str) -> None:
+    """A weights file of this content is refused with exactly this line, in which {path} stands for its name."""
     path.write_bytes(content)
     with pytest.raises(BrokenCheckpoint) as caught:
-        TensorFiles.in_folder(tmp_path)
+        TensorFiles.in_folder(path.parent)
     assert str(caught.value) == message.format(path=path)
+
+
+@pytest.mark.parametrize(("content", "message"), [case[1:] for case in BROKEN_SAFETENSORS], ids=lambda case: "")
+def test_a_bad_safetensors_file_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
+    assert_refused(tmp_path / "model.safetensors", content, message)
 
 
 @given(cut=st.integers(min_value=0, max_value=3000), flip=st.integers(min_value=0, max_value=400))
@@ -281,11 +285,7 @@ def test_a_bad_pickle_is_one_clear_line(tmp_path: Path, size: int) -> None:
     ids=["a table whose letters are opcodes", "a web page", "pointer"],
 )
 def test_what_torch_never_wrote_is_called_so(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "pytorch_model.bin"
-    path.write_bytes(content)
-    with pytest.raises(BrokenCheckpoint) as caught:
-        TensorFiles.in_folder(tmp_path)
-    assert str(caught.value) == message.format(path=path)
+    assert_refused(tmp_path / "pytorch_model.bin", content, message)
 
 
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
