@@ -66,7 +66,7 @@ tiny: $(VENV)/.package
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node $(RANKS) -m bt_cli train --recipe tiny --out runs/tiny
 
 sample-data: $(VENV)/.package
-	$(BIN)/python sample_data/draw.py
+	$(BIN)/python -m sample_data.draw
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .demo runs

@@ -124,7 +124,7 @@ def bt_tasks(folder: str, precision: str) -> dict[str, Callable[[int], object]]:
         # All rows of the deepest block too, in the slices in which images are encoded.
         vision = network.vision_tower
         assert vision is not None
-        model.parts.crew.map(lambda part: vision(part, 1), model.parts.slices(sample_pixels(count)))
+        model.parts.pool.map(lambda part: vision(part, 1), model.parts.slices(sample_pixels(count)))
 
     def pairs(count: int) -> None:
         model.itm_logits(images(count, True), texts(1), all_pairs(count, 1))

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 
-from bt_cli.inference.linear import Int8Linear
-from bt_cli.inference.packer import Packer
-from bt_cli.inference.precision import activation_dtype
+from bt_cli.packed.linear import Int8Linear
+from bt_cli.packed.packer import Packer
+from bt_cli.packed.precision import activation_dtype
 
 ROWS, INPUTS, OUTPUTS = 1300, 768, 3072
 CPU = torch.device("cpu")

@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("-n", type=int, default=1000, help="scenes")
     asked = parser.parse_args()
-    from bt_cli.datasets.scenes import SpriteSheet
-    from bt_cli.datasets.scenes.collection import write_dataset
+    from bt_cli.scenes import SpriteSheet
+    from sample_data.collection import write_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(folder, asked.n, "test", sheet=SpriteSheet.load(), size=SIDE, quality=QUALITY)

@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.scenes import SceneBatch, SpriteSheet
     from bt_cli.inference.model import Model
+    from bt_cli.scenes import SceneBatch, SpriteSheet
 
 SIDE, QUALITY, CANDIDATES, GREY = 384, 88, 50, (128, 128, 128)
 MIX = {"one-position": 0.1, "two-positions": 0.2, "relation": 0.3, "between": 0.1, "count": 0.2, "many": 0.1}
@@ -42,7 +42,7 @@ def main() -> None:
     asked = parser.parse_args()
 
     import bt_cli
-    from bt_cli.datasets.scenes import SpriteSheet
+    from bt_cli.scenes import SpriteSheet
 
     model, sheet = bt_cli.load(asked.model, dtype=asked.dtype), SpriteSheet.load()
     figures = {
@@ -56,9 +56,9 @@ def main() -> None:
 def recall(model: Model, sheet: SpriteSheet, n: int) -> dict[str, dict[str, float]]:
     """TR and IR of ITC, and of ITM on the top 50 each way."""
     from bt_cli.datasets.captions import read_captions
-    from bt_cli.datasets.scenes.collection import write_dataset
     from bt_cli.evaluation.gallery import Gallery
     from bt_cli.evaluation.protocol import evaluate
+    from sample_data.collection import write_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(folder, n, "test", sheet=sheet, size=SIDE, quality=QUALITY)
@@ -71,7 +71,7 @@ def recall(model: Model, sheet: SpriteSheet, n: int) -> dict[str, dict[str, floa
 
 def held_out(sheet: SpriteSheet, n: int) -> tuple[SceneBatch, list[Image.Image]]:
     """Scenes of many families with pairs of the test split, and their pictures as JPEG leaves them."""
-    from bt_cli.datasets.scenes import SceneSampler
+    from bt_cli.scenes import SceneSampler
 
     options: dict[str, Any] = {"synonyms": 0.0, "phrases": 0.0, "jitter": False}
     batch = SceneSampler(SIDE, 1, "test", MIX, sheet=sheet, **options).batch(n, step=0)

@@ -77,7 +77,7 @@ def large_photographs(place: Path, count: int) -> None:
 def starting(folder: Path, count: int = 100_000, rounds: int = 7) -> None:
     """Start-up of a search beside that of torch itself."""
     import bt_cli
-    from bt_cli.retrieval.model_identity import identity_of
+    from bt_cli.inference.model_identity import identity_of
     from bt_cli.store.embedding_table import vector_array
     from bt_cli.store.image_rows import ImageRows
     from bt_cli.store.index_writer import IndexWriter

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bt_cli.version import __version__
+
 if TYPE_CHECKING:
     from bt_cli.bridgetower.configuration import BridgeTowerConfig
     from bt_cli.inference.model import Model, load
 
-__version__ = "0.1.0"
 __all__ = ["BridgeTowerConfig", "Model", "__version__", "load"]
 
 HOMES = {

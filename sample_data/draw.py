@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Draws the pictures of this folder, and larger collections of the same kind.
 
-    python sample_data/draw.py                       these scenes again, byte for byte
-    python sample_data/draw.py scenes DIR -n 1000    held-out scenes with their mirrors, to evaluate on
-    python sample_data/draw.py stickers DIR          300 pages of stickers, to try `bt train` on
+    python -m sample_data.draw                       these scenes again, byte for byte
+    python -m sample_data.draw scenes DIR -n 1000    held-out scenes with their mirrors, to evaluate on
+    python -m sample_data.draw stickers DIR          300 pages of stickers, to try `bt train` on
 
 Needs the Noto Color Emoji font (Debian package fonts-noto-color-emoji), or BT_EMOJI_FONT with the path of
 NotoColorEmoji.ttf.
@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         each.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
 
-    from bt_cli.datasets.scenes import write_dataset
-    from bt_cli.datasets.scenes.stickers import write_stickers
     from bt_cli.errors import BtError
+    from sample_data.collection import write_dataset
+    from sample_data.stickers import write_stickers
 
     try:
         if chosen.what == "scenes":

@@ -55,7 +55,7 @@ def small_recipe(**changes: Any) -> dict[str, Any]:
     stage = {
         "batch": 4,
         "rates": {"learning_rate": 1e-3, "cross_multiplier": 1.0, "head_multiplier": 1.0, "warmup": 2, "decay": 0.5},
-        "matching": {"negatives": 1, "handmade": 0.5},
+        "matching": {"negatives": 1, "given_share": 0.5},
     }
     first = {**stage, "name": "first", "steps": 5, "losses": {"itc": 1.0}}
     losses = {"itc": 1.0, "itc_cross": 0.1, "itm": 1.0, "mlm": 1.0}

@@ -10,10 +10,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from bt_cli.scenes.sprites import SpriteSheet
 
 # A loaded machine is no failure: no example has a time limit.
 settings.register_profile("bt", deadline=None)
@@ -89,3 +92,15 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from random_checkpoint import random_checkpoint
 
     return random_checkpoint(tmp_path_factory.mktemp("checkpoints") / "random")
+
+
+@pytest.fixture(scope="session")
+def sheet() -> SpriteSheet:
+    """The sprites of all things; skips where the emoji font is not installed."""
+    from bt_cli.errors import NotFound
+    from bt_cli.scenes.sprites import SpriteSheet
+
+    try:
+        return SpriteSheet.load()
+    except NotFound as error:
+        pytest.skip(str(error))

@@ -11,8 +11,8 @@ import torch
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.bridgetower.network import BridgeTower
+from bt_cli.checkpoints.meta_network import meta_network
 from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
-from bt_cli.checkpoints.skeleton import skeleton
 from bt_cli.preprocessing.image_processor import ImageProcessor
 from bt_cli.preprocessing.tokenizer import Tokenizer
 
@@ -93,7 +93,7 @@ def sparse_checkpoint(folder: Path, config_folder: Path, heads: tuple[str, ...])
     for name in ("config.json", "preprocessor_config.json"):
         (folder / name).write_bytes((config_folder / name).read_bytes())
     config = BridgeTowerConfig.read(folder)
-    tensors = hub_tensors(skeleton(config, heads))
+    tensors = hub_tensors(meta_network(config, heads))
     header: dict[str, Any] = {}
     end = 0
     for name, tensor in tensors.items():

@@ -27,6 +27,7 @@ def shell(tmp_path, tmp_path_factory):
     (programs / "bt").chmod(0o755)
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
+    environment["BT_DTYPE"] = "float32"  # what the documents show does not depend on what the processor is fast at
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -16,14 +16,17 @@ DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "hugg
 """Modules whose distribution is called otherwise."""
 OPTIONAL = {"pillow_heif"}
 FLOORS = [
-    {"errors", "shown_path", "whole_file", "__init__"},
-    {"bridgetower", "preprocessing"},
-    {"checkpoints", "datasets"},
-    {"inference", "store"},
-    {"retrieval", "evaluation", "training"},
+    {"errors", "version"},
+    {"files"},
+    {"bridgetower", "preprocessing", "datasets", "scenes", "store"},
+    {"checkpoints", "packed"},
+    {"inference", "pretrained", "training"},
+    {"indexing", "search", "evaluation"},
     {"display"},
-    {"commands", "__main__"},
+    {"commands", "__init__"},
+    {"__main__"},
 ]
+"""A room imports from rooms on floors strictly below its own, and from itself."""
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +35,22 @@ def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
-def imports_of(module: Path) -> set[str]:
-    """Every module that a file imports, anywhere in it but under `if TYPE_CHECKING`."""
+def imports_of(module: Path, *, typing: bool = False) -> set[str]:
+    """Every module that a file imports, anywhere in it; under `if TYPE_CHECKING` only with `typing`."""
+    tree = ast.parse(module.read_text("utf-8"))
     found = set()
-    for node in ast.walk(without_type_checking(ast.parse(module.read_text("utf-8")))):
+    for node in ast.walk(tree if typing else without_type_checking(tree)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if is_module(f"{node.module}.{alias.name}")}
     return found
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return name.startswith("bt_cli.") and (path.is_dir() or path.with_suffix(".py").is_file())
 
 
 def without_type_checking(tree: ast.Module) -> ast.Module:
@@ -48,6 +58,16 @@ def without_type_checking(tree: ast.Module) -> ast.Module:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             node.body = []
     return tree
+
+
+def room_of(module: str) -> str:
+    """The room of `bt_cli.room.file`; the package itself, which is its public face, is the room `__init__`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def floor_of(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
 
 
 def test_every_file_beside_the_code_is_shipped(project):
@@ -78,17 +98,31 @@ def test_every_dependency_has_a_tested_version(project):
     assert missing == []
 
 
-@pytest.mark.parametrize("room", sorted({module.relative_to(PACKAGE).parts[0] for module in MODULES}))
-def test_a_room_imports_only_from_its_floor_and_below(room):
-    room = room.removesuffix(".py")
-    floor = next(number for number, rooms in enumerate(FLOORS) if room in rooms)
-    allowed = set().union(*FLOORS[: floor + 1])
-    inside = PACKAGE / room
-    modules = sorted(inside.rglob("*.py")) if inside.is_dir() else [PACKAGE / f"{room}.py"]
+def test_a_room_imports_only_from_floors_strictly_below():
     upwards = []
-    for module in modules:
-        for name in imports_of(module):
-            parts = name.split(".")
-            if parts[0] == "bt_cli" and len(parts) > 1 and parts[1] not in allowed:
+    for module in MODULES:
+        room = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in imports_of(module, typing=True):
+            other = room_of(name)
+            if name.split(".")[0] == "bt_cli" and other != room and floor_of(other) >= floor_of(room):
                 upwards.append(f"{module.relative_to(PACKAGE)} imports {name}")
     assert upwards == []
+
+
+def test_no_files_import_one_another_in_a_circle():
+    """Imports for type checkers count, too: a circle of them says that two files are one."""
+    names = {".".join(module.relative_to(ROOT).with_suffix("").parts): module for module in MODULES}
+    graph = {name: {other for other in imports_of(path, typing=True) if other in names} for name, path in names.items()}
+    circles, done = [], set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            circles.append(" -> ".join([*trail[trail.index(name) :], name]))
+        elif name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+    assert circles == []

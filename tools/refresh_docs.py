@@ -1,7 +1,8 @@
 """Run the examples of documents and write down what they print: `python tools/refresh_docs.py README.md docs/*.md`.
 
 The examples are the commands of blocks marked `<!-- run -->`, whose form tests/console_blocks.py describes; the tests
-hold the documents to what the commands print. An output with a line `...` in it is left as it is.
+hold the documents to what the commands print. They run in float32, so that every machine prints the same order. An
+output with a line `...` in it is left as it is.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def run(command: str, folder: Path) -> str:
     ran = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,
-        env={**environment, "HF_HUB_OFFLINE": "1"},
+        env={**environment, "HF_HUB_OFFLINE": "1", "BT_DTYPE": "float32"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bt_cli.errors import BadConfig, NotFound
-from bt_cli.whole_file import write_whole
+from bt_cli.files.atomic_write import write_whole
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "quick_gelu")
 LINK_TOWER_TYPES = ("add", "scaled_add", "interpolate")

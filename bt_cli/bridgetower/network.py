@@ -19,7 +19,7 @@ from bt_cli.bridgetower.vision_tower import VisionTower
 from bt_cli.errors import BadConfig, MissingHead
 
 HEADS = ("itm", "mlm", "itc", "itc_cross")
-TOWERS = ("text", "vision", "cross")
+PARTS = ("text", "vision", "cross")
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -56,12 +56,12 @@ class BridgeTower(nn.Module):
         config: BridgeTowerConfig,
         *,
         heads: Collection[str] = ("itm", "mlm", "itc", "itc_cross"),
-        towers: Collection[str] = TOWERS,
+        towers: Collection[str] = PARTS,
     ) -> None:
         super().__init__()
-        unknown = sorted(set(heads) - set(HEADS)) + sorted(set(towers) - set(TOWERS))
+        unknown = sorted(set(heads) - set(HEADS)) + sorted(set(towers) - set(PARTS))
         if unknown:
-            raise BadConfig(f"no part called {', '.join(unknown)}; there are {', '.join(HEADS + TOWERS)}")
+            raise BadConfig(f"no part called {', '.join(unknown)}; there are {', '.join(HEADS + PARTS)}")
         self.config = config
         text, vision, cross = ("text" in towers), ("vision" in towers), ("cross" in towers)
         itc = "itc" in heads
@@ -95,9 +95,9 @@ class BridgeTower(nn.Module):
         bridges = self.image_bridge is not None and self.cross_modal is not None if bridges is None else bridges
         embeds = self.itc_image_head is not None if embeds is None else embeds
         depth = self.config.num_hidden_layers if bridges else 1
-        taps = tower(pixel_values, depth, first_only=not bridges)
-        features = _need(self.image_bridge, "the image bridge")(taps) if bridges else None
-        return ImageStates(features, self._image_embeds(taps[-1][:, 0], features) if embeds else None)
+        hidden_states = tower(pixel_values, depth, first_only=not bridges)
+        features = _need(self.image_bridge, "the image bridge")(hidden_states) if bridges else None
+        return ImageStates(features, self._image_embeds(hidden_states[-1][:, 0], features) if embeds else None)
 
     def _image_embeds(self, class_state: Tensor, features: Tensor | None) -> Tensor:
         """`class_state` (B, w): the vision tower's last class token; reuses the last bridge feature where it exists."""
@@ -128,10 +128,10 @@ class BridgeTower(nn.Module):
         if keep is not None and not torch.compiler.is_compiling() and bool(keep.all()):
             keep = None
         depth = self.config.num_hidden_layers if bridges else 1
-        taps = tower(input_ids, keep, depth, first_only=not bridges)
-        features = _need(self.text_bridge, "the text bridge")(taps) if bridges else None
+        hidden_states = tower(input_ids, keep, depth, first_only=not bridges)
+        features = _need(self.text_bridge, "the text bridge")(hidden_states) if bridges else None
         return TextStates(
-            features, keep, _need(self.itc_text_head, "the ITC text head")(taps[-1][:, 0]) if embeds else None
+            features, keep, _need(self.itc_text_head, "the ITC text head")(hidden_states[-1][:, 0]) if embeds else None
         )
 
     def fuse(

@@ -56,10 +56,10 @@ class TextTower(nn.Module):
         `keep` (B, T) bool is None where nothing is padded. With `first_only` the deepest one is (B, 1, w): `<s>` alone.
         """
         states = self.embed(input_ids)
-        taps = []
+        hidden_states = []
         for depth, layer in enumerate(self.layers, start=1):
             at_end = depth == len(self.layers)
             states = run_layer(self.recompute, layer, states, keep, first_only and at_end)
             if depth > len(self.layers) - last:
-                taps.append(states)
-        return taps
+                hidden_states.append(states)
+        return hidden_states

@@ -82,13 +82,13 @@ class VisionTower(nn.Module):
         With `first_only` the deepest one is (B, 1, w): the class token alone.
         """
         states = self.embed(pixel_values)
-        taps = []
+        hidden_states = []
         for depth, block in enumerate(self.blocks[: self.depth], start=1):
             states = run_layer(self.recompute, block, states, first_only and depth == self.depth)
             if depth > self.depth - last:
-                tap = states.detach() if self.config.stop_gradient else states
-                taps.append(self.norm_post(tap))
-        return taps
+                hidden = states.detach() if self.config.stop_gradient else states
+                hidden_states.append(self.norm_post(hidden))
+        return hidden_states
 
 
 def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

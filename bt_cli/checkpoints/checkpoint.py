@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
 from bt_cli.checkpoints.fingerprint import fingerprint
 from bt_cli.checkpoints.hub_cache import IMAGE_SETTINGS
-from bt_cli.checkpoints.hub_layout import canonical_name, heads_in
-from bt_cli.checkpoints.locating import locate
-from bt_cli.checkpoints.safetensors_file import TensorEntry
-from bt_cli.checkpoints.tensor_files import TensorFiles
-from bt_cli.errors import BadConfig, BadTokenizer, CheckpointMismatch, MissingHead
-from bt_cli.shown_path import shown_path
+from bt_cli.checkpoints.hub_layout import heads_in
+from bt_cli.checkpoints.resolve import resolve
+from bt_cli.checkpoints.tensor_files import NamedTensors, TensorFiles
+from bt_cli.errors import BadConfig, BadTokenizer, MissingHead
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import torch
@@ -35,15 +34,15 @@ class Checkpoint:
 
     `name` is what it was asked for by, `folder` where it lies, `config` as in its config.json, with
     `contrastive_hidden_size` read off the tensors where the file has none. `files` gives any tensor by the name it
-    has there.
+    has there, `tensors` those of a BridgeTower by their canonical names.
     """
 
     def __init__(self, name: str, folder: Path, *, image_size: int | None = None) -> None:
         self.name = name
         self.folder = folder
         self.files = TensorFiles.in_folder(folder)
-        self.tensor_names = _canonical_names(self.files)
-        self.heads: set[str] = heads_in(self.tensor_names)
+        self.tensors = NamedTensors(self.files)
+        self.heads: set[str] = heads_in(self.tensors.names)
         self.config = _with_read_off_sizes(BridgeTowerConfig.read(folder), self)
         self.native_grid = self.config.vision_config.grid
         self._image_size = image_size
@@ -66,13 +65,13 @@ class Checkpoint:
         bytes in all) of a download. Raises UnknownModel, NotFound, Offline, DownloadFailed, BadConfig,
         BrokenCheckpoint, CheckpointMismatch (no tensor is a BridgeTower's) or UnsafePickle.
         """
-        folder = locate(str(name), revision=revision, token=token, progress=progress)
+        folder = resolve(str(name), revision=revision, token=token, progress=progress)
         return cls(str(name), folder, image_size=image_size)
 
     @property
     def parameters(self) -> int:
         """How many numbers the checkpoint's own tensors hold; buffers and foreign heads do not count."""
-        return sum(self.entry(name).elements for name in self.tensor_names)
+        return sum(self.tensors.entry(name).elements for name in self.tensors.names)
 
     @property
     def image_size(self) -> int | list[int]:
@@ -93,11 +92,7 @@ class Checkpoint:
             extra = getattr(self.config, section).extra
             known[section] = {name: value for name, value in config[section].items() if name not in extra}
         settings = {"config": known, "images": self.image_processor().fingerprint()}
-        return fingerprint(self.files, self.tensor_names, settings)
-
-    def entry(self, name: str) -> TensorEntry:
-        """Shape and dtype of a tensor by its canonical name (see `hub_layout.canonical_name`)."""
-        return self.files.entries[self.tensor_names[name]]
+        return fingerprint(self.files, self.tensors.names, settings)
 
     def require(self, heads: Collection[str]) -> None:
         """Raise `MissingHead` unless the checkpoint has all of these heads."""
@@ -144,11 +139,20 @@ class Checkpoint:
 
         Raises `MissingHead` for a head it lacks, `CheckpointMismatch` for tensors that are missing or mis-shaped.
         """
-        from bt_cli.checkpoints.filling import filled_network
+        from bt_cli.checkpoints.weight_loading import load_weights
 
         wanted = self.heads if heads is None else set(heads)
         self.require(wanted - {"itc_cross"})
-        return filled_network(self, wanted & self.heads, towers, dtype, device)
+        return load_weights(
+            self.tensors,
+            self.config,
+            wanted & self.heads,
+            towers,
+            dtype,
+            device,
+            native_grid=self.native_grid,
+            where=str(self.name),
+        )
 
     def _preprocessing(self) -> dict[str, Any]:
         for name in IMAGE_SETTINGS:
@@ -164,7 +168,6 @@ class Checkpoint:
         return {}
 
 
-_NAMED = "names have to be as transformers' BridgeTower has them (text_model.*, cross_modal_*)"
 _FOR_HEAD = {
     "itc": "for search use one that has it, such as BridgeTower/bridgetower-large-itm-mlm-itc or tiny",
     "itm": "for reranking and scoring use one that has it, such as BridgeTower/bridgetower-large-itm-mlm or tiny",
@@ -172,25 +175,10 @@ _FOR_HEAD = {
 }
 
 
-def _canonical_names(files: TensorFiles) -> dict[str, str]:
-    """Canonical name to the name in the file, of every tensor that a network has a place for; at least one."""
-    names: dict[str, str] = {}
-    for name in files.entries:
-        canonical = canonical_name(name)
-        if canonical is not None:
-            names[canonical] = name
-    if not names:
-        beginnings = list(dict.fromkeys(".".join(name.split(".")[:2])[:40] for name in files.entries))
-        known = ", ".join(map(repr, beginnings[:3])) + (" ..." if len(beginnings) > 3 else "")
-        what = f"its names begin with {known}" if known else "it has none at all"
-        raise CheckpointMismatch(f"{shown_path(files.paths[0])} holds no tensor of a BridgeTower: {what}; {_NAMED}")
-    return names
-
-
 def _with_read_off_sizes(config: BridgeTowerConfig, checkpoint: Checkpoint) -> BridgeTowerConfig:
     """The embedding's dimension stands in the tensors; a config may lack it."""
     if "itc" in checkpoint.heads:
-        config.contrastive_hidden_size = checkpoint.entry("itc_text_head.fc.weight").shape[0]
+        config.contrastive_hidden_size = checkpoint.tensors.entry("itc_text_head.fc.weight").shape[0]
     return config
 
 

@@ -23,7 +23,7 @@ from bt_cli.checkpoints.pickle_file import holds_named_tensors, load_pickle, wan
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
 from bt_cli.checkpoints.saving import HubTensor, write_checkpoint
 from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, CheckpointMismatch, NotFound
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import torch
@@ -220,10 +220,10 @@ def _link_tower_type(tensors: Mapping[str, torch.Tensor], settings: Mapping[str,
 
 def _check(path: Path, config: BridgeTowerConfig, tensors: Mapping[str, torch.Tensor]) -> None:
     """Refuse a file that lacks a tensor before anything is written."""
-    from bt_cli.checkpoints.filling import check_plan
-    from bt_cli.checkpoints.skeleton import skeleton
+    from bt_cli.checkpoints.meta_network import meta_network
+    from bt_cli.checkpoints.weight_loading import check_plan
 
-    network = skeleton(config, heads_in(tensors))
+    network = meta_network(config, heads_in(tensors))
     plan = HubLayout(config).plan({name: tuple(each.shape) for name, each in network.named_parameters()})
     dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
     entries = {

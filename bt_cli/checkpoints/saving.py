@@ -18,8 +18,8 @@ from bt_cli.checkpoints.hub_layout import HubLayout, heads_in
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry, write_safetensors
 from bt_cli.checkpoints.tensor_files import SAFETENSORS, SAFETENSORS_INDEX, WEIGHTS
 from bt_cli.errors import Misuse, Unwritable
-from bt_cli.shown_path import shown_path
-from bt_cli.whole_file import write_whole
+from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def hub_tensors(network: BridgeTower) -> dict[str, HubTensor]:
 
 def _refuse_packed(network: BridgeTower) -> None:
     """A network packed for inference has given its weights away; what is left of it must not pass for a checkpoint."""
-    from bt_cli.checkpoints.skeleton import skeleton
+    from bt_cli.checkpoints.meta_network import meta_network
 
     heads = {
         "itm": network.itm_head,
@@ -106,7 +106,7 @@ def _refuse_packed(network: BridgeTower) -> None:
         "itc_cross": network.itc_cross_head,
     }
     towers = {"text": network.text_tower, "vision": network.vision_tower, "cross": network.cross_modal}
-    whole = skeleton(
+    whole = meta_network(
         network.config, *({name for name, part in parts.items() if part is not None} for parts in (heads, towers))
     )
     missing = sorted({name for name, _ in whole.named_parameters()} - {name for name, _ in network.named_parameters()})

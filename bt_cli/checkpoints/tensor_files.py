@@ -7,9 +7,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bt_cli.checkpoints.hub_layout import canonical_name
 from bt_cli.checkpoints.pickle_file import PickleFile
 from bt_cli.checkpoints.safetensors_file import SafetensorsFile, TensorEntry
-from bt_cli.errors import BrokenCheckpoint, NotFound
+from bt_cli.errors import BrokenCheckpoint, CheckpointMismatch, NotFound
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +20,8 @@ SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = "pytorch_model.bin.index.json"
+
+_NAMED = "names have to be as transformers' BridgeTower has them (text_model.*, cross_modal_*)"
 
 # In the order of preference: safetensors can carry no code and is read without unpickling.
 WEIGHTS = (SAFETENSORS, SAFETENSORS_INDEX, PICKLE, PICKLE_INDEX)
@@ -78,6 +82,40 @@ class TensorFiles:
     def spans(self, name: str, spans: Sequence[tuple[int, int]]) -> bytes:
         """The tensor's stored bytes between the given byte offsets, one span after another."""
         return self._files[name].spans(name, spans)
+
+
+class NamedTensors:
+    """The tensors of a checkpoint by their canonical names (see `hub_layout.canonical_name`), whatever the file calls
+    them; those that no network has a place for are left out.
+
+    Attributes:
+        files: Where they lie.
+        names: Canonical name to the name in the file.
+
+    Raises:
+        CheckpointMismatch: No tensor is a BridgeTower's.
+    """
+
+    def __init__(self, files: TensorFiles) -> None:
+        self.files = files
+        self.names: dict[str, str] = {}
+        for name in files.entries:
+            canonical = canonical_name(name)
+            if canonical is not None:
+                self.names[canonical] = name
+        if not self.names:
+            beginnings = list(dict.fromkeys(".".join(name.split(".")[:2])[:40] for name in files.entries))
+            known = ", ".join(map(repr, beginnings[:3])) + (" ..." if len(beginnings) > 3 else "")
+            what = f"its names begin with {known}" if known else "it has none at all"
+            raise CheckpointMismatch(f"{shown_path(files.paths[0])} holds no tensor of a BridgeTower: {what}; {_NAMED}")
+
+    def entry(self, name: str) -> TensorEntry:
+        """Shape and dtype of a tensor by its canonical name."""
+        return self.files.entries[self.names[name]]
+
+    def read_into(self, name: str, destination: torch.Tensor) -> None:
+        """Fill `destination` with a tensor by its canonical name; see `TensorFiles.read_into`."""
+        self.files.read_into(self.names[name], destination)
 
 
 def _why_not_there(path: Path, of_several: bool) -> str:

@@ -18,9 +18,9 @@ import typer
 import typer.core
 import typer.main
 
-import bt_cli
 from bt_cli.display import remarks
 from bt_cli.errors import BtError
+from bt_cli.version import __version__
 
 COMMANDS = {
     "index": "Encode new and changed images, drop vanished ones.",
@@ -72,7 +72,7 @@ app = typer.Typer(name="bt", cls=LazyGroup, rich_markup_mode=None, context_setti
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"bt {bt_cli.__version__}")
+        typer.echo(f"bt {__version__}")
         raise typer.Exit
 
 

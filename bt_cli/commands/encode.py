@@ -14,8 +14,8 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
 
 if TYPE_CHECKING:
-    from bt_cli.retrieval.indexing import IndexSummary
-    from bt_cli.retrieval.model_encoder import ModelEncoder
+    from bt_cli.indexing.build import IndexSummary
+    from bt_cli.indexing.encoder import ModelEncoder
 
 app = typer.Typer(
     add_completion=False,
@@ -45,7 +45,7 @@ def images(
     quiet: Quiet = False,
 ) -> None:
     """Write one row an image: path, size, mtime, content hash, width, height, embedding."""
-    from bt_cli.retrieval.table_encoding import encode_image_table
+    from bt_cli.indexing.table import encode_image_table
 
     with progress("encoding") as ticked:
         encoder = _encoder(model, device, dtype, batch_size, workers, threads)
@@ -75,7 +75,7 @@ def captions(
 ) -> None:
     """Write one row a caption: caption, image, caption id, embedding."""
     from bt_cli.datasets.captions import read_captions
-    from bt_cli.retrieval.table_encoding import encode_caption_table
+    from bt_cli.indexing.table import encode_caption_table
 
     items = read_captions(file, format=format, split=split).items
     with progress("encoding", "caption") as ticked:
@@ -87,9 +87,9 @@ def captions(
 def _encoder(
     model: str | None, device: str, dtype: str, batch_size: int | None, workers: int | None, threads: int | None
 ) -> ModelEncoder:
+    from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.inference.model import load
-    from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER
-    from bt_cli.retrieval.model_encoder import ModelEncoder
+    from bt_cli.search.models import DEFAULT_RETRIEVER
 
     with progress("downloading", "byte") as fetched:
         loaded = load(

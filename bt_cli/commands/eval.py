@@ -19,7 +19,7 @@ from bt_cli.errors import Misuse, UnreadableImage, Unwritable
 if TYPE_CHECKING:
     from bt_cli.evaluation.gallery import Gallery
     from bt_cli.evaluation.protocol import Evaluation
-    from bt_cli.evaluation.unfinished import Unfinished
+    from bt_cli.evaluation.resume import ResumableArrays
     from bt_cli.inference.model import Model as LoadedModel
 
 CANDIDATES = 128
@@ -117,7 +117,7 @@ def run(
     _check_options(rerank, exhaustive, candidates, combine)
     started = time.perf_counter()
     gallery = _gallery(captions, images, format, split, limit)
-    retriever, reader = _load(model, reranker, device, dtype, rerank=rerank, exhaustive=exhaustive)
+    retriever, reranking = _load(model, reranker, device, dtype, rerank=rerank, exhaustive=exhaustive)
     if combine is Combination.itm_itc and retriever is None:
         raise Misuse(f"--combine itm+itc needs an ITC head, which {model} lacks")
     k = (candidates or CANDIDATES) if rerank else None
@@ -126,29 +126,29 @@ def run(
     def skip(path: str, error: UnreadableImage) -> None:
         skipped.append(str(error))
 
-    with _unfinished(resume, resume_dir, _identity(gallery, retriever, reader)) as unfinished:
+    with _resumable(resume, resume_dir, _identity(gallery, retriever, reranking)) as resumable:
         from bt_cli.evaluation.protocol import evaluate
 
         outcome = evaluate(
             gallery,
             retriever,
-            reader,
+            reranking,
             candidates=k,
             combine=combine.value,
             budget=int(memory * 2**30),
-            unfinished=unfinished,
+            resumable=resumable,
             stage=progress,
             on_skip=None if strict else skip,
         )
-        tag = _name(reader or retriever)
+        tag = _name(reranking or retriever)
         _write_files(outcome, run_depth, tag, run_out, qrels_out, queries_out, tr_run_out, tr_qrels_out)
-        unfinished.finish()
+        resumable.finish()
     seconds = time.perf_counter() - started
     if as_json:
-        _show_object(outcome, retriever, reader, k if reads_pairs else None, combine, len(skipped), seconds)
+        _show_object(outcome, retriever, reranking, k if reads_pairs else None, combine, len(skipped), seconds)
     else:
         _show_table(outcome)
-    _close(outcome, reader or retriever, combine, k, skipped, seconds)
+    _close(outcome, reranking or retriever, combine, k, skipped, seconds)
 
 
 def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combine: Combination) -> None:
@@ -173,14 +173,13 @@ def _load(
 ) -> tuple[LoadedModel | None, LoadedModel | None]:
     """The model that embeds (None where every pair is read by one that can't) and the one that reads pairs."""
     from bt_cli.checkpoints.checkpoint import Checkpoint
-    from bt_cli.retrieval.checkpoint_choice import DEFAULT_RETRIEVER
-    from bt_cli.retrieval.stages import Stages
+    from bt_cli.search.models import DEFAULT_RETRIEVER, SearchModels
 
     with progress("downloading", "byte") as tick:
         embeds = not exhaustive or "itc" in Checkpoint.open(model or DEFAULT_RETRIEVER, progress=tick).heads
-        stages = Stages(model, reranker, device=device, dtype=dtype, progress=tick)
-        retriever = stages.finder(also_reads=rerank or exhaustive) if embeds else None
-        return retriever, stages.reader() if rerank or exhaustive else None
+        models = SearchModels(model, reranker, device=device, dtype=dtype, progress=tick)
+        retriever = models.retriever(also_reranks=rerank or exhaustive) if embeds else None
+        return retriever, models.reranker() if rerank or exhaustive else None
 
 
 def _identity(gallery: Gallery, *models: LoadedModel | None) -> list[str]:
@@ -193,11 +192,11 @@ def _identity(gallery: Gallery, *models: LoadedModel | None) -> list[str]:
     return [*made_by, gallery.fingerprint]
 
 
-def _unfinished(resume: bool, folder: Path | None, identity: list[str]) -> Unfinished:
-    from bt_cli.evaluation.unfinished import Unfinished
+def _resumable(resume: bool, folder: Path | None, identity: list[str]) -> ResumableArrays:
+    from bt_cli.evaluation.resume import ResumableArrays
 
     if not resume:
-        return Unfinished()
+        return ResumableArrays()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bt" / "eval"
     keep_root = folder is not None and folder.exists()
     try:
@@ -206,11 +205,11 @@ def _unfinished(resume: bool, folder: Path | None, identity: list[str]) -> Unfin
         if folder is not None:
             raise Unwritable(f"--resume-dir {folder}: {error.strerror or error}") from error
         remark(f"{cache} can't be made ({error.strerror or error}), so this run can't be resumed")
-        return Unfinished()
-    unfinished = Unfinished(folder or cache, *identity, keep_root=keep_root)
-    if unfinished.has_results:
+        return ResumableArrays()
+    resumable = ResumableArrays(folder or cache, *identity, keep_root=keep_root)
+    if resumable.has_results:
         remark("going on where this evaluation was interrupted")
-    return unfinished
+    return resumable
 
 
 def _write_files(
@@ -240,7 +239,7 @@ def _write_files(
 def _show_object(
     outcome: Evaluation,
     retriever: LoadedModel | None,
-    reader: LoadedModel | None,
+    reranking: LoadedModel | None,
     candidates: int | None,
     combine: Combination,
     skipped: int,
@@ -248,11 +247,11 @@ def _show_object(
 ) -> None:
     from bt_cli.display.data_lines import write_object
 
-    used = reader or retriever
+    used = reranking or retriever
     assert used is not None
     record: dict[str, Any] = {"images": len(outcome.gallery.paths), "captions": len(outcome.gallery.captions)}
     record["model"] = None if retriever is None else retriever.checkpoint.name
-    record["reranker"] = None if reader is None else reader.checkpoint.name
+    record["reranker"] = None if reranking is None else reranking.checkpoint.name
     record |= {"candidates": candidates, "combine": combine.value, "pairs": outcome.pairs, "skipped": skipped}
     record |= {"device": str(used.device), "precision": used.precision, "seconds": round(seconds, 3)}
     write_object(record | {"itc": outcome.itc, "itm": outcome.itm})

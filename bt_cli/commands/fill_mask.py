@@ -13,10 +13,9 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
 from bt_cli.display.progress import progress
 from bt_cli.errors import NoMask
-from bt_cli.retrieval.checkpoint_choice import DEFAULT_RERANKER
-from bt_cli.retrieval.filled_text import MASK, fill
-from bt_cli.retrieval.hit import seven_digits
-from bt_cli.retrieval.query import said
+from bt_cli.search.candidates import seven_digits
+from bt_cli.search.models import DEFAULT_RERANKER
+from bt_cli.search.query import validate_text
 
 
 def run(
@@ -33,7 +32,9 @@ def run(
 
     bt fill-mask "a <mask> looking out of the window" --image photo.jpg
     """
-    said(text, "the text")
+    from bt_cli.inference.masked_words import MASK, fill
+
+    validate_text(text, "the text")
     if MASK not in text:
         raise NoMask(f"no {MASK} in the text; write it where a word is wanted, as in 'a {MASK} on a table'")
     started = time.perf_counter()

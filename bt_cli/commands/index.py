@@ -29,9 +29,9 @@ from bt_cli.display.remarks import remark
 
 if TYPE_CHECKING:
     from bt_cli.datasets.captions import Caption
-    from bt_cli.retrieval.indexing import IndexSummary
-    from bt_cli.retrieval.model_encoder import ModelEncoder
-    from bt_cli.retrieval.stages import Stages
+    from bt_cli.indexing.build import IndexSummary
+    from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.search.models import SearchModels
 
 
 class StoreDtype(str, Enum):
@@ -106,22 +106,22 @@ def run(
     Run again to update: unchanged files are not opened, moved ones keep their embedding, and a run that was interrupted
     goes on where it stopped. Folders add up: an index may be made of several.
     """
-    from bt_cli.retrieval.index_place import index_place
-    from bt_cli.retrieval.indexing import build_index
-    from bt_cli.retrieval.model_encoder import ModelEncoder
-    from bt_cli.retrieval.stages import Stages
+    from bt_cli.indexing.build import build_index
+    from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.search.models import SearchModels
+    from bt_cli.store.index_folder import index_place
 
     place = index_place(index)
     stored = None if store_dtype is None else store_dtype.value
     read = _read_captions(captions or [], format, split)
     _set_threads(threads)
     with progress("downloading", "byte") as fetched, progress("encoding") as ticked:
-        stages = Stages(model or place.checkpoint, reranker, device=device, dtype=dtype, progress=fetched)
+        models = SearchModels(model or place.checkpoint, reranker, device=device, dtype=dtype, progress=fetched)
         encoder = ModelEncoder(
-            stages.finder(also_reads=bridge_cache is not None), batch_size=batch_size, workers=workers
+            models.retriever(also_reranks=bridge_cache is not None), batch_size=batch_size, workers=workers
         )
         limit = None if bridge_cache is None else int(bridge_cache * 2**30)
-        if limit is not None and stages.reader() is encoder.model:
+        if limit is not None and models.reranker() is encoder.model:
             encoder.model.use_bridge_cache(place.folder / "bridges", limit=limit)
         try:
             summary = build_index(
@@ -143,7 +143,7 @@ def run(
         write_object(index_record(summary))
     _close(summary, encoder)
     if limit is not None:
-        _keep_bridges(stages, place.folder, limit)
+        _keep_bridges(models, place.folder, limit)
 
 
 def index_record(summary: IndexSummary) -> dict[str, object]:
@@ -197,10 +197,10 @@ def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
     )
 
 
-def _keep_bridges(stages: Stages, folder: Path, limit: int) -> None:
+def _keep_bridges(models: SearchModels, folder: Path, limit: int) -> None:
     """Encode what the bridge cache lacks, for the checkpoint that will rerank."""
-    from bt_cli.retrieval.bridge_filling import fill_bridges
+    from bt_cli.indexing.bridge_features import fill_bridges
 
     with progress("keeping features") as ticked:
-        images, size = fill_bridges(folder, stages.reader(), limit, progress=ticked)
+        images, size = fill_bridges(folder, models.reranker(), limit, progress=ticked)
     remark(f"features of {count(images, 'image')} kept for reranking, {images * size / 2**20:,.1f} MiB")

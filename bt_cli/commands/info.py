@@ -92,12 +92,12 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _machine_record(device: str, dtype: str) -> dict[str, Any]:
-    import bt_cli
     from bt_cli.inference.device import choose_device
-    from bt_cli.inference.precision import choose_precision
+    from bt_cli.packed.precision import choose_precision
+    from bt_cli.version import __version__
 
     place = choose_device(device)
-    versions = {"bt": bt_cli.__version__, "python": platform.python_version()}
+    versions = {"bt": __version__, "python": platform.python_version()}
     for library in LIBRARIES:
         try:
             versions[library] = importlib.metadata.version(library)

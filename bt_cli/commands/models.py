@@ -82,7 +82,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     described = (CONFIG, *IMAGE_SETTINGS, *TOKENIZER_FILES)
     weights = checkpoint.files.paths
     others = sorted(path for path in checkpoint.folder.iterdir() if path.is_file() and path.name in described)
-    dtypes = sorted({checkpoint.entry(name).dtype for name in checkpoint.tensor_names})
+    dtypes = sorted({checkpoint.tensors.entry(name).dtype for name in checkpoint.tensors.names})
     return {
         "name": checkpoint.name,
         "heads": [head for head in HEAD_NAMES if head in checkpoint.heads],
@@ -105,14 +105,14 @@ def download(name: Name, revision: Revision = None, as_json: Json = False, quiet
     Only what bt needs comes into the hub's cache; a broken download resumes. Prints the folder.
     """
     from bt_cli.checkpoints.hub import download as fetch
-    from bt_cli.checkpoints.locating import locate
     from bt_cli.checkpoints.model_names import is_hub_name
+    from bt_cli.checkpoints.resolve import resolve
 
     if is_hub_name(name) and not Path(name).is_dir():
         with progress("downloading", unit="byte") as tick:
             folder = fetch(name, revision=revision, progress=tick)
     else:
-        folder = locate(name)
+        folder = resolve(name)
         remark(f"{name} is on this machine already")
     if as_json:
         write_object({"name": name, "folder": str(folder)})

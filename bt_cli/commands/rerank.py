@@ -20,11 +20,11 @@ from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse, NoIndex
-from bt_cli.retrieval.candidates import Candidate, from_arguments, from_bytes
-from bt_cli.retrieval.query import Query
-from bt_cli.retrieval.rerank import rerank_images
-from bt_cli.retrieval.stages import Stages
-from bt_cli.retrieval.two_stage import Answer, Request, search
+from bt_cli.search.candidates import Candidate, from_arguments, from_bytes
+from bt_cli.search.models import SearchModels
+from bt_cli.search.query import Query
+from bt_cli.search.rerank import rerank_images
+from bt_cli.search.two_stage import Answer, Request, search
 
 
 def run(
@@ -79,28 +79,28 @@ def run(
         raise Misuse("--json and --paths exclude each other")
     started = time.perf_counter()
     with progress("downloading", "byte") as fetched, progress("reranking", "pair") as ticked:
-        stages = Stages(model, reranker, device=device, dtype=dtype, progress=fetched)
+        models = SearchModels(model, reranker, device=device, dtype=dtype, progress=fetched)
         if trec_run is not None or queries is not None:
             if text is not None or trec_run is None or queries is None:
                 raise Misuse("a TREC run takes its texts from a file: bt rerank --run RUN --queries TSV")
             if paths or nul:
                 raise Misuse("a reranked run is written as a TREC run or with --json, not as paths")
             files = RunFiles(trec_run, queries, image_folder, run_out)
-            rerank_trec(stages, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
+            rerank_trec(models, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
             return
         if image_folder is not None or run_out is not None:
             raise Misuse("--images and --run-out belong to --run")
         query = Query.build(text)
         given = _given(images or [], nul)
         if given is not None:
-            _adopt_index(stages, given, index)
-            answer = _rerank_given(stages, query, given, k, strict, ticked)
+            models = _at_index(models, given, index)
+            answer = _rerank_given(models, query, given, k, strict, ticked)
         else:
             request = Request(query, k or SHOWN, candidates=candidates or CANDIDATES, strict=strict)
             from bt_cli.store.index_folder import IndexFolder
 
             with IndexFolder.open(IndexFolder.locate(index)) as folder:
-                answer = search(folder, request, stages, progress=ticked)
+                answer = search(folder, request, models, progress=ticked)
     show_answer(answer.hits, paths=paths, nul=nul and paths, as_json=as_json)
     if answer.model is None:
         return
@@ -134,21 +134,23 @@ def _is_fed(stream: object) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def _adopt_index(stages: Stages, given: list[Candidate], index: Path | None) -> None:
-    """Let what a search found be read by the checkpoint that found it, unless the user named another.
+def _at_index(models: SearchModels, given: list[Candidate], index: Path | None) -> SearchModels:
+    """The models that read `given`: what a search found is read by the checkpoint that found it, unless the user named
+    another.
 
     So `bt search --json | bt rerank` needs no more --model than `bt search` does.
     """
     if all(candidate.id is None for candidate in given):
-        return
+        return models
     from bt_cli.store.index_folder import IndexFolder
 
     with contextlib.suppress(NoIndex), IndexFolder.open(IndexFolder.locate(index)) as folder:
-        stages.at_index(folder)
+        return models.at_index(folder)
+    return models
 
 
 def _rerank_given(
-    stages: Stages,
+    models: SearchModels,
     query: Query,
     candidates: list[Candidate],
     k: int | None,
@@ -159,8 +161,8 @@ def _rerank_given(
     if not candidates:
         remark("no image on stdin; where the index is meant, give it nothing to read: < /dev/null")
         return Answer([], 0, 0, None)
-    reader = stages.reader()
+    reranker = models.reranker()
     started = time.perf_counter()
-    found = rerank_images(reader, candidates, query.texts, strict=strict, progress=progress)
+    found = rerank_images(reranker, candidates, query.texts, strict=strict, progress=progress)
     reading = time.perf_counter() - started
-    return Answer(found.hits[:k], len(candidates), len(found.hits), reader, found.skipped, reading)
+    return Answer(found.hits[:k], len(candidates), len(found.hits), reranker, found.skipped, reading)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_line, write_object
-from bt_cli.retrieval.hit import Hit
-from bt_cli.retrieval.stages import Stages
+from bt_cli.search.candidates import Hit
+from bt_cli.search.models import SearchModels
 
 TAG = "bt-itm"
 """The system's name, last column of the run."""
@@ -27,7 +27,7 @@ class RunFiles:
 
 
 def rerank_trec(
-    stages: Stages,
+    models: SearchModels,
     files: RunFiles,
     *,
     candidates: int | None,
@@ -37,14 +37,14 @@ def rerank_trec(
     progress: Callable[[int, int], None],
 ) -> None:
     """Rerank a run and write it as a run, or as JSON lines that carry the query's id."""
-    from bt_cli.evaluation.trec import read_queries, read_run, write_run
-    from bt_cli.retrieval.rerank_run import DocumentFinder, rerank_run
+    from bt_cli.datasets.trec import read_queries, read_run, write_run
+    from bt_cli.search.rerank_run import DocumentFinder, rerank_run
 
     started = time.perf_counter()
     run, texts, find = read_run(files.run), read_queries(files.queries), DocumentFinder(files.images)
-    reader = stages.reader()
+    reranker = models.reranker()
     loaded = time.perf_counter()
-    found = rerank_run(reader, run, texts, find, candidates=candidates, strict=strict, progress=progress)
+    found = rerank_run(reranker, run, texts, find, candidates=candidates, strict=strict, progress=progress)
     working = time.perf_counter() - loaded
     queries = {query: hits[:k] for query, hits in found.queries.items()}
     if files.out is not None:
@@ -61,14 +61,14 @@ def rerank_trec(
         seconds=time.perf_counter() - started,
         images=found.images,
         working=working,
-        model=reader,
+        model=reranker,
         skipped=found.skipped,
     )
 
 
 def _write_trec(query: str, hits: list[tuple[str, Hit]]) -> None:
-    from bt_cli.evaluation.trec import falling_scores
+    from bt_cli.datasets.trec import descending_scores
 
-    scores = falling_scores([hit.score for _, hit in hits])
+    scores = descending_scores([hit.score for _, hit in hits])
     for (name, hit), score in zip(hits, scores, strict=True):
         write_line(f"{query} Q0 {name} {hit.rank} {score} {TAG}")

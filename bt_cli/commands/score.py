@@ -13,9 +13,9 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse
-from bt_cli.retrieval.query import said
-from bt_cli.retrieval.scoring import every_pair, read_pairs, score
-from bt_cli.retrieval.stages import Stages
+from bt_cli.search.models import SearchModels
+from bt_cli.search.query import validate_text
+from bt_cli.search.scoring import every_pair, read_pairs, score
 
 
 def run(
@@ -48,9 +48,9 @@ def run(
     started = time.perf_counter()
     wanted = _pairs(words or [], image or [], pairs, image_folder)
     with progress("downloading", "byte") as fetched, progress("scoring", "pair") as ticked:
-        reader = Stages(model, model, device=device, dtype=dtype, progress=fetched).reader()
+        reranker = SearchModels(model, model, device=device, dtype=dtype, progress=fetched).reranker()
         loaded = time.perf_counter()
-        scores = score(reader, wanted, strict=strict, progress=ticked)
+        scores = score(reranker, wanted, strict=strict, progress=ticked)
     working = time.perf_counter() - loaded
     if as_json:
         for pair in scores.pairs:
@@ -62,7 +62,7 @@ def run(
         seconds=time.perf_counter() - started,
         images=scores.images,
         working=working,
-        model=reader,
+        model=reranker,
         skipped=scores.skipped,
     )
 
@@ -81,5 +81,5 @@ def _pairs(words: list[str], images: list[str], file: str | None, folder: str | 
             "nothing to score: bt score IMAGE TEXT..., bt score --image FILE... TEXT..., or bt score --pairs FILE"
         )
     for text in texts:
-        said(text, "a text")
+        validate_text(text, "a text")
     return every_pair(images or words[:1], texts)

@@ -15,10 +15,10 @@ from bt_cli.display.hit_table import show_hits
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse
-from bt_cli.retrieval.hit import Hit
-from bt_cli.retrieval.query import Query
-from bt_cli.retrieval.stages import Stages
-from bt_cli.retrieval.two_stage import Answer, Request, search
+from bt_cli.search.candidates import Hit
+from bt_cli.search.models import SearchModels
+from bt_cli.search.query import Query
+from bt_cli.search.two_stage import Answer, Request, search
 
 SHOWN = 10
 """Answers, where -k does not say how many."""
@@ -114,8 +114,8 @@ def run(
         progress("downloading", "byte") as fetched,
         progress("reranking", "pair") as ticked,
     ):
-        stages = Stages(model, reranker, device=device, dtype=dtype, progress=fetched)
-        answer = search(folder, request, stages, progress=ticked)
+        models = SearchModels(model, reranker, device=device, dtype=dtype, progress=fetched)
+        answer = search(folder, request, models, progress=ticked)
     _remark_on_number(request, answer, asked=k is not None)
     show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)
     _close(request, answer, time.perf_counter() - started)

@@ -18,7 +18,7 @@ from bt_cli.errors import BtError, Misuse
 if TYPE_CHECKING:
     import torch
 
-    from bt_cli.training.ranks import Ranks
+    from bt_cli.training.distributed import Ranks
     from bt_cli.training.trainer import Outcome, Report
 
 REMARK_SECONDS = 10.0
@@ -66,7 +66,7 @@ def run(
         list[str] | None, typer.Option(metavar="text|vision", help="Leave this tower as it is. Repeatable.")
     ] = None,
     negatives: Annotated[int, typer.Option(help="Wrong pairs for each true one.", min=1)] = 2,
-    handmade: Annotated[float, typer.Option(help="Share of them from the `negative` column.")] = 0.5,
+    given_share: Annotated[float, typer.Option(help="Share of them from the `negative` column.")] = 0.5,
     mask_rate: Annotated[float, typer.Option(help="Share of the tokens that are masked.")] = 0.15,
     crop: Annotated[
         float, typer.Option(metavar="SHARE", help="Random crops of at least this share of the image; 1 = whole images.")
@@ -120,7 +120,7 @@ def run(
 
         torch.set_num_threads(threads)
     from bt_cli.inference.device import choose_device, keep_freed_memory
-    from bt_cli.training.ranks import Ranks
+    from bt_cli.training.distributed import Ranks
 
     keep_freed_memory()
     ranks, where = Ranks.join(choose_device(device))
@@ -131,8 +131,8 @@ def run(
 
 
 def _train(options: dict[str, Any], out: Path, device: torch.device, ranks: Ranks) -> None:
-    from bt_cli.inference.precision import choose_precision
-    from bt_cli.training.fine_tuning import prepare_run, recipe_of_options
+    from bt_cli.packed.precision import choose_precision
+    from bt_cli.training.preparation import prepare_run, recipe_of_options
     from bt_cli.training.recipe import Recipe
     from bt_cli.training.trainer import Trainer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "jsonl", "parquet")
 """Every caption format; `captions` says what each one is."""

@@ -15,7 +15,7 @@ from bt_cli.datasets.caption import Caption, shown_place
 from bt_cli.datasets.caption_columns import Columns, caption_of_fields
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
 from bt_cli.errors import UnreadableCaptions
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

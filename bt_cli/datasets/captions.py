@@ -25,7 +25,7 @@ from bt_cli.datasets.caption import FORMATS, Caption, CaptionSet
 from bt_cli.datasets.caption_formats import parse
 from bt_cli.datasets.image_names import ImageNames, none_below
 from bt_cli.errors import Misuse, NotFound, UnreadableCaptions
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 __all__ = ["FORMATS", "Caption", "CaptionSet", "read_captions"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bt_cli.errors import NotFound
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import Misuse, NotFound
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 
 def none_below(captions: str, count: int, folder: str | os.PathLike[str]) -> NotFound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bt_cli.display.table import Column, Rows, show
-from bt_cli.retrieval.hit import Hit
+from bt_cli.search.candidates import Hit
 
 RANK = Column("#", right=True, style="dim")
 MATCH = Column("match", right=True, style="bold")

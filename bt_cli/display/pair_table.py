@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bt_cli.display.hit_table import BAR, ITC, LOGIT, MATCH, decimal, percent
 from bt_cli.display.table import Column, Rows, show
-from bt_cli.retrieval.scoring import Pair
+from bt_cli.search.scoring import Pair
 
 
 def show_pairs(pairs: Sequence[Pair]) -> None:

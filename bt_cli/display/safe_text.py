@@ -6,7 +6,7 @@ line of output or stop the program with a UnicodeEncodeError.
 
 from __future__ import annotations
 
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 JOINERS = frozenset("\u200c\u200d")
 """Zero-width (non-)joiners are invisible but part of ordinary emoji, Persian and Hindi words, so they stay."""

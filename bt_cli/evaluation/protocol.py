@@ -25,11 +25,11 @@ from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.image_shelf import ImageShelf
 from bt_cli.evaluation.pair_plan import PairPlan
 from bt_cli.evaluation.recall import KS, best_own_ranks, metrics_of
+from bt_cli.evaluation.resume import ResumableArrays
 from bt_cli.evaluation.scores import ContrastiveScores, MatchingScores
-from bt_cli.evaluation.unfinished import Unfinished
+from bt_cli.files.shown_path import shown_path
 from bt_cli.inference.text_shelf import TextShelf
 from bt_cli.preprocessing.image_file import open_image
-from bt_cli.shown_path import shown_path
 
 if TYPE_CHECKING:
     from bt_cli.bridgetower.states import ImageStates, TextStates
@@ -49,7 +49,7 @@ BUDGET = 4 << 30
 COMBINATIONS = ("itm", "itm+itc")
 
 
-class Encoder(Protocol):
+class EvaluatedModel(Protocol):
     """What the protocol asks of a model; `bt_cli.inference.model.Model` has it."""
 
     def encode_images(self, images: Sequence[str], *, on_error: OnError | None = None) -> NDArray[np.float32]: ...
@@ -61,7 +61,7 @@ class Encoder(Protocol):
     def itm_logits(self, images: ImageStates, texts: TextStates, pairs: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
 
-class Scores(Protocol):
+class TwoSidedScores(Protocol):
     """Scores from both sides."""
 
     def image_rows(self, start: int, stop: int) -> NDArray[np.float32]: ...
@@ -84,18 +84,18 @@ class Evaluation:
     itc: dict[str, float] | None
     itm: dict[str, float] | None
     pairs: int
-    scores: Scores
+    scores: TwoSidedScores
 
 
 def evaluate(
     gallery: Gallery,
-    retriever: Encoder | None,
-    reranker: Encoder | None = None,
+    retriever: EvaluatedModel | None,
+    reranker: EvaluatedModel | None = None,
     *,
     candidates: int | None = None,
     combine: str = "itm",
     budget: int = BUDGET,
-    unfinished: Unfinished | None = None,
+    resumable: ResumableArrays | None = None,
     stage: Stage | None = None,
     on_skip: OnSkip | None = None,
 ) -> Evaluation:
@@ -107,7 +107,7 @@ def evaluate(
         candidates: k, at least 10 (the largest K of the metrics); None reads every pair.
         combine: "itm" ranks by the raw match logit, as BridgeTower's paper; "itm+itc" adds the cosine, as BLIP.
         budget: Bytes of bridge features to keep in memory, once for images and once for texts.
-        unfinished: Where results are kept so that an interrupted run can go on; the caller says when it is finished.
+        resumable: Where results are kept so that an interrupted run can go on; the caller says when it is finished.
         stage: Opens a progress display.
         on_skip: Hears of each image that can't be read; it is left out with its captions. Without it that is an error.
 
@@ -118,15 +118,15 @@ def evaluate(
         BtError: A score is not a number.
     """
     _check(retriever, reranker, candidates, combine)
-    unfinished = unfinished or Unfinished()
+    resumable = resumable or ResumableArrays()
     stage = stage or _silent
     shelf = _image_shelf(reranker, gallery, budget) if reranker else None
     contrastive, itc = None, None
     if retriever is None:
         broken = _unreadable(gallery, stage)
     else:
-        captions = _embed_captions(retriever, gallery, unfinished, stage)
-        images = unfinished.array("images", (len(gallery.paths), captions.shape[1]))
+        captions = _embed_captions(retriever, gallery, resumable, stage)
+        images = resumable.array("images", (len(gallery.paths), captions.shape[1]))
         broken = _embed_images(retriever, gallery, images, shelf if reranker is retriever else None, stage)
         contrastive = ContrastiveScores(*_kept(gallery, broken, images, captions))
     if broken:
@@ -141,13 +141,15 @@ def evaluate(
         assert contrastive is not None
         return Evaluation(gallery, itc, None, 0, contrastive)
     plan = _plan(gallery, contrastive, candidates)
-    logits = unfinished.array(f"itm-{plan.fingerprint}", (len(plan),))
+    logits = resumable.array(f"itm-{plan.fingerprint}", (len(plan),))
     _read_pairs(reranker, gallery, plan, logits, shelf, budget, stage)
     matching = MatchingScores(plan, logits, contrastive if combine == "itm+itc" else None)
     return Evaluation(gallery, itc, _metrics(gallery, matching), len(plan), matching)
 
 
-def _check(retriever: Encoder | None, reranker: Encoder | None, candidates: int | None, combine: str) -> None:
+def _check(
+    retriever: EvaluatedModel | None, reranker: EvaluatedModel | None, candidates: int | None, combine: str
+) -> None:
     if combine not in COMBINATIONS:
         raise Misuse(f"scores combine as {' or '.join(COMBINATIONS)}, not {combine!r}")
     if candidates is not None and candidates < KS[-1]:
@@ -158,10 +160,12 @@ def _check(retriever: Encoder | None, reranker: Encoder | None, candidates: int 
         raise Misuse("there is no model to evaluate")
 
 
-def _embed_captions(model: Encoder, gallery: Gallery, unfinished: Unfinished, stage: Stage) -> NDArray[np.float32]:
+def _embed_captions(
+    model: EvaluatedModel, gallery: Gallery, resumable: ResumableArrays, stage: Stage
+) -> NDArray[np.float32]:
     """(captions, d): each different text is encoded once."""
     texts = gallery.texts
-    rows = unfinished.array("texts", (len(texts), model.encode_texts(texts[:1]).shape[1]))
+    rows = resumable.array("texts", (len(texts), model.encode_texts(texts[:1]).shape[1]))
     with stage("encoding captions", "caption") as tick:
         for start in range(0, len(texts), GROUP_TEXTS):
             block = slice(start, start + GROUP_TEXTS)
@@ -172,7 +176,7 @@ def _embed_captions(model: Encoder, gallery: Gallery, unfinished: Unfinished, st
 
 
 def _embed_images(
-    model: Encoder, gallery: Gallery, rows: NDArray[np.float32], shelf: ImageShelf | None, stage: Stage
+    model: EvaluatedModel, gallery: Gallery, rows: NDArray[np.float32], shelf: ImageShelf | None, stage: Stage
 ) -> dict[int, UnreadableImage]:
     """Fills `rows` (images, d); where the same model reads pairs later, its states go on the shelf."""
     broken: dict[int, UnreadableImage] = {}
@@ -224,7 +228,7 @@ def _leave_out(gallery: Gallery, broken: Mapping[int, UnreadableImage], on_skip:
     return gallery.without(broken)
 
 
-def _metrics(gallery: Gallery, scores: Scores) -> dict[str, float]:
+def _metrics(gallery: Gallery, scores: TwoSidedScores) -> dict[str, float]:
     own_image = {caption: [image] for caption, image in enumerate(gallery.owner)}
     tr_ranks = best_own_ranks(scores.image_rows, gallery.own_captions)
     return metrics_of(tr_ranks, best_own_ranks(scores.caption_rows, own_image))
@@ -238,7 +242,7 @@ def _plan(gallery: Gallery, contrastive: ContrastiveScores | None, candidates: i
 
 
 def _read_pairs(
-    model: Encoder,
+    model: EvaluatedModel,
     gallery: Gallery,
     plan: PairPlan,
     logits: NDArray[np.float32],
@@ -274,7 +278,7 @@ def _read_pairs(
 
 
 def _match(
-    model: Encoder,
+    model: EvaluatedModel,
     images: ImageStates,
     rows: NDArray[np.int64],
     texts: TextShelf,
@@ -286,7 +290,7 @@ def _match(
     return model.itm_logits(images, texts.take(wanted.tolist()), pairs[:, ::-1])[:, 1][places]
 
 
-def _image_shelf(model: Encoder, gallery: Gallery, budget: int) -> ImageShelf:
+def _image_shelf(model: EvaluatedModel, gallery: Gallery, budget: int) -> ImageShelf:
     return ImageShelf(model.image_states, gallery.paths, group_size=GROUP_IMAGES, budget=budget)
 
 

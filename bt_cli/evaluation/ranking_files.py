@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bt_cli.datasets.trec import PathLike, encode_id, write_qrels, write_queries, write_run
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.pair_plan import best_positions
 from bt_cli.evaluation.protocol import Evaluation
 from bt_cli.evaluation.recall import ScoreRows
-from bt_cli.evaluation.trec import PathLike, encode_id, write_qrels, write_queries, write_run
 
 BLOCK = 256
 

@@ -1,7 +1,7 @@
 """Recall, median rank and MRR of image-to-text (TR) and text-to-image (IR) retrieval.
 
 A *rank* here is that of the best own item of a query, counted from 1: for an image the best of its captions, for a
-caption its image. The order is by falling score; among equal scores the item that stands first in the gallery stands
+caption its image. The order is by descending score; among equal scores the item that stands first in the gallery stands
 first in the ranking. That order is neither kind nor unkind to the model: one that gives every pair the same score gets
 what chance gives.
 """
@@ -96,7 +96,7 @@ def best_own_ranks(rows: ScoreRows, own: Mapping[int, Sequence[int]], *, block: 
     return ranks
 
 
-def evaluate(scores: ArrayLike, owner: Sequence[int]) -> dict[str, float]:
+def metrics_from_scores(scores: ArrayLike, owner: Sequence[int]) -> dict[str, float]:
     """All metrics of one score matrix that fits in memory.
 
     Args:

@@ -1,1 +1,1 @@
-"""Images and texts in, arrays out: device, precision, batching, decoding, feature cache."""
+"""Images and texts in, arrays out: device, batching, decoding, caches."""

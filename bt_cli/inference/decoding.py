@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing.image_file import ImageSource, read_image_file
 from bt_cli.preprocessing.image_processor import ImageProcessor
-from bt_cli.shown_path import shown_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class DecodedBatch:
     """Images that follow each other in the sources, and those among them that can't be read."""
 
     indices: list[int]
-    """Positions in the sources of the rows below, rising."""
+    """Positions in the sources of the rows below, ascending."""
     pixel_values: NDArray[np.float32]
     """(n, 3, H, W) float32, contiguous; n may be 0. All rows are of one size by themselves: nothing is padded."""
     sizes: list[tuple[int, int]]

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from bt_cli.errors import Unwritable
-from bt_cli.shown_path import shown_path
-from bt_cli.whole_file import write_whole
+from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.shown_path import shown_path
 
 FORMAT = 1
 MEMORY_BYTES = 256 << 20
@@ -45,8 +45,8 @@ def file_key(source: Any) -> bytes | None:
         stat = os.stat(path)
     except (OSError, ValueError):
         return None
-    told = f"{stat.st_size}\0{stat.st_mtime_ns}\0".encode() + os.fsencode(path)
-    return hashlib.blake2b(told, digest_size=16).digest()
+    stated = f"{stat.st_size}\0{stat.st_mtime_ns}\0".encode() + os.fsencode(path)
+    return hashlib.blake2b(stated, digest_size=16).digest()
 
 
 class MemoryCache:
@@ -83,8 +83,8 @@ class DiskCache:
 
     def __init__(self, folder: Path, made_by: Mapping[str, Any], *, limit: int | None = None) -> None:
         self.made_by = dict(made_by)
-        told = json.dumps(self.made_by, sort_keys=True).encode()
-        self.folder = folder / hashlib.blake2b(told, digest_size=8).hexdigest()
+        stated = json.dumps(self.made_by, sort_keys=True).encode()
+        self.folder = folder / hashlib.blake2b(stated, digest_size=8).hexdigest()
         self.limit = limit
         self._slots: dict[bytes, tuple[int, int]] = {}
         self._owners: dict[int, bytes] = {}

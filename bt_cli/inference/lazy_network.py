@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bt_cli.bridgetower.network import TOWERS, BridgeTower
+from bt_cli.bridgetower.network import PARTS, BridgeTower
 from bt_cli.bridgetower.states import ImageStates
-from bt_cli.inference.crew import Crew
-from bt_cli.inference.packing import pack_network
-from bt_cli.inference.precision import activation_dtype
+from bt_cli.packed.network import pack_network
+from bt_cli.packed.precision import activation_dtype
+from bt_cli.packed.slice_pool import SlicePool
 
 if TYPE_CHECKING:
     from bt_cli.checkpoints.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ class LazyNetwork:
     ) -> None:
         self.checkpoint, self.precision, self.device = checkpoint, precision, device
         self.dtype = activation_dtype(precision, device)
-        self.crew = Crew(device)
+        self.pool = SlicePool(device)
         self.planned = set() if planned is None else set(planned)
         self.towers: set[str] = set()
         self.heads: set[str] = set()
@@ -64,7 +64,7 @@ class LazyNetwork:
         if self.planned & {"itm", "mlm"} or "cross" in self.towers | missing_towers or missing_heads & {"itm", "mlm"}:
             wanted = self.heads | missing_heads | self.planned
             self._network, self.towers, self.heads = None, set(), set()  # its memory goes before the whole is read
-            return self._keep(self._load(set(TOWERS), wanted), set(TOWERS), wanted)
+            return self._keep(self._load(set(PARTS), wanted), set(PARTS), wanted)
         wanted_towers, wanted_heads = self.towers | missing_towers, self.heads | missing_heads
         if self._network is None or missing_heads:
             return self._keep(self._load(wanted_towers, wanted_heads), wanted_towers, wanted_heads)
@@ -73,12 +73,12 @@ class LazyNetwork:
 
     def whole(self) -> BridgeTower:
         """The network with everything that the checkpoint has."""
-        return self.need(TOWERS, self.checkpoint.heads - {"itc_cross"})
+        return self.need(PARTS, self.checkpoint.heads - {"itc_cross"})
 
     def encode_pixels(self, pixels: Tensor, *, bridges: bool, embeds: bool) -> ImageStates:
         """Bridge features, ITC embeddings or both of pixels (n, 3, H, W) float32 on the device, in slices."""
         network = self.need(*image_needs(bridges, embeds))
-        parts = self.crew.map(
+        parts = self.pool.map(
             lambda part: network.encode_images(part, bridges=bridges, embeds=embeds), self.slices(pixels)
         )
         return parts[0] if len(parts) == 1 else ImageStates.cat(parts)
@@ -86,12 +86,12 @@ class LazyNetwork:
     def slices(self, pixels: Tensor) -> Sequence[Tensor]:
         """Pixels (n, 3, H, W) as they go through the network side by side; whole on an accelerator."""
         on_cpu = self.device.type == "cpu"
-        return pixels.split(self.crew.share(len(pixels), _IMAGES_AT_ONCE)) if on_cpu else [pixels]
+        return pixels.split(self.pool.share(len(pixels), _IMAGES_AT_ONCE)) if on_cpu else [pixels]
 
     def _load(self, towers: set[str], heads: set[str]) -> BridgeTower:
         named = heads | ({"itc_cross"} & self.checkpoint.heads if heads >= {"itc"} and towers >= {"cross"} else set())
         network = self.checkpoint.network(heads=named, towers=towers, dtype=self.dtype, device=self.device)
-        return pack_network(network, self.precision, self.device, self.crew)
+        return pack_network(network, self.precision, self.device, self.pool)
 
     def _keep(self, network: BridgeTower, towers: set[str], heads: set[str]) -> BridgeTower:
         """Say only now that these parts are there: reading them may have failed."""

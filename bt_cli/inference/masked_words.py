@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bt_cli.bridgetower.network import BridgeTower
-from bt_cli.bridgetower.states import ImageStates
 from bt_cli.errors import Misuse, NoMask
-from bt_cli.inference.encoding import beginning, warn_of_truncation
 from bt_cli.preprocessing.tokenizer import MASK, Tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from bt_cli.bridgetower.network import BridgeTower
+    from bt_cli.bridgetower.states import ImageStates
 
 Candidate = tuple[str, int, float]
 
@@ -21,6 +25,10 @@ def fill_masks(
     `image` holds one image. A text beyond the model's positions loses its end, with a warning. Raises NoMask where
     the text has no `<mask>`, or one beyond those positions.
     """
+    import torch
+
+    from bt_cli.inference.encoding import beginning, warn_of_truncation
+
     if k < 1:
         raise Misuse(f"k={k}: at least one word a mask has to be asked for")
     tokens = tokenizer.encode([text])
@@ -44,3 +52,23 @@ def fill_masks(
         [(tokenizer.decode([token]), token, chance) for token, chance in zip(tokens_, chances, strict=True)]
         for tokens_, chances in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
+
+
+def fill(text: str, tokens: Sequence[str]) -> str:
+    """Put one token in the place of each `<mask>`; masks without a token stay.
+
+    A token of byte-level BPE carries the space before its word (` cat`), and `<mask>` swallows the one that was written
+    there. What was written decides: one space where there was one or where the token begins a word, none at the
+    beginning of the text.
+    """
+    pieces = text.split(MASK)
+    filled = pieces[0]
+    for place, piece in enumerate(pieces[1:]):
+        if place < len(tokens):
+            token = tokens[place]
+            apart = token[:1].isspace() and filled != "" and not filled[-1].isspace()
+            filled += (" " if apart else "") + token.strip()
+        else:
+            filled += MASK
+        filled += piece
+    return filled

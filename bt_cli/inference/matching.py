@@ -138,5 +138,5 @@ def _by_text(pairs: NDArray[np.int64], chosen: NDArray[np.int64]) -> Iterator[ND
 
 
 def candidates_of(pairs: NDArray[np.int64], count: int) -> Sequence[int]:
-    """The image rows that stand in a pair, rising: no other needs encoding."""
+    """The image rows that stand in a pair, ascending: no other needs encoding."""
     return np.flatnonzero(np.bincount(pairs[:, 0], minlength=count)).tolist()

@@ -30,8 +30,8 @@ from bt_cli.inference.feature_cache import DiskCache, MemoryCache
 from bt_cli.inference.known_images import KnownImages
 from bt_cli.inference.lazy_network import LazyNetwork, image_needs
 from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks, pair_logits
-from bt_cli.inference.precision import choose_precision
 from bt_cli.inference.text_shelf import TextShelf
+from bt_cli.packed.precision import choose_precision
 
 if TYPE_CHECKING:
     from bt_cli.preprocessing.image_processor import ImageProcessor
@@ -92,7 +92,7 @@ class Model:
         self.checkpoint, self.precision, self.device = checkpoint, precision, device
         self.parts = LazyNetwork(checkpoint, precision, device, heads)
         self.dtype = self.parts.dtype
-        self.batch_size = max(IMAGES_PER_BATCH.get(device.type, 8), 4 * self.parts.crew.size)
+        self.batch_size = max(IMAGES_PER_BATCH.get(device.type, 8), 4 * self.parts.pool.size)
         self.exact_decoding = False
         self.bridge_cache: DiskCache | None = None
         self._memory = MemoryCache()

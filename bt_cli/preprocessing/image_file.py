@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bt_cli.errors import BadTokenizer, Misuse
-from bt_cli.shown_path import shown_path
-from bt_cli.whole_file import write_whole
+from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import tokenizers
@@ -31,7 +31,7 @@ class TokenBatch(NamedTuple):
     attention_mask: NDArray[np.int64]
     """(n, T) int64: 1 where there is a token, 0 in the padding."""
     truncated: list[int]
-    """Rows whose text was longer than the maximum and lost its end, rising."""
+    """Rows whose text was longer than the maximum and lost its end, ascending."""
 
 
 class Tokenizer:
@@ -158,7 +158,7 @@ class Tokenizer:
         return result
 
     def special_ids(self) -> list[int]:
-        """The ids of all special tokens, rising."""
+        """The ids of all special tokens, ascending."""
         return sorted(each for each, token in self._bpe.get_added_tokens_decoder().items() if token.special)
 
     def save(self, folder: str | Path) -> None:

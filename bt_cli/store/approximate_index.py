@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 from bt_cli.store.index_choice import Choice, list_choice
 from bt_cli.store.manifest import VectorIndexEntry
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter

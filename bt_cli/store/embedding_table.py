@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 from bt_cli.store.identity import Identity
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ rows (4 MiB a copy at 1,024 dimensions in float16), and many enough that a reade
 
 def metadata(identity: Identity, dtype: str) -> dict[str, str]:
     """The key-value metadata of a table."""
-    import bt_cli
+    from bt_cli.version import __version__
 
     return {
         "bt.format": FORMAT,
-        "bt.version": bt_cli.__version__,
+        "bt.version": __version__,
         "bt.checkpoint": identity.checkpoint,
         "bt.fingerprint": identity.fingerprint,
         "bt.preprocessing": identity.preprocessing,
@@ -206,8 +206,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        told = str(error).splitlines() if isinstance(error, (pa.ArrowException, OSError)) else []
-        reason = told[0] if told else "damaged"
+        stated = str(error).splitlines() if isinstance(error, (pa.ArrowException, OSError)) else []
+        reason = stated[0] if stated else "damaged"
         raise BrokenIndex(f"{shown_path(path)}: {reason}; bt index --rebuild makes it anew") from error
 
 

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 from bt_cli.store.embedding_table import (
     ROW_GROUP,
     TableWriter,

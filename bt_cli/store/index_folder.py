@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import os
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse, NoIndex
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 from bt_cli.store.embedding_table import reading
-from bt_cli.store.home import home_of
+from bt_cli.store.glob import glob_matcher
 from bt_cli.store.identity import Identity
+from bt_cli.store.index_paths import home_of, is_below
 from bt_cli.store.manifest import NAME, Manifest, VectorIndexEntry
 from bt_cli.store.string_table import StringTable
 from bt_cli.store.vector_file import VectorFile
 
 if TYPE_CHECKING:
     import pyarrow
+from dataclasses import dataclass
+
+from bt_cli.errors import BtError
 
 FOLDER = ".bt"
+BRIDGES = "bridges"
+"""Where an index folder keeps the bridge features that `bt index --bridge-cache` made."""
 TRIES = 20
 """A reader that meets a generation just replaced takes the next one; so many in a row means a broken folder."""
 
 
-class Searchable(Protocol):
+class VectorIndex(Protocol):
     """An opened FAISS file, exact or approximate."""
 
     rows: int
@@ -66,7 +68,7 @@ class _VectorSet:
             ids: (m,) integers: look at these rows alone. Always exact.
 
         Returns:
-            Scores (q, k') float32, falling, and ids (q, k') int64; equal scores by ascending id. `k'` is the
+            Scores (q, k') float32, descending, and ids (q, k') int64; equal scores by ascending id. `k'` is the
             smallest of k, the number of rows and the number of `ids`. Where an approximate index finds fewer for a
             query, its line ends in scores of minus infinity with id -1. The first five of k = 15 are those of k =
             5.
@@ -233,11 +235,11 @@ class IndexFolder(_VectorSet):
 
     def _from_here(self, stored: str, here: str) -> str:
         if os.path.isabs(stored):
-            return os.path.relpath(stored, here) if _is_below(stored, here) else stored
+            return os.path.relpath(stored, here) if is_below(stored, here) else stored
         if here == self._home:
             return stored
         absolute = os.path.join(self._home, stored)
-        return os.path.relpath(absolute, here) if _is_below(here, self._home) or _is_below(absolute, here) else absolute
+        return os.path.relpath(absolute, here) if is_below(here, self._home) or is_below(absolute, here) else absolute
 
 
 def require_name(folder: str | os.PathLike[str]) -> None:
@@ -248,37 +250,6 @@ def require_name(folder: str | os.PathLike[str]) -> None:
     """
     if not os.fspath(folder):
         raise Misuse("the index folder's name is empty; leave --index and BT_INDEX out for .bt, or name a folder")
-
-
-def glob_matcher(pattern: str) -> Callable[[str], bool]:
-    """A function from absolute path to truth; see `IndexFolder.matching`."""
-    if "/" not in pattern:
-        name = re.compile(_glob_expression(pattern), re.DOTALL)
-        return lambda path: name.fullmatch(os.path.basename(path)) is not None
-    if pattern.startswith(("/", "./", "../")):
-        # The working directory's own name is no pattern, whatever it is.
-        expression = _glob_expression(os.path.normpath(os.path.join(glob.escape(os.getcwd()), pattern)))
-    else:
-        expression = "(?:.*/)?" + _glob_expression(pattern)
-    whole = re.compile(expression, re.DOTALL)
-    return lambda path: whole.fullmatch(path) is not None
-
-
-def _glob_expression(pattern: str) -> str:
-    """A regular expression for a glob whose single star stays within a path component."""
-    pieces = []
-    for piece in re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])", pattern):
-        if piece in ("**/", "**", "*", "?"):
-            pieces.append({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}[piece])
-        elif piece.startswith("[") and piece.endswith("]") and len(piece) > 2:
-            pieces.append(fnmatch.translate(piece).removeprefix("(?s:").rsplit(")", 1)[0])
-        else:
-            pieces.append(re.escape(piece))
-    return "".join(pieces)
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _open_owners(path: Path, rows: int) -> np.ndarray:
@@ -298,9 +269,42 @@ def _damaged(path: Path) -> BrokenIndex:
     return BrokenIndex(f"{shown_path(path)}: damaged; bt index --rebuild makes it anew")
 
 
-def _open_vectors(path: Path, entry: VectorIndexEntry) -> Searchable:
+def _open_vectors(path: Path, entry: VectorIndexEntry) -> VectorIndex:
     if entry.kind == "exact":
         return VectorFile(path)
     from bt_cli.store.approximate_index import ApproximateIndex
 
     return ApproximateIndex(path, entry)
+
+
+@dataclass(frozen=True)
+class IndexPlace:
+    """An index folder, there already or to be made."""
+
+    folder: Path
+    checkpoint: str | None
+    """What made the index that is there; None where there is none, or none that can be understood."""
+
+
+def index_place(explicit: str | os.PathLike[str] | None) -> IndexPlace:
+    """The folder that was named; else `.bt` here, or the nearest one above that is an index, or `.bt` here to be
+    made.
+
+    Raises:
+        Misuse: The name is empty.
+    """
+    here = Path(FOLDER)
+    if explicit is not None:
+        require_name(explicit)
+        folder = Path(explicit)
+    elif here.is_dir():
+        folder = here
+    else:
+        try:
+            folder = IndexFolder.locate()
+        except NoIndex:
+            folder = here
+    try:
+        return IndexPlace(folder, Manifest.read(folder).identity.checkpoint)
+    except BtError:
+        return IndexPlace(folder, None)

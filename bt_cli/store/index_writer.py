@@ -17,19 +17,18 @@ from types import TracebackType
 
 import numpy as np
 
-import bt_cli
 from bt_cli.errors import BtError, IndexMismatch, NoIndex, Unwritable
-from bt_cli.shown_path import shown_path
+from bt_cli.files.lock import WriterLock
+from bt_cli.files.shown_path import shown_path
 from bt_cli.store.embedding_table import caption_schema, image_schema
-from bt_cli.store.file_names import GENERATED, UNFINISHED_MANIFEST
 from bt_cli.store.generation import CaptionRows, GenerationFiles
-from bt_cli.store.home import home_of
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import FOLDER
+from bt_cli.store.index_paths import home_of
 from bt_cli.store.journal import Journal
-from bt_cli.store.lock import WriterLock
-from bt_cli.store.manifest import NAME, Manifest
+from bt_cli.store.manifest import GENERATED, NAME, UNFINISHED_MANIFEST, Manifest
+from bt_cli.version import __version__
 
 
 class IndexWriter:
@@ -49,7 +48,7 @@ class IndexWriter:
         self._wanted_dtype = dtype
         self._rebuild = rebuild
         self._lock = WriterLock(self.folder)
-        self._standing: Manifest | None = None
+        self._current: Manifest | None = None
         self.manifest: Manifest | None = None
         self.dtype = dtype or "float16"
         self._journals()
@@ -107,23 +106,23 @@ class IndexWriter:
         Args:
             rows: Of the new table, in the order of their paths. Those that come from the journal need only path,
                 size and mtime.
-            from_table: (n,) int64: row of the standing table that has the embedding, or -1: it is in the journal.
+            from_table: (n,) int64: row of the current table that has the embedding, or -1: it is in the journal.
             roots: For the manifest.
-            captions: All captions; the embeddings of those not in the standing table are in the caption journal.
+            captions: All captions; the embeddings of those not in the current table are in the caption journal.
             factory: FAISS factory string, or None for the automatic choice.
 
         Raises:
-            Unwritable: A full disk; the standing generation and the journal stay.
+            Unwritable: A full disk; the current generation and the journal stay.
         """
         with writing(self.folder):
             identity = self._merged_identity()
             files = GenerationFiles(self.folder, self._highest_generation() + 1, identity, self.dtype, factory)
-            standing = self.manifest
-            image_table = self.folder / standing.images.table if standing else None
+            current = self.manifest
+            image_table = self.folder / current.images.table if current else None
             images = files.write_images(rows, image_table, from_table, self.journal)
             caption_entry = None
             if captions is not None:
-                caption_table = self.folder / standing.captions.table if standing and standing.captions else None
+                caption_table = self.folder / current.captions.table if current and current.captions else None
                 caption_entry = files.write_captions(captions, rows.paths, caption_table, self.caption_journal)
             manifest = Manifest(
                 generation=files.number,
@@ -135,11 +134,11 @@ class IndexWriter:
                 captions=caption_entry,
                 caption_files=captions.files if captions else [],
                 written=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                version=bt_cli.__version__,
+                version=__version__,
                 factory=factory,
             )
             manifest.write(self.folder)
-        self.manifest = self._standing = manifest
+        self.manifest = self._current = manifest
         # From here on the new generation stands; what can't be removed now, the next writer removes.
         self.journal.clear()
         self.caption_journal.clear()
@@ -150,21 +149,21 @@ class IndexWriter:
 
     def home(self) -> str:
         """The folder that relative paths start from."""
-        return home_of(self.folder, self._standing.home if self._standing else None)
+        return home_of(self.folder, self._current.home if self._current else None)
 
     def known_roots(self) -> list[str]:
-        """The roots of the standing index, one that is to be made anew included."""
-        return list(self._standing.roots) if self._standing else []
+        """The roots of the current index, one that is to be made anew included."""
+        return list(self._current.roots) if self._current else []
 
     def _read_state(self) -> None:
         try:
-            self._standing = Manifest.read(self.folder)
+            self._current = Manifest.read(self.folder)
         except NoIndex:
             pass
         except BtError:
             if not self._rebuild:
                 raise
-        self.manifest = None if self._rebuild else self._standing
+        self.manifest = None if self._rebuild else self._current
         if self.manifest is not None:
             self.manifest.identity.require(self.identity, f"index {shown_path(self.folder)}")
             self._require_dtype(self.manifest.store_dtype)
@@ -187,16 +186,16 @@ class IndexWriter:
     def _merged_identity(self) -> Identity:
         """What made the next generation: all precisions of the rows that stand already, of the journal's batches, an
         interrupted run's among them, and this run's."""
-        standing = self.manifest.identity if self.manifest else None
+        current = self.manifest.identity if self.manifest else None
         precisions = dict.fromkeys(
             [
-                *(standing.precision.split("+") if standing else []),
+                *(current.precision.split("+") if current else []),
                 *self.journal.precisions(),
                 *self.caption_journal.precisions(),
                 self.identity.precision,
             ]
         )
-        return replace(standing or self.identity, precision="+".join(precisions))
+        return replace(current or self.identity, precision="+".join(precisions))
 
     def _generated(self) -> list[tuple[Path, int]]:
         """Files of any generation, each with its number."""
@@ -206,8 +205,8 @@ class IndexWriter:
         return [(path, int(match[match.lastindex or 0])) for path, match in found if match is not None]
 
     def _highest_generation(self) -> int:
-        standing = self._standing.generation if self._standing else 0
-        return max([standing, *(number for _, number in self._generated())])
+        current = self._current.generation if self._current else 0
+        return max([current, *(number for _, number in self._generated())])
 
     def _sweep(self) -> None:
         """Remove the files that the manifest, as it stands on disk at this moment, does not name."""

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
-from bt_cli.shown_path import shown_path
-from bt_cli.store.file_names import GENERATED
+from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.shown_path import shown_path
 from bt_cli.store.identity import Identity
-from bt_cli.whole_file import write_whole
+
+GENERATED = re.compile(
+    r"(?:(?:images|captions)-(\d{6,})\.parquet|(?:vectors|caption-vectors|unsorted)-(\d{6,})\.faiss"
+    r"|(?:paths|texts)-(\d{6,})\.bin|caption-images-(\d{6,})\.npy)",
+    re.ASCII,
+)
+"""The whole names of a generation's files, a group with its number; nothing else in an index folder is removed,
+but for what a stopped writer left of a manifest."""
+
+UNFINISHED_MANIFEST = re.compile(r"\.manifest\.json\.[a-z0-9_]{8}\.part", re.ASCII)
+"""The whole name of a manifest in the making (`whole_file.open_whole`); under the writers' lock, of one given up."""
+
 
 FORMAT = 1
 NAME = "manifest.json"

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 MAGIC = b"BTSTRING"
 HEAD = struct.Struct("<8sQ")

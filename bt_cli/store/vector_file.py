@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
-from bt_cli.shown_path import shown_path
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import torch
@@ -129,8 +129,8 @@ class VectorFile:
             ids: (m,) int64, ascending: only these rows are looked at.
 
         Returns:
-            Scores (q, k') float32, falling, and rows (q, k') int64; equal scores by ascending row. `k'` is the smaller
-            of `k` and the number of rows looked at.
+            Scores (q, k') float32, descending, and rows (q, k') int64; equal scores by ascending row. `k'` is the
+            smaller of `k` and the number of rows looked at.
 
         Raises:
             BrokenIndex: A vector holds what is no finite number.

@@ -108,7 +108,7 @@ def make_examples(
 
 
 def _wrong_captions(batch: Batch, matching: Matching, chances: np.ndarray) -> tuple[list[str], list[int], np.ndarray]:
-    """Which wrong pairs each row gets: a hand-made caption as often as `handmade` says, else a hard one of the
+    """Which wrong pairs each row gets: a hand-made caption as often as `given` says, else a hard one of the
     batch."""
     texts: list[str] = []
     rows: list[int] = []
@@ -117,7 +117,7 @@ def _wrong_captions(batch: Batch, matching: Matching, chances: np.ndarray) -> tu
         candidates = batch.negatives[row] if batch.negatives else []
         for number in range(matching.negatives):
             wanted, which, side = chances[row, number]
-            chosen = choose_negative(candidates, matching, which) if wanted < matching.handmade else None
+            chosen = choose_negative(candidates, matching, which) if wanted < matching.given_share else None
             if chosen is None:
                 slots[row, number] = -1 if side < 0.5 else -2
             else:

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from bt_cli.bridgetower.losses import itc_pair_loss
 from bt_cli.bridgetower.states import ImageStates, TextStates
+from bt_cli.training.distributed import Ranks
 from bt_cli.training.examples import IGNORED, Examples
-from bt_cli.training.ranks import Ranks
 from bt_cli.training.recipe import Stage
 
 if TYPE_CHECKING:
@@ -107,10 +107,10 @@ def matching_pairs(
         slots, noise = examples.slots[:, number], examples.noise[:, number]
         caption_score, caption = (similarity + noise).max(dim=1)
         picture_score, picture = (similarity.T + noise).max(dim=1)
-        handmade, by_caption = slots >= 0, slots == -1
-        image_rows.append(torch.where(handmade | by_caption, own, picture))
-        text_rows.append(torch.where(handmade, slots + first_wrong, torch.where(by_caption, caption, own)))
-        possible = handmade | (torch.where(by_caption, caption_score, picture_score) > FORBIDDEN / 2)
+        given, by_caption = slots >= 0, slots == -1
+        image_rows.append(torch.where(given | by_caption, own, picture))
+        text_rows.append(torch.where(given, slots + first_wrong, torch.where(by_caption, caption, own)))
+        possible = given | (torch.where(by_caption, caption_score, picture_score) > FORBIDDEN / 2)
         image_rows[-1], text_rows[-1] = image_rows[-1][possible], text_rows[-1][possible]
     pictures, captions = torch.cat(image_rows), torch.cat(text_rows)
     labels = torch.zeros(len(pictures), dtype=torch.int64, device=pictures.device)

@@ -48,9 +48,9 @@ class Rates:
     def at(self, step: int, steps: int) -> float:
         """The towers' learning rate at `step` (from 0) of a stage of `steps`."""
         warmup = self.warmup if self.warmup >= 1 else self.warmup * steps
-        rising = (step + 1) / warmup if warmup else 1.0
-        falling = (steps - step) / (self.decay * steps) if self.decay else 1.0
-        return self.learning_rate * min(1.0, rising, falling)
+        ascent = (step + 1) / warmup if warmup else 1.0
+        descent = (steps - step) / (self.decay * steps) if self.decay else 1.0
+        return self.learning_rate * min(1.0, ascent, descent)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Matching:
 
     negatives: int = 2
     """Wrong pairs for each true one."""
-    handmade: float = 0.5
+    given_share: float = 0.5
     """Share of the wrong pairs that take one of the picture's hand-made wrong captions, where it has any."""
     hardness: float = 14.3
     """What ITC similarities are multiplied by before hard pairs are drawn with softmax; 0 = any wrong pair alike. The
@@ -299,7 +299,7 @@ def _check_stage(stage: Stage, where: str) -> None:
         ("steps", stage.steps, 0, 1 << 40),
         ("epochs", stage.epochs, 0, 1e9),
         ("negatives", stage.matching.negatives, 1, 64),
-        ("handmade", stage.matching.handmade, 0, 1),
+        ("given_share", stage.matching.given_share, 0, 1),
         ("hardness", stage.matching.hardness, 0, 1000),
         ("masking rate", stage.masking.rate, 0, 1),
         ("masking share", stage.masking.share, 0, 1),

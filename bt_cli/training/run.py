@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from bt_cli.errors import BadConfig, EmptyFolder
-from bt_cli.training.ranks import Ranks
+from bt_cli.training.distributed import Ranks
+from bt_cli.training.initial_weights import Start, from_nothing
 from bt_cli.training.recipe import Recipe
 from bt_cli.training.sources import CaptionSource, OnSkip, SceneSource, Source
-from bt_cli.training.start import Start, from_nothing
 from bt_cli.training.validation import HeldOut
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Run:
 
 def scene_run(recipe: Recipe, out: Path, device: torch.device, ranks: Ranks, start: Start | None = None) -> Run:
     """A run on scenes that are drawn on the way; from nothing unless `start` is given. Raises BadConfig."""
-    from bt_cli.datasets.scenes import vocabulary_captions
+    from bt_cli.scenes import vocabulary_captions
 
     settings = {name: value for name, value in recipe.source.items() if name != "kind"}
     if start is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bt_cli.whole_file import write_whole
+from bt_cli.files.atomic_write import write_whole
 
 LOG_FILE = "log.jsonl"
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from bt_cli.errors import BadConfig
+from bt_cli.files.atomic_write import open_whole
 from bt_cli.training.optimizer import MasterWeights
 from bt_cli.training.recipe import Recipe
-from bt_cli.whole_file import open_whole
 
 STATE_FILE = "state.safetensors"
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from bt_cli.datasets.captions import Caption
-    from bt_cli.datasets.scenes import SceneBatch, SceneSampler, SpriteSheet
     from bt_cli.preprocessing.image_processor import ImageProcessor
+    from bt_cli.scenes import SceneBatch, SceneSampler, SpriteSheet
 
 
 OnSkip = Callable[[UnreadableImage], None]
@@ -202,7 +202,7 @@ class SceneSource:
     def __init__(
         self, settings: Mapping[str, Any], processor: ImageProcessor, sheet: SpriteSheet | None = None
     ) -> None:
-        from bt_cli.datasets.scenes import SpriteSheet
+        from bt_cli.scenes import SpriteSheet
 
         self.settings = dict(settings)
         self.sheet = sheet or SpriteSheet.load()
@@ -223,7 +223,7 @@ class SceneSource:
         self.sampler = self._sampler({**self.settings, **stage.source}, seed, "train")
 
     def _sampler(self, settings: Mapping[str, Any], seed: int, split: str) -> SceneSampler:
-        from bt_cli.datasets.scenes import SceneSampler
+        from bt_cli.scenes import SceneSampler
 
         try:
             return SceneSampler(seed=seed, split=split, sheet=self.sheet, **settings)
@@ -243,7 +243,7 @@ class SceneSource:
 
     def _convert(self, drawn: Sequence[SceneBatch], part: slice) -> Batch:
         """Rows of what the sampler gave, with pixels as the image processor would make them."""
-        from bt_cli.datasets.scenes import truth_of
+        from bt_cli.scenes import truth_of
 
         pixels = torch.from_numpy(np.concatenate([each.pixels for each in drawn])[part]).float()
         scenes = [scene for each in drawn for scene in each.scenes][part]

@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeCaptions, FakeCheckpoint, FakeFolder, FakeModel
 
 from bt_cli.errors import NoIndex, UnknownModel
-from bt_cli.retrieval.checkpoint_choice import DEFAULT_RERANKER, DEFAULT_RETRIEVER
+from bt_cli.search.models import DEFAULT_RERANKER, DEFAULT_RETRIEVER
 
 PICTURES = {
     "a mirror.jpg": "dog left of cat",
@@ -40,7 +40,7 @@ class Gallery:
 
     def made_by(self, checkpoint: str) -> None:
         """Index the pictures with a checkpoint."""
-        from bt_cli.retrieval.model_identity import identity_of
+        from bt_cli.inference.model_identity import identity_of
 
         captions = FakeCaptions(["cat left of dog", "dog left of cat", "red car", "green tree"], [1, 0, 2, -1])
         identity = identity_of(FakeModel(FakeCheckpoint(checkpoint, HEADS[checkpoint])))

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 
 from bt_cli.commands import info
+from bt_cli.files.lock import WriterLock
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
-from bt_cli.store.lock import WriterLock
 
 TIME = re.compile(r"in [\d.]+ s, on cpu in float32, [\d.,]+ images/s, (network|decoding) the bottleneck")
 
 
-def said(err: str) -> str:
+def validate_text(err: str) -> str:
     """Stderr with what varies taken out."""
     return re.sub(r"in [\d.]+ s", "in TIME", TIME.sub("in TIME", err))
 
@@ -42,7 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Pat
 def test_a_first_index_and_an_update(bt, home: Path) -> None:
     ran = bt("index", "photos")
     assert (ran.code, ran.out) == (0, "")
-    assert said(ran.err) == "bt: 3 images in .bt (3 added) in TIME\n"
+    assert validate_text(ran.err) == "bt: 3 images in .bt (3 added) in TIME\n"
     (home / "photos/c.png").unlink()
     ran = bt("index", "--json")
     assert ran.code == 0
@@ -59,7 +59,7 @@ def test_a_first_index_and_an_update(bt, home: Path) -> None:
         "encoded": 0,
         "captions": 0,
     }
-    assert said(ran.err) == "bt: 2 images in .bt (1 removed, 2 unchanged) in TIME\n"
+    assert validate_text(ran.err) == "bt: 2 images in .bt (1 removed, 2 unchanged) in TIME\n"
 
 
 def test_what_is_stored_is_what_the_model_says(bt, home: Path, checkpoint_folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_file_that_is_no_image(bt, home: Path) -> None:
     bad = home / "photos/bad.jpg"
     ran = bt("index", "photos")
     assert ran.code == 0
-    first, last = said(ran.err).splitlines()
+    first, last = validate_text(ran.err).splitlines()
     assert first.startswith(f"bt: skipped {bad}: ")
     assert last == "bt: 3 images in .bt (3 added) in TIME, 1 skipped"
     ran = bt("index", "photos", "--strict")
@@ -213,7 +213,7 @@ def test_encode_captions(bt, home: Path) -> None:
     (home / "c.jsonl").write_text('{"image": "a.png", "caption": "one", "id": 4}\n{"caption": "two"}\n')
     ran = bt("encode", "captions", "c.jsonl", "-o", "x.parquet", "--store-dtype", "float32")
     assert ran.code == 0
-    assert said(ran.err).startswith("bt: 2 captions in x.parquet in TIME")
+    assert validate_text(ran.err).startswith("bt: 2 captions in x.parquet in TIME")
     rows = pyarrow.parquet.read_table("x.parquet").to_pylist()
     assert [(row["caption"], row["image"], row["caption_id"]) for row in rows] == [
         ("one", "a.png", "4"),

@@ -13,8 +13,8 @@ from bt_cli.display.hit_table import decimal, percent, show_hits
 from bt_cli.display.mask_table import show_words, whole_word
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.score_bar import score_bar
-from bt_cli.retrieval.hit import Hit
-from bt_cli.retrieval.scoring import Pair
+from bt_cli.search.candidates import Hit
+from bt_cli.search.scoring import Pair
 
 
 class Screen(io.TextIOWrapper):

@@ -11,8 +11,8 @@ from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation import protocol
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.protocol import evaluate
-from bt_cli.evaluation.recall import evaluate as metrics_of_matrix
-from bt_cli.evaluation.unfinished import Unfinished
+from bt_cli.evaluation.recall import metrics_from_scores as metrics_of_matrix
+from bt_cli.evaluation.resume import ResumableArrays
 from tests.evaluation.exact_model import ExactModel
 
 
@@ -164,8 +164,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch, tmp_path, cand
 
         model.itm_logits = dying
         try:
-            unfinished = Unfinished(tmp_path, gallery.fingerprint)
-            resumed = evaluate(gallery, model, model, candidates=candidates, unfinished=unfinished)
+            resumable = ResumableArrays(tmp_path, gallery.fingerprint)
+            resumed = evaluate(gallery, model, model, candidates=candidates, resumable=resumable)
             break
         except Killed:
             kills += 1
@@ -173,16 +173,20 @@ def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch, tmp_path, cand
     assert (resumed.itc, resumed.itm) == (whole.itc, whole.itm)
     assert sorted(model.read) == pairs  # no pair was read twice
     assert len(model.encoded_images) <= len(gallery.paths) + 4 * kills + 30
-    unfinished.finish()
+    resumable.finish()
     assert list(tmp_path.parent.glob(f"{tmp_path.name}/*")) == []
 
 
 def test_results_of_another_gallery_are_never_met(tmp_path):
     gallery, model, _ = make_case(9, 20, 1)
     other, _, _ = make_case(10, 20, 1)
-    assert Unfinished(tmp_path, "m", gallery.fingerprint).folder != Unfinished(tmp_path, "m", other.fingerprint).folder
     assert (
-        Unfinished(tmp_path, "m", gallery.fingerprint).folder != Unfinished(tmp_path, "n", gallery.fingerprint).folder
+        ResumableArrays(tmp_path, "m", gallery.fingerprint).folder
+        != ResumableArrays(tmp_path, "m", other.fingerprint).folder
+    )
+    assert (
+        ResumableArrays(tmp_path, "m", gallery.fingerprint).folder
+        != ResumableArrays(tmp_path, "n", gallery.fingerprint).folder
     )
     assert gallery.fingerprint == make_case(9, 20, 1)[0].fingerprint
 

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 
 from bt_cli.evaluation.recall import (
     best_own_ranks,
-    evaluate,
     mean_reciprocal_rank,
     median_rank,
+    metrics_from_scores,
     metrics_of,
     own_captions,
     recall_at,
@@ -38,7 +38,7 @@ def test_two_images_three_captions_worked_by_hand():
     # Image 0 has captions 0 and 2. Its best own caption, 2, lies behind caption 1: rank 2. Image 1: caption 1 is first.
     # Caption 0 finds image 1 first; caption 1 finds image 0 first; caption 2 finds its own image 0.
     scores = [[0.1, 0.9, 0.8], [0.3, 0.7, 0.2]]
-    assert evaluate(scores, [0, 1, 0]) == {
+    assert metrics_from_scores(scores, [0, 1, 0]) == {
         "tr@1": 0.5,
         "tr@5": 1.0,
         "tr@10": 1.0,
@@ -61,7 +61,7 @@ def test_equal_scores_rank_by_position():
 
 def test_a_model_that_says_the_same_of_every_pair_gets_chance():
     images = 200
-    metrics = evaluate(np.full((images, images), 0.25), range(images))
+    metrics = metrics_from_scores(np.full((images, images), 0.25), range(images))
     assert (metrics["tr@1"], metrics["tr@10"], metrics["ir@1"], metrics["ir@10"]) == (
         1 / 200,
         10 / 200,
@@ -72,7 +72,7 @@ def test_a_model_that_says_the_same_of_every_pair_gets_chance():
 
 def test_images_without_captions_are_only_distractors():
     scores = np.array([[0.9], [0.1], [0.5]])
-    metrics = evaluate(scores, [2])
+    metrics = metrics_from_scores(scores, [2])
     assert metrics["ir_median_rank"] == 2
     assert metrics["tr_median_rank"] == 1
     assert own_captions([2, 0, 2]) == {2: [0, 2], 0: [1]}
@@ -80,7 +80,7 @@ def test_images_without_captions_are_only_distractors():
 
 def test_nan_and_nothing_are_refused():
     with pytest.raises(ValueError, match="NaN"):
-        evaluate([[math.nan, 1.0]], [0, 0])
+        metrics_from_scores([[math.nan, 1.0]], [0, 0])
     with pytest.raises(ValueError, match="nothing to average"):
         metrics_of([], [])
     with pytest.raises(ValueError, match="count from 1"):
@@ -122,7 +122,7 @@ def literal_metrics(scores, owner):
 @given(matrices_with_ties())
 def test_every_metric_equals_its_literal_definition(case):
     scores, owner = case
-    assert evaluate(scores, owner) == pytest.approx(literal_metrics(scores, owner), abs=1e-12)
+    assert metrics_from_scores(scores, owner) == pytest.approx(literal_metrics(scores, owner), abs=1e-12)
 
 
 @settings(max_examples=50, deadline=None)

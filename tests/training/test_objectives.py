@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
+from bt_cli.training.distributed import Ranks
 from bt_cli.training.examples import Examples
 from bt_cli.training.objectives import compute_losses, matching_pairs
-from bt_cli.training.ranks import Ranks
 from bt_cli.training.recipe import Matching, Stage
 
 COUNT, LENGTH = 4, 7

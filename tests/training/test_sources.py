@@ -13,7 +13,7 @@ from PIL import Image
 from bt_cli.datasets.captions import Caption, read_captions
 from bt_cli.errors import BadConfig
 from bt_cli.preprocessing.image_processor import ImageProcessor
-from bt_cli.training.ranks import Ranks
+from bt_cli.training.distributed import Ranks
 from bt_cli.training.recipe import Augmentation, Stage
 from bt_cli.training.run import hold_out
 from bt_cli.training.sources import CaptionSource, SceneSource, random_crop
@@ -82,7 +82,7 @@ def test_held_out_pictures_take_all_their_captions_along() -> None:
 
 
 def test_scenes_are_drawn_alike_for_one_process_and_for_two() -> None:
-    from bt_cli.datasets.scenes import SpriteSheet
+    from bt_cli.scenes import SpriteSheet
 
     try:
         sheet = SpriteSheet.load()

@@ -19,7 +19,7 @@ from captioned_folder import captioned_folder, small_recipe
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.datasets.captions import Caption, read_captions
 from bt_cli.errors import BadConfig, UnreadableImage
-from bt_cli.training.ranks import Ranks
+from bt_cli.training.distributed import Ranks
 from bt_cli.training.recipe import Recipe
 from bt_cli.training.run import Run, caption_run
 from bt_cli.training.run_log import read_log
@@ -151,7 +151,7 @@ def test_the_present_stage_may_get_another_length_until_its_rate_has_depended_on
 def test_training_learns_the_pictures_and_leaves_a_checkpoint(captions: Path, tmp_path: Path) -> None:
     stage = {"steps": 150, "batch": 12, "dropout": 0.0, "losses": {"itc": 1.0, "itm": 1.0}}
     stage["rates"] = {"learning_rate": 2e-3, "cross_multiplier": 1.0, "head_multiplier": 1.0}
-    stage["matching"] = {"negatives": 1, "handmade": 1.0}
+    stage["matching"] = {"negatives": 1, "given_share": 1.0}
     recipe = Recipe.from_dict(small_recipe(stages=[stage], keep="best", validate_every=50, dtype="bfloat16"))
     run = make_run(recipe, captions, tmp_path)
     outcome = Trainer(recipe, run).train()
@@ -227,7 +227,8 @@ def test_killed_and_resumed_gives_the_same_losses(captions: Path, tmp_path: Path
 def test_two_processes_train_as_one_does(captions: Path, tmp_path: Path, isolated_home: Path) -> None:
     # Hand-made wrong captions alone: hard ones are drawn among the rows of a process, so they differ by design.
     stages = [
-        {**stage, "matching": {"negatives": 1, "handmade": 1.0}, "dropout": 0.0} for stage in small_recipe()["stages"]
+        {**stage, "matching": {"negatives": 1, "given_share": 1.0}, "dropout": 0.0}
+        for stage in small_recipe()["stages"]
     ]
     recipe = Recipe.from_dict(small_recipe(stages=stages))
     path = tmp_path / "recipe.json"

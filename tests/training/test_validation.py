@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bt_cli.errors import BadConfig
-from bt_cli.evaluation.recall import evaluate
+from bt_cli.evaluation.recall import metrics_from_scores
 from bt_cli.training.validation import recall
 
 
@@ -23,7 +23,7 @@ def test_recall_is_that_of_bt_eval() -> None:
     similarity = torch.randint(0, 4, (14, 12), generator=torch.Generator().manual_seed(5)).float()
     own = torch.tensor(owner)[:, None] == torch.arange(12)[None, :]
     metrics = recall(similarity, own)
-    expected = evaluate(similarity.T.numpy(), owner)
+    expected = metrics_from_scores(similarity.T.numpy(), owner)
     assert all(metrics[name] == pytest.approx(expected[name]) for name in metrics if name != "recall")
 
 

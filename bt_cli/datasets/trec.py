@@ -1,0 +1,234 @@
+"""TREC run, qrels and queries files, as trec_eval, pytrec_eval, ranx and pyserini write and read them.
+
+    run      query Q0 document rank score tag      one ranked document a line
+    qrels    query 0 document relevance            which documents belong to a query
+    queries  query<TAB>text                        what was asked
+
+Columns stand apart by spaces or tabs, so an id can hold neither: `encode_id` gives any name (a path with spaces, bytes
+that are no UTF-8) a form that fits, `decode_id` gives the name back. The readers return ids as they stand in the file,
+because a file of another origin may mean its `%` literally. Files may be gzipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+
+from bt_cli.errors import NotFound, UnreadableRun
+from bt_cli.files.atomic_write import open_whole
+from bt_cli.files.shown_path import shown_path
+
+PathLike = str | os.PathLike[str]
+
+Found = Sequence[tuple[str, float]]
+
+GAPS = re.compile(r"[ \t]+")
+UNFIT = re.compile(r"[\s%\x00-\x1f\x7f-\x9f\udc80-\udcff]")
+"""White space, control characters, bytes that are no UTF-8, and the escape sign itself."""
+
+QUERY_HEADERS = {"id", "qid", "query_id", "query-id", "query"}
+TEXT_HEADERS = {"text", "query", "query_text", "title", "caption"}
+
+
+class RunEntry(NamedTuple):
+    """One line of a run: a document found for a query."""
+
+    query: str
+    document: str
+    rank: int
+    score: float
+    tag: str
+
+
+def encode_id(name: str) -> str:
+    """A name as a TREC id: white space, control characters, `%` and stray bytes as `%XX` of their UTF-8 bytes."""
+    if not name:
+        raise ValueError("an empty name can't be an id")
+    return UNFIT.sub(lambda found: "".join(f"%{byte:02X}" for byte in os.fsencode(found[0])), name)
+
+
+def decode_id(token: str) -> str:
+    """The name that `encode_id` made this id from."""
+    return os.fsdecode(unquote_to_bytes(token.encode("utf-8", "surrogateescape")))
+
+
+def write_run(path: PathLike, run: Mapping[str, Found] | Iterable[tuple[str, Found]], *, tag: str = "bt") -> None:
+    """Write a run, whole or not at all.
+
+    Args:
+        run: Query id -> (document id, score), best first; or such pairs one by one, for runs larger than memory.
+        tag: The system's name, last column.
+
+    Readers order by the score column alone, with rules of their own among ties, and trec_eval keeps it as a 32-bit
+    float. So each score is written as float32, and where it would not lie below the one before, as the next float32
+    below that: every reader then finds the order given here.
+    """
+    _check_id(tag)
+    with open_whole(path) as file:
+        for query, found in run.items() if isinstance(run, Mapping) else run:
+            _check_id(query)
+            scores = descending_scores([score for _, score in found])
+            for rank, ((document, _), score) in enumerate(zip(found, scores, strict=True), 1):
+                _check_id(document)
+                file.write(f"{query} Q0 {document} {rank} {score} {tag}\n".encode("utf-8", "surrogateescape"))
+
+
+def write_qrels(path: PathLike, qrels: Mapping[str, Mapping[str, int]]) -> None:
+    """Write qrels, whole or not at all: query id -> document id -> relevance."""
+    with open_whole(path) as file:
+        for query, documents in qrels.items():
+            _check_id(query)
+            for document, relevance in documents.items():
+                _check_id(document)
+                file.write(f"{query} 0 {document} {int(relevance)}\n".encode("utf-8", "surrogateescape"))
+
+
+def write_queries(path: PathLike, queries: Mapping[str, str]) -> None:
+    """Write a queries file: query id -> text, on one line each (runs of white space become one space)."""
+    with open_whole(path) as file:
+        for query, text in queries.items():
+            _check_id(query)
+            file.write(f"{query}\t{' '.join(text.split())}\n".encode("utf-8", "surrogateescape"))
+
+
+def read_run(path: PathLike) -> dict[str, list[RunEntry]]:
+    """Read a run: queries in the file's order, each with its entries best first.
+
+    As for trec_eval the score column decides, not the rank column; equal scores keep the order of their ranks, then
+    that of the file.
+
+    Raises:
+        NotFound: There is no such file.
+        UnreadableRun: A line that is no run line, or a document named twice for a query; the message has the line
+            number.
+    """
+    run: dict[str, dict[str, RunEntry]] = {}
+    for number, line in _lines(path):
+        fields = GAPS.split(line.strip(" \t"), maxsplit=5)
+        if len(fields) < 5:
+            raise _unreadable(path, number, "expected 'query Q0 document rank score tag'")
+        query, _, document, rank, score = fields[:5]
+        tag = fields[5] if len(fields) == 6 else ""
+        entry = RunEntry(query, document, _rank(path, number, rank), _score(path, number, score), tag)
+        found = run.setdefault(query, {})
+        if document in found:
+            raise _unreadable(path, number, f"document {document} stands twice for query {query}")
+        found[document] = entry
+    return {query: sorted(found.values(), key=lambda e: (-e.score, e.rank)) for query, found in run.items()}
+
+
+def read_qrels(path: PathLike) -> dict[str, dict[str, int]]:
+    """Read qrels: query id -> document id -> relevance, in the file's order.
+
+    Raises:
+        NotFound: There is no such file.
+        UnreadableRun: A line that is no qrels line, or a document judged twice; the message has the line number.
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in _lines(path):
+        fields = GAPS.split(line.strip(" \t"))
+        if len(fields) != 4:
+            raise _unreadable(path, number, "expected 'query 0 document relevance'")
+        query, _, document, relevance = fields
+        judged = qrels.setdefault(query, {})
+        if document in judged:
+            raise _unreadable(path, number, f"document {document} is judged twice for query {query}")
+        try:
+            judged[document] = int(relevance)
+        except ValueError:
+            raise _unreadable(path, number, f"{relevance!r} is no relevance (a whole number)") from None
+    return qrels
+
+
+def read_queries(path: PathLike) -> dict[str, str]:
+    """Read a queries file, `id<TAB>text` a line, in the file's order; a header such as `id<TAB>text` is passed over.
+
+    Raises:
+        NotFound: There is no such file.
+        UnreadableRun: A line without a tab, an empty text, or an id that stands twice; the message has the line number.
+    """
+    queries: dict[str, str] = {}
+    for number, line in _lines(path):
+        query, tab, text = line.partition("\t")
+        query, text = query.strip(), text.strip()
+        if number == 1 and query.lower() in QUERY_HEADERS and text.lower() in TEXT_HEADERS:
+            continue
+        if not tab or not query:
+            raise _unreadable(path, number, "expected 'id<TAB>text'")
+        if not text:
+            raise _unreadable(path, number, f"query {query} has no text")
+        if query in queries:
+            raise _unreadable(path, number, f"query {query} stands twice")
+        queries[query] = text
+    return queries
+
+
+def descending_scores(scores: Sequence[float]) -> list[str]:
+    """Scores, best first, as decimal float32 numbers that fall strictly (see `write_run`).
+
+    Raises:
+        ValueError: A score is not finite, or the scores rise.
+    """
+    written: list[str] = []
+    above, before = np.float32(np.inf), math.inf
+    for score in scores:
+        if not math.isfinite(score):
+            raise ValueError(f"a score of {score} can't be ranked")
+        if score > before:
+            raise ValueError(f"scores must be given best first: {score} follows {before}")
+        before = score
+        above = min(np.float32(score), np.nextafter(above, np.float32(-np.inf)))
+        written.append(str(above))
+    return written
+
+
+def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
+    """The lines that hold something, with their numbers; unzipped, without byte order mark and line ends."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise NotFound(f"{shown_path(path)}: {error.strerror or error}") from error
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError) as error:
+            raise UnreadableRun(f"{shown_path(path)}: broken gzip file") from error
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.rstrip("\r").strip(" ")
+        if line.strip():
+            yield number, line
+
+
+def _rank(path: PathLike, number: int, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise _unreadable(path, number, f"{text!r} is no rank (a whole number)") from None
+
+
+def _score(path: PathLike, number: int, text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise _unreadable(path, number, f"{text!r} is no score")
+    return score
+
+
+def _check_id(name: str) -> None:
+    if not name or re.search(r"\s", name):
+        raise ValueError(f"{name!r} can't stand in a TREC file; encode_id makes an id of it")
+
+
+def _unreadable(path: PathLike, number: int, reason: str) -> UnreadableRun:
+    return UnreadableRun(f"{shown_path(path)}: line {number}: {reason}")

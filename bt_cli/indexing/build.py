@@ -1,0 +1,377 @@
+"""Making and updating an index: plan, encode what is new into the journal, then one step to the next generation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.image_folder import find_images
+from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableImage
+from bt_cli.files.shown_path import shown_path
+from bt_cli.indexing.captions import caption_rows, follow_pictures
+from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
+from bt_cli.indexing.plan import Plan, merge_roots, plan_update
+from bt_cli.store.embedding_table import path_columns, vector_array
+from bt_cli.store.generation import CaptionRows
+from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.index_choice import choose_index
+from bt_cli.store.index_folder import require_name
+from bt_cli.store.index_paths import RootPaths, home_of, is_below
+from bt_cli.store.index_writer import IndexWriter, writing
+from bt_cli.store.manifest import Manifest
+
+LOG = logging.getLogger("bt_cli")
+TEXTS_AT_A_TIME = 256
+"""Captions that are encoded and then written to the journal together."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class IndexSummary:
+    """What a run did. `added + updated + unchanged` is the number of rows of the index, `removed` those that went."""
+
+    index: str
+    added: int = 0
+    """Paths that are new to the index; a moved file counts here and in `removed`."""
+    updated: int = 0
+    """Paths that were there and have other content now."""
+    removed: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    """Files that could not be read, named in `failures`."""
+    encoded: int = 0
+    """Images that went through the network; added ones whose content the index knew did not."""
+    captions: int = 0
+    """Captions that the index holds."""
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    """Of the images encoded, over the time that encoding took; 0 where there were none."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of each skipped file."""
+
+
+def build_index(
+    index: str | os.PathLike[str],
+    roots: Sequence[str | os.PathLike[str]],
+    encoder: FileEncoder,
+    *,
+    captions: Sequence[tuple[str, Sequence[Caption]]] | None = None,
+    forget: Sequence[str | os.PathLike[str]] = (),
+    rebuild: bool = False,
+    strict: bool = False,
+    store_dtype: str | None = None,
+    factory: str | None = None,
+    progress: Progress | None = None,
+) -> IndexSummary:
+    """Bring an index up to date with the folders it is made of, or make it.
+
+    The roots are looked through and added to those that the index knows; without any, the known ones are looked through
+    again. Rows whose file is gone leave the index where their root was looked through, all others stay. A run that
+    is stopped leaves the index as it was and its finished batches in the journal: the next run goes on from there
+    and ends in the same table as one that was never stopped.
+
+    Args:
+        index: The index folder; made where it is missing.
+        roots: Folders and files.
+        encoder: The checkpoint.
+        captions: (name of the caption file, its captions) for each: they take the place of those that the index
+            has. None leaves them as they are.
+        forget: Roots that the index is to know no more, with their rows; they need not be there any longer.
+        rebuild: Encode everything again, with whatever checkpoint; the index then has exactly `roots` (or, without
+        any, the
+            roots that it had).
+        strict: Raise on the first file that can't be read.
+        store_dtype: `float16` (default) or `float32`: of the stored embeddings, fixed when an index is made.
+        factory: A FAISS factory string in place of the automatic choice, kept for later updates; `auto` returns to it.
+        progress: Called with (images encoded, images to encode).
+
+    Raises:
+        NotFound, EmptyFolder, Misuse: A root does not exist (where all known ones are rebuilt, any of them); there is
+            no image below the roots; there are no roots; a root to forget is none.
+        IndexBusy, IndexMismatch, BrokenIndex, Unwritable: see `IndexWriter`.
+        UnreadableImage: A file can't be read, when `strict`.
+    """
+    start = time.monotonic()
+    require_name(index)
+    there = _manifest_there(Path(index), rebuild)
+    run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
+    known = there.roots if there else []
+    forgotten = [_known_root(root, run.paths, known) for root in forget]
+    known = [root for root in known if root not in forgotten]
+    given = run.paths.given([_existing(root) for root in roots], [] if rebuild else known)
+    _require_something(run, given, known, rebuild)
+    _require_factory(factory, encoder)
+    with IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer:
+        current = writer.image_rows()
+        remaining = [root for root in writer.known_roots() if root not in forgotten]
+        looked_through, all_roots = _roots_of_run(run.paths, given, remaining, current.paths, rebuild)
+        belongs_to = all_roots if forgotten else None
+        plan = plan_update(looked_through, run.paths, current, writer.journal, belongs_to=belongs_to)
+        run.report_unreadable(plan)
+        run.encode_images(plan, writer)
+        all_captions = run.encode_captions(captions, plan, all_roots, writer)
+        wanted_factory = _wanted_factory(factory, writer)
+        if captions is None and run.is_same(plan, all_roots, wanted_factory, writer):
+            writer.journal.clear()
+        else:
+            kept = run.kept_rows(plan)
+            from_table = np.maximum(plan.source[kept], -1)
+            rows = plan.rows.take(kept)
+            writer.commit(rows, from_table, roots=all_roots, captions=all_captions, factory=wanted_factory)
+        run.count(plan, all_captions)
+    run.summary.seconds = time.monotonic() - start
+    return run.summary
+
+
+class _Run:
+    """The state of one run of `build_index`."""
+
+    def __init__(self, folder: Path, home: str, encoder: FileEncoder, strict: bool, progress: Progress | None) -> None:
+        self.folder = folder
+        self.paths = RootPaths(home)
+        self.encoder = encoder
+        self.strict = strict
+        self.progress = progress or (lambda done, total: None)
+        self.summary = IndexSummary(index=os.fspath(folder))
+        self.failed: set[int] = set()
+        """Rows of the plan whose file can't be read."""
+
+    def report_unreadable(self, plan: Plan) -> None:
+        """Say what could not be looked at."""
+        for folder in plan.kept_folders:
+            LOG.warning("%s: can't be looked through; what the index has of it stays", shown_path(folder))
+        for path, reason in plan.unreadable:
+            self._skip(path, f"{shown_path(path)}: {reason}")
+
+    def encode_images(self, plan: Plan, writer: IndexWriter) -> None:
+        """Encode what the plan has to encode, batch by batch into the journal."""
+        todo = plan.to_encode()
+        if not len(todo):
+            return
+        start = time.monotonic()
+        done = 0
+        self.progress(0, len(todo))
+        with closing(self.encoder.encode_files(_Paths(self.paths, plan.rows.paths, todo))) as batches:
+            for batch in batches:
+                for number, message in batch.failures:
+                    self._skip(self.paths.absolute(plan.rows.paths[todo[number]]), message)
+                    self.failed.add(int(todo[number]))
+                if batch.numbers:
+                    with writing(self.folder):
+                        writer.journal.append(_journal_columns(plan.rows, todo[batch.numbers], batch, writer.dtype))
+                self.summary.encoded += len(batch.numbers)
+                done += len(batch.numbers) + len(batch.failures)
+                self.progress(done, len(todo))
+        seconds = time.monotonic() - start
+        self.summary.images_per_second = self.summary.encoded / seconds if seconds > 0 else 0.0
+
+    def encode_captions(
+        self,
+        captions: Sequence[tuple[str, Sequence[Caption]]] | None,
+        plan: Plan,
+        roots: list[str],
+        writer: IndexWriter,
+    ) -> CaptionRows | None:
+        """All captions of the next generation, the new ones encoded into the caption journal."""
+        current = writer.caption_rows()
+        if captions is None:
+            return follow_pictures(current, plan, self.kept_rows(plan)) if current else None
+        rows = caption_rows(captions, plan.rows.paths, self.paths, roots)
+        known = set(current.texts if current else [])
+        for batch in writer.caption_journal.batches():
+            known.update(batch.column("caption").to_pylist())
+        new = [text for text in dict.fromkeys(rows.texts) if text not in known]
+        for first in range(0, len(new), TEXTS_AT_A_TIME):
+            texts = new[first : first + TEXTS_AT_A_TIME]
+            embeddings = vector_array(self.encoder.encode_texts(texts), writer.dtype)
+            nothing = [None] * len(texts)
+            columns = {"caption": texts, "image": nothing, "image_bytes": nothing, "caption_id": nothing}
+            with writing(self.folder):
+                writer.caption_journal.append({**columns, "embedding": embeddings})
+        return rows
+
+    def kept_rows(self, plan: Plan) -> np.ndarray:
+        """The plan's rows but for those that can't be read, ascending."""
+        kept = np.ones(len(plan.rows), bool)
+        kept[list(self.failed)] = False
+        return np.flatnonzero(kept)
+
+    def is_same(self, plan: Plan, roots: list[str], factory: str | None, writer: IndexWriter) -> bool:
+        """Whether the next generation would be the current one again."""
+        current = writer.manifest
+        if current is None or current.roots != roots or current.factory != factory:
+            return False
+        return plan.changes_nothing(self.kept_rows(plan))
+
+    def count(self, plan: Plan, captions: CaptionRows | None) -> None:
+        """Fill in the summary."""
+        kept = self.kept_rows(plan)
+        known, unchanged = plan.known[kept], plan.unchanged[kept]
+        self.summary.added = int((~known).sum())
+        self.summary.unchanged = int(unchanged.sum())
+        self.summary.updated = int((known & ~unchanged).sum())
+        self.summary.removed = plan.removed + int(plan.known[list(self.failed)].sum())
+        self.summary.captions = len(captions) if captions is not None else 0
+
+    def _skip(self, path: str, message: str) -> None:
+        if self.strict:
+            raise UnreadableImage(message)
+        self.summary.skipped += 1
+        self.summary.failures.append((path, message))
+
+
+class _Paths(Sequence[str]):
+    """The absolute paths of some rows, each made when it is asked for."""
+
+    def __init__(self, paths: RootPaths, stored: list[str], rows: np.ndarray) -> None:
+        self.paths = paths
+        self.stored = stored
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.paths.absolute(self.stored[self.rows[number]])
+
+
+def _existing(root: str | os.PathLike[str]) -> str:
+    if not os.path.exists(root):
+        raise NotFound(f"{shown_path(root)}: no such file or folder")
+    return os.fspath(root)
+
+
+def _known_root(root: str | os.PathLike[str], paths: RootPaths, known: list[str]) -> str:
+    stored = paths.stored(os.fspath(root))
+    if stored not in known:
+        have = ", ".join(shown_path(paths.absolute(other)) for other in known) or "none"
+        raise NotFound(f"{shown_path(root)}: not one of the folders that the index is made of ({have})")
+    return stored
+
+
+def _manifest_there(folder: Path, rebuild: bool) -> Manifest | None:
+    try:
+        return Manifest.read(folder)
+    except NoIndex:
+        return None
+    except BtError:
+        if not rebuild:
+            raise
+        return None
+
+
+def _require_something(run: _Run, given: list[str], known: list[str], rebuild: bool) -> None:
+    """Refuse a run without roots, or one that finds no image for a new index, before a folder is made for it."""
+    if not given and not known:
+        raise Misuse("nothing to index: name the folders or files, as in bt index FOLDER")
+    fresh = [root for root in given if not any(is_below(root, other) or is_below(other, root) for other in known)]
+    roots = given if rebuild else fresh
+    if (
+        roots
+        and len(roots) == len(given)
+        and next(find_images([run.paths.absolute(root) for root in roots]), None) is None
+    ):
+        shown = ", ".join(shown_path(run.paths.absolute(root)) for root in roots[:3])
+        raise EmptyFolder(f"{shown}: no images there (folders are searched for files with an image's suffix)")
+
+
+def _roots_of_run(
+    paths: RootPaths, given: list[str], known: list[str], current: list[str], rebuild: bool
+) -> tuple[list[str], list[str]]:
+    """(roots to look through now, roots of the index from now on); `current` are the paths of the index's rows."""
+    if rebuild and given:
+        return merge_roots(given, paths), merge_roots(given, paths)
+    if given:
+        below = [root for root in known if any(is_below(root, other) for other in given)]
+        looked_through = [*given, *(root for root in below if os.path.exists(paths.absolute(root)))]
+        return merge_roots(looked_through, paths), merge_roots([*known, *given], paths)
+    if rebuild:
+        _require_all(paths, known)
+    there = []
+    for root in known:
+        path = paths.absolute(root)
+        if _is_there(path) or _is_gone_file(path, root, current):
+            there.append(root)
+        else:
+            LOG.warning(
+                "%s: not there now; what the index has of it stays (bt index --forget FOLDER drops it)",
+                shown_path(path),
+            )
+    gone = [root for root in there if not os.path.exists(paths.absolute(root))]
+    return there, [root for root in known if root not in gone]
+
+
+def _require_all(paths: RootPaths, known: list[str]) -> None:
+    """Refuse to make an index anew without one of its roots: nothing of the old rows would stay.
+
+    Raises:
+        NotFound: Names the root and how to leave it out.
+    """
+    for root in known:
+        if not _is_there(paths.absolute(root)):
+            shown = shown_path(paths.absolute(root))
+            raise NotFound(f"{shown}: not there now; bring it back, or let it go with --forget FOLDER")
+
+
+def _is_there(root: str) -> bool:
+    """Whether something is at a known root; a folder that is empty is none, for a disk may not be mounted there."""
+    if os.path.isdir(root):
+        try:
+            return next(os.scandir(root), None) is not None
+        except OSError:
+            return True  # the walk will say why it can't be read
+    return os.path.exists(root)
+
+
+def _is_gone_file(path: str, root: str, current: list[str]) -> bool:
+    """Whether a known root, at `path`, was a file and has gone from a folder that is there. What has rows below it was
+    a folder."""
+    if os.path.exists(path) or not os.path.isdir(os.path.dirname(path)):
+        return False
+    return not any(other != root and is_below(other, root) for other in current)
+
+
+def _require_factory(factory: str | None, encoder: FileEncoder) -> None:
+    """Refuse a factory string that FAISS does not know before hours go into encoding."""
+    if factory is None or _is_automatic(factory):
+        return
+    dimension = encoder.identity.dimension
+    wanted = choose_index(0, dimension, "float16", factory=factory).factory
+    if wanted is not None:
+        from bt_cli.store.approximate_index import check_factory
+
+        check_factory(wanted, dimension)
+
+
+def _wanted_factory(factory: str | None, writer: IndexWriter) -> str | None:
+    if factory is None:
+        return writer.manifest.factory if writer.manifest else None
+    return None if _is_automatic(factory) else factory
+
+
+def _is_automatic(factory: str) -> bool:
+    return factory.lower() == "auto"
+
+
+def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, dtype: str) -> dict[str, Any]:
+    texts, raw = path_columns([rows.paths[place] for place in places])
+    return {
+        "path": texts,
+        "path_bytes": raw,
+        "size": rows.size[places],
+        "mtime": rows.mtime[places],
+        "content_hash": batch.content_hashes,
+        "width": np.asarray(batch.widths, np.int32),
+        "height": np.asarray(batch.heights, np.int32),
+        "embedding": vector_array(batch.embeddings, dtype),
+    }

@@ -1,0 +1,113 @@
+"""Captions for an index: which of its images each one belongs to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.image_names import ImageNames
+from bt_cli.files.shown_path import shown_path
+from bt_cli.indexing.plan import Plan
+from bt_cli.store.generation import CaptionRows
+from bt_cli.store.index_paths import RootPaths
+
+LOG = logging.getLogger("bt_cli")
+
+
+def caption_rows(
+    captions: Sequence[tuple[str, Sequence[Caption]]], image_paths: list[str], paths: RootPaths, roots: list[str]
+) -> CaptionRows:
+    """The rows of a caption table, each with the stored path of its image.
+
+    An image's name is looked for as it stands, below the caption file's folder and the roots, and by the longest tail
+    that it shares with one image alone. Captions whose image is not found are kept: they can be found themselves.
+
+    Args:
+        captions: (caption file, its captions) for each file.
+        image_paths: Stored paths of the index's images.
+        paths: Between stored and absolute paths.
+        roots: Of the index, as stored.
+    """
+    rows = CaptionRows([], [], [], [])
+    absolute = {paths.absolute(path): path for path in image_paths}
+    for file, items in captions:
+        here = os.path.dirname(os.path.abspath(file))
+        names = ImageNames(absolute, [here, *(paths.absolute(root) for root in roots)])
+        found: dict[str, str | None] = {}
+        for item in items:
+            if item.image is not None and item.image not in found:
+                found[item.image] = names.find(item.image)
+        lost = [name for name, path in found.items() if path is None]
+        if lost:
+            LOG.warning(
+                "%s: %d of its %d images are not in the index, %s first",
+                shown_path(file),
+                len(lost),
+                len(found),
+                shown_path(lost[0]),
+            )
+        for item in items:
+            path = found[item.image] if item.image is not None else None
+            rows.texts.append(item.text)
+            rows.images.append(None if path is None else absolute[path])
+            rows.caption_ids.append(item.caption_id)
+        rows.files.append(os.path.abspath(file))
+    return rows
+
+
+LOG = logging.getLogger("bt_cli")
+
+
+def follow_pictures(captions: CaptionRows, plan: Plan, kept: np.ndarray) -> CaptionRows:
+    """The captions of the current index for the next table: each names the path that has its picture now.
+
+    A picture is known by its content. One that is at its path no longer is looked for among the files that are new or
+    changed (it was moved), and where its path is gone among all others (a copy). A file whose content is found nowhere
+    was edited in place, and its captions stay. What is left is told in one remark.
+
+    Args:
+        captions: Of the current index.
+        plan: Of the run.
+        kept: (n,) rows of the plan that the next table has.
+    """
+    if plan.changes_nothing(kept):
+        return captions
+    place = _Places(plan, kept)
+    moved = {path: place.of(path) for path in dict.fromkeys(captions.images) if path is not None}
+    lost = sum(path is not None and moved[path] is None for path in captions.images)
+    if lost:
+        LOG.warning("captions whose picture has left the index: %d; they stay, without it", lost)
+    # A path that is gone stays written down: its file may come back.
+    return replace(captions, images=[None if path is None else moved[path] or path for path in captions.images])
+
+
+class _Places:
+    """Where pictures of the current table are in the next one."""
+
+    def __init__(self, plan: Plan, kept: np.ndarray) -> None:
+        self.before = dict(zip(plan.current.paths, plan.current.content_hash.tolist(), strict=True))
+        self.after: dict[str, bytes] = {}
+        self.arrived: defaultdict[bytes, list[str]] = defaultdict(list)
+        """Content to the paths that did not have it before."""
+        self.anywhere: dict[bytes, str] = {}
+        for row, digest in zip(kept.tolist(), plan.rows.content_hash[kept].tolist(), strict=True):
+            path = plan.rows.paths[row]
+            self.after[path] = digest
+            self.anywhere.setdefault(digest, path)
+            if not plan.unchanged[row]:
+                self.arrived[digest].append(path)
+
+    def of(self, path: str) -> str | None:
+        """The path of the picture that was at `path`; None where it has left the index."""
+        digest = self.before.get(path)
+        if digest is None or self.after.get(path) == digest:
+            return path
+        if arrived := self.arrived.get(digest):
+            return arrived.pop(0) if len(arrived) > 1 else arrived[0]  # equal pictures go to a path each
+        return path if path in self.after else self.anywhere.get(digest)

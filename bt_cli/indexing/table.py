@@ -1,0 +1,130 @@
+"""Embeddings as a Parquet table of their own, without an index: `bt encode`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+import numpy as np
+
+from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.image_folder import ImageFile, find_images, path_key
+from bt_cli.errors import EmptyFolder, UnreadableImage
+from bt_cli.files.atomic_write import open_whole
+from bt_cli.files.shown_path import shown_path
+from bt_cli.indexing.build import IndexSummary
+from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
+from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, vector_array
+
+TEXTS_AT_A_TIME = 256
+
+Progress = Callable[[int, int], None]
+
+
+def encode_image_table(
+    roots: Sequence[str],
+    out: str,
+    encoder: FileEncoder,
+    *,
+    dtype: str = "float16",
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> IndexSummary:
+    """Write an image table (see `embedding_table`) of the images below `roots`, in the order of their paths as given.
+
+    Raises:
+        NotFound, EmptyFolder: A root does not exist; there is no image.
+        UnreadableImage: A file can't be read, when `strict`.
+        Unwritable: `out` can't be written. It appears when it is whole, or not at all.
+    """
+    start = time.monotonic()
+    summary = IndexSummary(index=out)
+    unreadable: list[tuple[str, str]] = []
+    found = find_images(roots, on_error=lambda path, error: unreadable.append((path, error.strerror or str(error))))
+    files = sorted(found, key=lambda file: path_key(file.path))
+    for path, reason in unreadable:
+        _skip(summary, path, f"{shown_path(path)}: {reason}", strict)
+    if not files:
+        raise EmptyFolder(f"{', '.join(map(shown_path, roots))}: no images there")
+    schema = image_schema(encoder.identity, dtype)
+    with (
+        open_whole(out) as target,
+        TableWriter(target, schema) as table,
+        closing(encoder.encode_files([file.path for file in files])) as batches,
+    ):
+        for batch in batches:
+            for number, message in batch.failures:
+                _skip(summary, files[number].path, message, strict)
+            if batch.numbers:
+                table.write(_image_columns(files, batch, dtype))
+            summary.encoded += len(batch.numbers)
+            if progress is not None:
+                progress(summary.encoded + len(summary.failures) - len(unreadable), len(files))
+    return _finished(summary, start)
+
+
+def encode_caption_table(
+    captions: Sequence[Caption],
+    out: str,
+    encoder: FileEncoder,
+    *,
+    dtype: str = "float16",
+    progress: Progress | None = None,
+) -> IndexSummary:
+    """Write a caption table of `captions` in their order; `image` is what the caption file calls it.
+
+    Raises:
+        Unwritable: `out` can't be written.
+    """
+    start = time.monotonic()
+    summary = IndexSummary(index=out)
+    with open_whole(out) as target, TableWriter(target, caption_schema(encoder.identity, dtype)) as table:
+        for first in range(0, len(captions), TEXTS_AT_A_TIME):
+            part = captions[first : first + TEXTS_AT_A_TIME]
+            embeddings = encoder.encode_texts([caption.text for caption in part])
+            images, raw = path_columns([caption.image or "" for caption in part])
+            table.write(
+                {
+                    "caption": [caption.text for caption in part],
+                    "image": [image or None for image in images],
+                    "image_bytes": raw,
+                    "caption_id": [caption.caption_id for caption in part],
+                    "embedding": vector_array(embeddings, dtype),
+                }
+            )
+            summary.encoded += len(part)
+            if progress is not None:
+                progress(summary.encoded, len(captions))
+    summary.captions = len(captions)
+    return _finished(summary, start)
+
+
+def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> dict[str, object]:
+    encoded = [files[number] for number in batch.numbers]
+    texts, raw = path_columns([os.fspath(file.path) for file in encoded])
+    return {
+        "path": texts,
+        "path_bytes": raw,
+        "size": [file.size for file in encoded],
+        "mtime": [file.mtime_ns for file in encoded],
+        "content_hash": batch.content_hashes,
+        "width": np.asarray(batch.widths, np.int32),
+        "height": np.asarray(batch.heights, np.int32),
+        "embedding": vector_array(batch.embeddings, dtype),
+    }
+
+
+def _skip(summary: IndexSummary, path: str, message: str, strict: bool) -> None:
+    if strict:
+        raise UnreadableImage(message)
+    summary.skipped += 1
+    summary.failures.append((path, message))
+
+
+def _finished(summary: IndexSummary, start: float) -> IndexSummary:
+    summary.added = summary.encoded
+    summary.seconds = time.monotonic() - start
+    summary.images_per_second = summary.encoded / summary.seconds if summary.seconds > 0 else 0.0
+    return summary

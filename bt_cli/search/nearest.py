@@ -1,0 +1,135 @@
+"""The first stage: the index's images or captions whose embeddings lie nearest to the query's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from bt_cli.search.candidates import Hit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEPTH = 128
+"""Fewest answers asked of the index. An approximate index looks around more the more it is asked for, so a small `k`
+must not be asked for as such: its answer would not be the beginning of a larger one's."""
+
+
+class VectorSearch(Protocol):
+    """What is asked of an index: cosines, best first; -1 where an approximate index found no more."""
+
+    def __len__(self) -> int: ...
+
+    def search(
+        self, vectors: np.ndarray, k: int, *, ids: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class ImageSearch(VectorSearch, Protocol):
+    """An index of images: :class:`bt_cli.store.index_folder.IndexFolder`."""
+
+    def paths(self, ids: np.ndarray) -> list[str]: ...
+
+    def matching(self, glob: str) -> np.ndarray: ...
+
+
+class CaptionSearch(VectorSearch, Protocol):
+    """An index of captions, each belonging to an image or (-1) to none."""
+
+    def texts(self, ids: np.ndarray) -> list[str]: ...
+
+    def image_ids(self, ids: np.ndarray) -> np.ndarray: ...
+
+
+def search_images(
+    index: ImageSearch, embedding: np.ndarray, k: int, *, globs: Sequence[str] = (), min_score: float | None = None
+) -> list[Hit]:
+    """The `k` images nearest to `embedding` `(d,) float32`, ties by id.
+
+    Args:
+        index: Where to look.
+        embedding: The query, of norm 1.
+        k: Most answers; fewer come where fewer images fit.
+        globs: Only images that match one of these and none that begins with `!`. Applied before the best are taken.
+        min_score: Only images whose cosine is at least this.
+    """
+    scores, ids = nearest(index, embedding, k, ids=matching_images(index, globs), min_score=min_score)
+    found = zip(ids.tolist(), index.paths(ids), scores.tolist(), strict=True)
+    return [Hit(rank, id, path, itc, itc=itc) for rank, (id, path, itc) in enumerate(found, 1)]
+
+
+def search_captions(
+    captions: CaptionSearch,
+    images: ImageSearch,
+    embedding: np.ndarray,
+    k: int,
+    *,
+    globs: Sequence[str] = (),
+    min_score: float | None = None,
+) -> list[Hit]:
+    """The `k` captions nearest to `embedding`, ties by id; `globs` speak of the images that captions belong to."""
+    import numpy as np
+
+    allowed = matching_images(images, globs)
+    ids = None
+    if allowed is not None:
+        owners = captions.image_ids(np.arange(len(captions)))
+        ids = np.flatnonzero(np.isin(owners, allowed))
+    scores, ids = nearest(captions, embedding, k, ids=ids, min_score=min_score)
+    owners = captions.image_ids(ids)
+    known = owners >= 0
+    paths: list[str | None] = [None] * len(ids)
+    for place, path in zip(np.flatnonzero(known).tolist(), images.paths(owners[known]), strict=True):
+        paths[place] = path
+    found = zip(ids.tolist(), paths, captions.texts(ids), scores.tolist(), strict=True)
+    return [Hit(rank, id, path, itc, itc=itc, caption=text) for rank, (id, path, text, itc) in enumerate(found, 1)]
+
+
+def matching_images(index: ImageSearch, globs: Sequence[str]) -> np.ndarray | None:
+    """Ids `(m,) int64`, ascending, of the images that the globs leave, or None where there are no globs.
+
+    As with ripgrep, a glob that begins with `!` takes images away; where all do, they take away from everything.
+    """
+    if not globs:
+        return None
+    import numpy as np
+
+    wanted = [glob for glob in globs if not glob.startswith("!")]
+    kept = np.zeros(len(index), dtype=bool)
+    kept[:] = not wanted
+    for glob in wanted:
+        kept[index.matching(glob)] = True
+    for glob in globs:
+        if glob.startswith("!"):
+            kept[index.matching(glob[1:])] = False
+    return np.flatnonzero(kept)
+
+
+def nearest(
+    index: VectorSearch, embedding: np.ndarray, k: int, *, ids: np.ndarray | None = None, min_score: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best `k` of the index: `(cosines (k') float32 descending, ids (k') int64)`, ties by id.
+
+    An index breaks ties as it likes, also at the cut, so it is asked for more until what lies behind the cut is truly
+    worse.
+    """
+    import numpy as np
+
+    available = len(index) if ids is None else len(ids)
+    wanted = min(k, available)
+    if wanted == 0:
+        return np.empty(0, np.float32), np.empty(0, np.int64)
+    depth = min(available, max(DEPTH, wanted + 1))
+    while True:
+        scores, found = (rows[0] for rows in index.search(embedding[None], depth, ids=ids))
+        real = found >= 0
+        scores, found = scores[real], found[real]
+        complete = depth == available or len(found) < depth
+        if complete or scores[-1] < scores[wanted - 1]:
+            break
+        depth = min(available, depth * 4)
+    if min_score is not None:
+        good = scores >= min_score
+        scores, found = scores[good], found[good]
+    order = np.lexsort((found, -scores))[:wanted]
+    return scores[order], found[order]

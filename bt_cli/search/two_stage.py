@@ -1,0 +1,125 @@
+"""A whole search: candidates by embedding, and, where asked for, their order by the ITM head."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bt_cli.errors import Misuse, NoIndex
+from bt_cli.inference.model_identity import identity_of
+from bt_cli.search.candidates import Hit, from_hits
+from bt_cli.search.nearest import search_captions, search_images
+from bt_cli.search.query import Query
+from bt_cli.search.rerank import Reranked, rerank_captions, rerank_images, reranked_texts
+
+if TYPE_CHECKING:
+    from bt_cli.inference.model import Model
+    from bt_cli.search.models import SearchModels
+    from bt_cli.store.index_folder import IndexFolder
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of an index.
+
+    Attributes:
+        query: What is looked for.
+        k: Most answers.
+        to_captions: Answer with captions instead of images.
+        globs: Only images whose path matches; applied before the best are taken, so that `k` come where `k` fit.
+        min_score: Only answers with at least this score: the cosine, or after reranking the match logit.
+        candidates: How many of the first stage's answers the ITM head reads; None: no second stage. It does not grow
+            with `k`, so that a small `k` gives the beginning of a larger one's answer.
+        strict: An image that can't be read is an error instead of left out.
+    """
+
+    query: Query
+    k: int = 10
+    to_captions: bool = False
+    globs: tuple[str, ...] = ()
+    min_score: float | None = None
+    candidates: int | None = None
+    strict: bool = False
+
+    def check(self) -> None:
+        """Refuse what can't be done, before anything is loaded.
+
+        Raises:
+            Misuse: Reranking without a text (or, for captions, without an image) to read; a least score that is none.
+        """
+        if self.min_score is not None and math.isnan(self.min_score):
+            raise Misuse("--min-score nan: no score is at least that; give a number")
+        if self.candidates is not None:
+            reranked_texts(self.query, to_captions=self.to_captions)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found.
+
+    Attributes:
+        hits: Best first, at most `k`.
+        searched: How many images or captions the index holds.
+        read: How many candidates the ITM head read; 0 without a second stage.
+        skipped: Candidates that could not be read, each with its reason.
+        reading: Seconds that the ITM head's work took, without loading.
+        model: The model that made the final order; None where there was nothing to order.
+    """
+
+    hits: list[Hit]
+    searched: int
+    read: int
+    model: Model | None
+    skipped: list[str] = field(default_factory=list)
+    reading: float = 0.0
+
+
+def search(
+    folder: IndexFolder, request: Request, models: SearchModels, *, progress: Callable[[int, int], None] | None = None
+) -> Answer:
+    """Answer a request from an index; the retriever, where the user named none, is the checkpoint that made it.
+
+    Raises:
+        NoIndex: Captions are wanted and the index holds none.
+        IndexMismatch: The retriever is not the checkpoint that made the index.
+        MissingHead: The retriever has no ITC head, or the reranker no ITM head.
+        Misuse: As :meth:`Request.check`, and for terms that cancel one another out.
+    """
+    request.check()
+    models = models.at_index(folder)
+    captions = folder.captions
+    if request.to_captions and captions is None:
+        raise NoIndex("the index holds no captions; bt index IMAGES --captions FILE adds them")
+    second_stage = request.candidates is not None
+    retriever = models.retriever(also_reranks=second_stage)
+    folder.require(identity_of(retriever))
+    embedding = request.query.embedding(retriever)
+    wanted = request.k if request.candidates is None else request.candidates
+    floor = None if second_stage else request.min_score
+    if request.to_captions and captions is not None:
+        searched = len(captions)
+        hits = search_captions(captions, folder, embedding, wanted, globs=request.globs, min_score=floor)
+    else:
+        searched = len(folder)
+        hits = search_images(folder, embedding, wanted, globs=request.globs, min_score=floor)
+    if not second_stage or not hits:
+        return Answer(hits, searched, 0, retriever)
+    del retriever
+    reranker = models.reranker()
+    started = time.perf_counter()
+    reranked = _rerank(reranker, request, hits, progress)
+    reading = time.perf_counter() - started
+    best = [hit for hit in reranked.hits if request.min_score is None or hit.score >= request.min_score]
+    return Answer(best[: request.k], searched, len(reranked.hits), reranker, reranked.skipped, reading)
+
+
+def _rerank(
+    reranker: Model, request: Request, hits: list[Hit], progress: Callable[[int, int], None] | None
+) -> Reranked:
+    if request.to_captions:
+        return rerank_captions(reranker, from_hits(hits), request.query.images[0].content, progress=progress)
+    terms = reranked_texts(request.query, to_captions=False)
+    return rerank_images(reranker, from_hits(hits), terms, strict=request.strict, progress=progress)

@@ -1,0 +1,1 @@
+"""The drawn scenes that bt is tried on, and what draws them."""
