@@ -1,6 +1,8 @@
-"""BridgeTower at the shell and from Python: `bt_cli.load("tiny")` gives a model that encodes, scores and fills masks.
+"""BridgeTower at the shell and from Python: `bt_cli.load("tiny")` gives a model that encodes, scores and fills masks,
+`bt_cli.Index.open(folder)` an index to search.
 
-Importing the package costs nothing: torch and the rest are imported when a name below is first used.
+What this module exports is public and stays; the rest may move. Importing it costs nothing: torch and the others are
+imported when a name is first used.
 """
 
 from __future__ import annotations
@@ -11,15 +13,85 @@ from bt_cli.version import __version__
 
 if TYPE_CHECKING:
     from bt_cli.bridgetower.configuration import BridgeTowerConfig
+    from bt_cli.checkpoints.checkpoint import Checkpoint
+    from bt_cli.checkpoints.saving import save_checkpoint
+    from bt_cli.datasets.captions import read_captions
+    from bt_cli.errors import (
+        BadConfig,
+        BadTokenizer,
+        BrokenCheckpoint,
+        BrokenIndex,
+        BtError,
+        CheckpointMismatch,
+        DownloadFailed,
+        EmptyFolder,
+        IndexBusy,
+        IndexMismatch,
+        MissingHead,
+        Misuse,
+        NoDevice,
+        NoIndex,
+        NoMask,
+        NotFound,
+        Offline,
+        UnknownModel,
+        UnreadableCaptions,
+        UnreadableImage,
+        UnreadableRun,
+        UnsafePickle,
+        Unwritable,
+    )
     from bt_cli.inference.model import Model, load
+    from bt_cli.search.candidates import Hit
+    from bt_cli.search.index import Index
 
-__all__ = ["BridgeTowerConfig", "Model", "__version__", "load"]
+__all__ = [
+    "BadConfig",
+    "BadTokenizer",
+    "BridgeTowerConfig",
+    "BrokenCheckpoint",
+    "BrokenIndex",
+    "BtError",
+    "Checkpoint",
+    "CheckpointMismatch",
+    "DownloadFailed",
+    "EmptyFolder",
+    "Hit",
+    "Index",
+    "IndexBusy",
+    "IndexMismatch",
+    "MissingHead",
+    "Misuse",
+    "Model",
+    "NoDevice",
+    "NoIndex",
+    "NoMask",
+    "NotFound",
+    "Offline",
+    "UnknownModel",
+    "UnreadableCaptions",
+    "UnreadableImage",
+    "UnreadableRun",
+    "UnsafePickle",
+    "Unwritable",
+    "__version__",
+    "load",
+    "read_captions",
+    "save_checkpoint",
+]
 
-HOMES = {
+HOMES: dict[str, str] = {
     "BridgeTowerConfig": "bt_cli.bridgetower.configuration",
+    "Checkpoint": "bt_cli.checkpoints.checkpoint",
+    "Hit": "bt_cli.search.candidates",
+    "Index": "bt_cli.search.index",
     "Model": "bt_cli.inference.model",
     "load": "bt_cli.inference.model",
+    "read_captions": "bt_cli.datasets.captions",
+    "save_checkpoint": "bt_cli.checkpoints.saving",
 }
+HOMES |= {name: HOMES.get(name, "bt_cli.errors") for name in __all__ if name != "__version__"}
+"""Where each public name lives; those not named above are errors."""
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ import typer
 
 from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Strict
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
-from bt_cli.commands.search import CANDIDATES, SHOWN, show_answer
+from bt_cli.commands.search import SHOWN, show_answer
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
@@ -24,7 +24,7 @@ from bt_cli.search.candidates import Candidate, from_arguments, from_bytes
 from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import rerank_images
-from bt_cli.search.two_stage import Answer, Request, search
+from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 
 
 def run(

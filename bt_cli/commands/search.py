@@ -18,11 +18,10 @@ from bt_cli.errors import Misuse
 from bt_cli.search.candidates import Hit
 from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
-from bt_cli.search.two_stage import Answer, Request, search
+from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 
 SHOWN = 10
 """Answers, where -k does not say how many."""
-CANDIDATES = 100
 """Images of the index that the ITM head reads, where --candidates does not say how many."""
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bt_cli.errors import Misuse
 from bt_cli.files.shown_path import shown_path
@@ -31,9 +31,9 @@ class QueryEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Term:
-    """A text or an image of a query, and its weight (negative: taken away)."""
+    """A text or an image (a path, or from Python a Pillow image) of a query, and its weight (negative: taken away)."""
 
-    content: str
+    content: Any
     weight: float = 1.0
 
 
@@ -48,7 +48,7 @@ class Query:
     def build(
         cls,
         text: str | None = None,
-        image: str | None = None,
+        image: Any = None,
         *,
         add: Sequence[str] = (),
         subtract: Sequence[str] = (),

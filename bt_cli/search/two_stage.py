@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from bt_cli.store.index_folder import IndexFolder
 
 
+CANDIDATES = 100
+"""Answers of the first stage that the ITM head reads, where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What is wanted of an index.
