@@ -23,7 +23,7 @@ GENERATED = re.compile(
 but for what a stopped writer left of a manifest."""
 
 UNFINISHED_MANIFEST = re.compile(r"\.manifest\.json\.[a-z0-9_]{8}\.part", re.ASCII)
-"""The whole name of a manifest in the making (`whole_file.open_whole`); under the writers' lock, of one given up."""
+"""The whole name of a manifest in the making (`atomic_write.open_whole`); under the writers' lock, of one given up."""
 
 
 FORMAT = 1
