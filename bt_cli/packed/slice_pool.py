@@ -7,6 +7,8 @@ programs take a processor now and then.
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -21,13 +23,23 @@ Result = TypeVar("Result")
 
 
 class SlicePool:
-    """Runs slices side by side on the CPU; elsewhere, or with one thread, one after the other."""
+    """Runs slices side by side on the CPU; elsewhere, or with one thread, one after the other.
+
+    Its threads end when it is collected, or by `close`. A child of `os.fork` has only the thread that forked, and the
+    network runs on that one there: see `_leave_threads_behind`.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._pool: ThreadPoolExecutor | None = None
         self._threads = 0
         self._inside = False
+
+    def close(self) -> None:
+        """End the threads; work that comes later starts new ones."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
     @property
     def size(self) -> int:
@@ -43,14 +55,13 @@ class SlicePool:
 
         Too few items to go round are done one by one with all threads at each.
         """
+        _USED.add(self)
         size = self.size
         if size == 1 or len(items) < size or self._inside:
             with torch.inference_mode():
                 return [work(item) for item in items]
         threads = torch.get_num_threads()
-        if self._pool is None or self._threads != threads:
-            self._pool = ThreadPoolExecutor(size, "bt-network")
-            self._threads = threads
+        pool = self._of_threads(threads)
         share = threads // size
 
         def alone(item: Item) -> Result:
@@ -63,7 +74,39 @@ class SlicePool:
         torch.set_num_threads(share)
         self._inside = True
         try:
-            return list(self._pool.map(alone, items))
+            return list(pool.map(alone, items))
         finally:
             self._inside = False
             torch.set_num_threads(threads)
+
+    def _of_threads(self, threads: int) -> ThreadPoolExecutor:
+        """The pool, made anew where torch has been given another number of threads since.
+
+        The one before may be at work for another thread; its own threads end when nobody holds it any more.
+        """
+        if self._pool is None or self._threads != threads:
+            self._pool, self._threads = ThreadPoolExecutor(self.size, "bt-network"), threads
+        return self._pool
+
+    def _forget_threads(self) -> None:
+        self._pool, self._inside = None, False
+
+
+_USED: weakref.WeakSet[SlicePool] = weakref.WeakSet()
+
+
+def _leave_threads_behind() -> None:
+    """In a forked child: the pools' threads are gone, and so are those of OpenMP below torch.
+
+    GNU's OpenMP would wait for its own for ever, at the first large product. One thread of torch's needs none of them:
+    what torch's data loaders do in their children. A process that never ran a network here is left as it is.
+    """
+    used = [pool for pool in _USED if pool.device.type == "cpu"]
+    if used:
+        torch.set_num_threads(1)
+    for pool in used:
+        pool._forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_threads_behind)

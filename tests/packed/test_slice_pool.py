@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -46,7 +50,7 @@ def test_too_little_work_keeps_all_threads_at_it() -> None:
     assert SlicePool(torch.device("meta")).size == 1
 
 
-def test_failures_come_out_and_leave_the_crew_working() -> None:
+def test_failures_come_out_and_leave_the_pool_working() -> None:
     pool = SlicePool(CPU)
 
     def work(number: int) -> int:
@@ -63,3 +67,61 @@ def test_failures_come_out_and_leave_the_crew_working() -> None:
 @pytest.mark.parametrize(("count", "most", "share"), [(1, 8, 1), (4, 8, 2), (5, 8, 3), (64, 8, 8), (0, 8, 1)])
 def test_slices_keep_everyone_busy(count: int, most: int, share: int) -> None:
     assert SlicePool(CPU).share(count, most) == share
+
+
+def network_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("bt-network")}
+
+
+def wait_for_the_end_of_threads(before: set[str]) -> None:
+    deadline = time.monotonic() + 30
+    while network_threads() - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert network_threads() - before == set()
+
+
+def test_threads_end_with_their_owner() -> None:
+    gc.collect()
+    before = network_threads()
+    pool = SlicePool(CPU)
+    pool.map(lambda number: number, [0, 1])
+    assert network_threads() - before
+    del pool
+    wait_for_the_end_of_threads(before)
+
+
+def test_a_closed_pool_has_no_threads_and_starts_new_ones_for_new_work() -> None:
+    gc.collect()
+    before = network_threads()
+    pool = SlicePool(CPU)
+    pool.close()
+    pool.map(lambda number: number, [0, 1])
+    pool.close()
+    wait_for_the_end_of_threads(before)
+    assert pool.map(lambda number: number, [0, 1]) == [0, 1]
+    pool.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_works_on() -> None:
+    pool = SlicePool(CPU)
+
+    def product(seed: int) -> float:
+        square = torch.full((600, 600), 1.0 / (seed + 1))
+        return (square @ square).relu().sum().item()
+
+    here = pool.map(product, list(range(4)))
+    product(0)  # with all of torch's threads, which the child lacks as well
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # ends the child where it hangs
+        right = False
+        try:
+            right = pool.map(product, list(range(4))) == pytest.approx(here) and product(0) == pytest.approx(here[0])
+        finally:
+            os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert torch.get_num_threads() == 2
+    assert pool.map(product, list(range(4))) == here
+    pool.close()
