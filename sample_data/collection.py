@@ -69,14 +69,15 @@ def collect(
     mix = checked_mix({"relation": 1.0} if mix is None else mix)
     check_split(split)
     rng = random.Random(f"{seed}/{split}/collection")
-    shelf = _Shelf()
+    collected = _Collected()
     wanted = list(things)
     families = [family for family, weight in mix.items() if weight > 0]
     total = sum(mix[family] for family in families)
     misses = 0
-    while len(shelf.exhibits) < n:
+    while len(collected.exhibits) < n:
         # The family that is furthest behind its share.
-        family = max(families, key=lambda name: mix[name] / total * (len(shelf.exhibits) + 1) - shelf.shown[name])
+        due = {name: mix[name] / total * (len(collected.exhibits) + 1) for name in families}
+        family = max(families, key=lambda name: due[name] - collected.shown[name])
         pinned: tuple[str, ...] = ()
         if wanted:
             pinned, family = wanted[0], "relation" if len(wanted[0]) == 2 else "between"
@@ -87,21 +88,21 @@ def collect(
             continue  # twice the same thing in two colours: no pair that training would lack
         group = _rearranged(first, rng) if arranged else [first]
         wording = Wording.choose(rng, synonyms=synonyms, phrases=phrases)
-        if not shelf.welcomes(group):
+        if not collected.welcomes(group):
             misses += 1
             if misses > _PATIENCE:
-                raise BadConfig(f"found only {len(shelf.exhibits)} of {n} scenes that captions can tell apart")
+                raise BadConfig(f"found only {len(collected.exhibits)} of {n} scenes that captions can tell apart")
             continue
         misses = 0
         wanted = wanted[1:]
         for scene, meaning in group:
             said = _other_way_round(meaning) if rng.random() < 0.5 else meaning
             wrong = wrong_captions(scene, said, wording, split, rng)
-            shelf.add(Exhibit(scene, said, put_into_words(said, wording).text, _choose(wrong, rng)))
-    return shelf.exhibits[:n]
+            collected.add(Exhibit(scene, said, put_into_words(said, wording).text, _choose(wrong, rng)))
+    return collected.exhibits[:n]
 
 
-class _Shelf:
+class _Collected:
     """What has been collected, findable by the things shown."""
 
     def __init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from enum import Enum
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Reranker, Strict
+from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse, UnreadableImage, Unwritable
@@ -111,8 +110,7 @@ def run(
     the best candidates, as published; with --exhaustive after it has read every pair. An interrupted run goes on where
     it stopped when the same command is given again.
     """
-    if not math.isfinite(memory):
-        raise Misuse(f"--memory is {memory}, but has to be a number of GiB")
+    budget = bytes_of_gib("--memory", memory)
     reads_pairs = rerank or exhaustive
     _check_options(rerank, exhaustive, candidates, combine)
     started = time.perf_counter()
@@ -135,7 +133,7 @@ def run(
             reranking,
             candidates=k,
             combine=combine.value,
-            budget=int(memory * 2**30),
+            budget=budget,
             resumable=resumable,
             stage=progress,
             on_skip=None if strict else skip,

@@ -21,6 +21,7 @@ from bt_cli.commands.options import (
     Strict,
     Threads,
     Workers,
+    bytes_of_gib,
 )
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
@@ -111,6 +112,7 @@ def run(
     from bt_cli.search.models import SearchModels
     from bt_cli.store.index_folder import index_place
 
+    limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
     stored = None if store_dtype is None else store_dtype.value
     read = _read_captions(captions or [], format, split)
@@ -120,7 +122,6 @@ def run(
         encoder = ModelEncoder(
             models.retriever(also_reranks=bridge_cache is not None), batch_size=batch_size, workers=workers
         )
-        limit = None if bridge_cache is None else int(bridge_cache * 2**30)
         if limit is not None and models.reranker() is encoder.model:
             encoder.model.use_bridge_cache(place.folder / "bridges", limit=limit)
         try:

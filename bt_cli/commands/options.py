@@ -6,6 +6,7 @@ here, so that `--help` stays fast.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from typing import Annotated
 import typer
 
 from bt_cli.display import remarks
+from bt_cli.errors import Misuse
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -37,6 +39,13 @@ def named_folder(value: str) -> Path:
     if not value:
         raise typer.BadParameter("the name is empty; leave the option out for .bt, or name a folder")
     return Path(value)
+
+
+def bytes_of_gib(option: str, gib: float) -> int:
+    """A size in GiB as bytes. Raises Misuse for one that is infinite or not a number, which no `min` refuses."""
+    if not math.isfinite(gib):
+        raise Misuse(f"{option} is {gib}, but has to be a number of GiB")
+    return int(gib * 2**30)
 
 
 def _hear_quiet(value: bool) -> bool:

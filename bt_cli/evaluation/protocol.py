@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation.gallery import Gallery
-from bt_cli.evaluation.image_shelf import ImageShelf
+from bt_cli.evaluation.image_groups import ImageGroups
 from bt_cli.evaluation.pair_plan import PairPlan
 from bt_cli.evaluation.recall import KS, best_own_ranks, metrics_of
 from bt_cli.evaluation.resume import ResumableArrays
 from bt_cli.evaluation.scores import ContrastiveScores, MatchingScores
 from bt_cli.files.shown_path import shown_path
-from bt_cli.inference.text_shelf import TextShelf
+from bt_cli.inference.cache import TextCache
 from bt_cli.preprocessing.image_file import open_image
 
 if TYPE_CHECKING:
@@ -120,29 +120,29 @@ def evaluate(
     _check(retriever, reranker, candidates, combine)
     resumable = resumable or ResumableArrays()
     stage = stage or _silent
-    shelf = _image_shelf(reranker, gallery, budget) if reranker else None
+    groups = _image_groups(reranker, gallery, budget) if reranker else None
     contrastive, itc = None, None
     if retriever is None:
         broken = _unreadable(gallery, stage)
     else:
         captions = _embed_captions(retriever, gallery, resumable, stage)
         images = resumable.array("images", (len(gallery.paths), captions.shape[1]))
-        broken = _embed_images(retriever, gallery, images, shelf if reranker is retriever else None, stage)
+        broken = _embed_images(retriever, gallery, images, groups if reranker is retriever else None, stage)
         contrastive = ContrastiveScores(*_kept(gallery, broken, images, captions))
     if broken:
         gallery = _leave_out(gallery, broken, on_skip)
-        shelf = _image_shelf(reranker, gallery, budget) if reranker else None
+        groups = _image_groups(reranker, gallery, budget) if reranker else None
     if not gallery.captions:
         first = str(broken[min(broken)]) if broken else "there is no image"
         raise EmptyFolder(f"no captioned image can be read, so there is nothing to evaluate; first: {first}")
     if contrastive is not None:
         itc = _metrics(gallery, contrastive)
-    if reranker is None or shelf is None:
+    if reranker is None or groups is None:
         assert contrastive is not None
         return Evaluation(gallery, itc, None, 0, contrastive)
     plan = _plan(gallery, contrastive, candidates)
     logits = resumable.array(f"itm-{plan.fingerprint}", (len(plan),))
-    _read_pairs(reranker, gallery, plan, logits, shelf, budget, stage)
+    _read_pairs(reranker, gallery, plan, logits, groups, budget, stage)
     matching = MatchingScores(plan, logits, contrastive if combine == "itm+itc" else None)
     return Evaluation(gallery, itc, _metrics(gallery, matching), len(plan), matching)
 
@@ -176,9 +176,9 @@ def _embed_captions(
 
 
 def _embed_images(
-    model: EvaluatedModel, gallery: Gallery, rows: NDArray[np.float32], shelf: ImageShelf | None, stage: Stage
+    model: EvaluatedModel, gallery: Gallery, rows: NDArray[np.float32], groups: ImageGroups | None, stage: Stage
 ) -> dict[int, UnreadableImage]:
-    """Fills `rows` (images, d); where the same model reads pairs later, its states go on the shelf."""
+    """Fills `rows` (images, d); where the same model reads pairs later, its states are kept."""
     broken: dict[int, UnreadableImage] = {}
     with stage("encoding images", "image") as tick:
         for start in range(0, len(gallery.paths), GROUP_IMAGES):
@@ -189,11 +189,11 @@ def _embed_images(
                 broken[start + position] = error
 
             if np.isnan(block).any():
-                if shelf is not None and shelf.has_room:
+                if groups is not None and groups.has_room:
                     states = model.image_states(paths, embeds=True, on_error=skip)
                     if states.embeds is not None:  # None: not one of them could be read
                         block[:] = states.embeds.cpu().numpy()
-                        shelf.put(start // GROUP_IMAGES, states)
+                        groups.put(start // GROUP_IMAGES, states)
                 else:
                     block[:] = model.encode_images(paths, on_error=skip)
             tick(start + len(paths), len(gallery.paths))
@@ -246,12 +246,12 @@ def _read_pairs(
     gallery: Gallery,
     plan: PairPlan,
     logits: NDArray[np.float32],
-    images: ImageShelf,
+    images: ImageGroups,
     budget: int,
     stage: Stage,
 ) -> None:
     """Fills `logits` (pairs,) where they are NaN, one group of images after the other."""
-    texts = TextShelf(gallery.texts, model.text_states, budget)
+    texts = TextCache(gallery.texts, model.text_states, budget)
     done = 0
     with stage("reading pairs", "pair") as tick:
         for group in range(len(images)):
@@ -281,7 +281,7 @@ def _match(
     model: EvaluatedModel,
     images: ImageStates,
     rows: NDArray[np.int64],
-    texts: TextShelf,
+    texts: TextCache,
     text_rows: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Match logits (pairs,) of images `rows` with texts `text_rows`; a pair that stands twice is read once."""
@@ -290,8 +290,8 @@ def _match(
     return model.itm_logits(images, texts.take(wanted.tolist()), pairs[:, ::-1])[:, 1][places]
 
 
-def _image_shelf(model: EvaluatedModel, gallery: Gallery, budget: int) -> ImageShelf:
-    return ImageShelf(model.image_states, gallery.paths, group_size=GROUP_IMAGES, budget=budget)
+def _image_groups(model: EvaluatedModel, gallery: Gallery, budget: int) -> ImageGroups:
+    return ImageGroups(model.image_states, gallery.paths, group_size=GROUP_IMAGES, budget=budget)
 
 
 def _not_a_number(gallery: Gallery, plan: PairPlan, pair: int) -> BtError:

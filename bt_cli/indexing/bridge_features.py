@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.store.bridge_cache import file_key
 from bt_cli.store.index_folder import BRIDGES, IndexFolder
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ def fill_bridges(
     Returns:
         How many images the cache holds, and how many bytes each takes.
     """
-    from bt_cli.inference.feature_cache import file_key
-
     cache = reranker.use_bridge_cache(os.path.join(folder, BRIDGES), limit=limit)
     try:
         with IndexFolder.open(folder) as index:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ _TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 32768, "mps": 8192}
 
 
 def encode_in_batches(
-    images: Sequence[Any],
+    images: Iterable[Any],
     processor: ImageProcessor,
     encode: Callable[[Tensor], ImageStates],
     device: torch.device,
@@ -37,9 +38,11 @@ def encode_in_batches(
 ) -> Iterator[tuple[list[int], ImageStates]]:
     """Yield (positions in `images`, their states), batch by batch; an image that can't be read is told to `on_error`.
 
-    Decoding runs in threads beside the network. Raises UnreadableImage where there is no `on_error`.
+    Images are drawn as they are needed. Decoding runs in threads beside the network. Where nobody knows how many
+    images there will be, `progress` hears of those so far. Raises UnreadableImage where there is no `on_error`.
     """
     done = 0
+    total = operator.length_hint(images)
     with DecodeStream(images, processor, batch_size=batch_size, workers=workers, exact=exact) as stream:
         for batch in stream:
             for position, error in batch.errors:
@@ -50,7 +53,7 @@ def encode_in_batches(
                 yield list(batch.indices), encode(to_device(batch.pixel_values, device))
             done += len(batch.indices) + len(batch.errors)
             if progress is not None:
-                progress(done, len(images))
+                progress(done, max(done, total))
 
 
 def to_device(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
@@ -59,12 +62,35 @@ def to_device(pixels: NDArray[np.float32], device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def scattered(parts: Iterator[tuple[list[int], ImageStates]], count: int, dimension: int) -> NDArray[np.float32]:
-    """Embeddings (count, dimension) float32 of the parts, each row at its position; rows never reached are NaN."""
-    rows = np.full((count, dimension), np.nan, dtype=np.float32)
+class Counted:
+    """Passes on what it is given, which may be of no known number, and counts it."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self.items, self.count = items, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.items:
+            self.count += 1
+            yield item
+
+    def __length_hint__(self) -> int:
+        return operator.length_hint(self.items)
+
+
+def scattered(
+    parts: Iterator[tuple[list[int], ImageStates]], count: Callable[[], int], dimension: int
+) -> NDArray[np.float32]:
+    """Embeddings (n, dimension) float32 of the parts, each row at its position; rows never reached are NaN.
+
+    `count` tells n once all parts have come.
+    """
+    made = []
     for positions, states in parts:
         assert states.embeds is not None
-        rows[positions] = states.embeds.cpu().numpy()
+        made.append((positions, states.embeds.cpu().numpy()))
+    rows = np.full((count(), dimension), np.nan, dtype=np.float32)
+    for positions, embeds in made:
+        rows[positions] = embeds
     return rows
 
 

@@ -71,6 +71,12 @@ class LazyNetwork:
         self._graft(self._network, missing_towers)
         return self._keep(self._network, wanted_towers, wanted_heads)
 
+    def close(self) -> None:
+        """End the threads and let go of the weights; what is needed later is read again."""
+        with self._loading:
+            self._network, self.towers, self.heads = None, set(), set()
+        self.pool.close()
+
     def whole(self) -> BridgeTower:
         """The network with everything that the checkpoint has."""
         return self.need(PARTS, self.checkpoint.heads - {"itc_cross"})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.errors import Misuse
-from bt_cli.inference.text_shelf import TextShelf
+from bt_cli.inference.cache import TextCache
 
 IMAGES_AT_ONCE = 16
 TEXTS_AT_ONCE = 64
@@ -50,7 +50,7 @@ def all_pairs(images: int, texts: int) -> NDArray[np.int64]:
 
 def checked_pairs(pairs: object, images: int, texts: int) -> NDArray[np.int64]:
     """`pairs` as (p, 2) int64 of (image row, text row). Raises Misuse for another shape or a row that is not there."""
-    rows = np.asarray(pairs)
+    rows = np.asarray(list(pairs) if isinstance(pairs, Iterator) else pairs)
     if rows.size == 0:
         return np.empty((0, 2), dtype=np.int64)
     if rows.ndim != 2 or rows.shape[1] != 2 or not np.issubdtype(rows.dtype, np.integer):
@@ -63,7 +63,7 @@ def checked_pairs(pairs: object, images: int, texts: int) -> NDArray[np.int64]:
 def match_blocks(
     network: BridgeTower,
     parts: Iterator[tuple[list[int], ImageStates]],
-    shelf: TextShelf,
+    texts: TextCache,
     pairs: NDArray[np.int64],
     matches: Matches,
     progress: Progress | None = None,
@@ -82,10 +82,10 @@ def match_blocks(
         for some in _by_text(pairs, chosen):
             used, by_text = np.unique(pairs[some, 1], return_inverse=True)
             by_image = np.array([where[row] for row in pairs[some, 0].tolist()])
-            texts = shelf.take(used.tolist())
-            if matches.text_embeds is not None and texts.embeds is not None:
-                matches.text_embeds[used] = texts.embeds.cpu().numpy()
-            matches.logits[some] = pair_logits(network, states, texts, by_image, by_text)
+            taken = texts.take(used.tolist())
+            if matches.text_embeds is not None and taken.embeds is not None:
+                matches.text_embeds[used] = taken.embeds.cpu().numpy()
+            matches.logits[some] = pair_logits(network, states, taken, by_image, by_text)
             done += len(some)
             if progress is not None:
                 progress(done, len(pairs))

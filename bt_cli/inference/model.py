@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.errors import MissingHead, Misuse, UnreadableImage
+from bt_cli.inference.cache import ImageCache, TextCache
 from bt_cli.inference.device import choose_device, keep_freed_memory
 from bt_cli.inference.encoding import (
+    Counted,
     encode_in_batches,
     gathered,
     scattered,
@@ -26,12 +28,10 @@ from bt_cli.inference.encoding import (
     to_device,
     token_batches,
 )
-from bt_cli.inference.feature_cache import DiskCache, MemoryCache
-from bt_cli.inference.known_images import KnownImages
 from bt_cli.inference.lazy_network import LazyNetwork, image_needs
 from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks, pair_logits
-from bt_cli.inference.text_shelf import TextShelf
 from bt_cli.packed.precision import choose_precision
+from bt_cli.store.bridge_cache import BridgeCache
 
 if TYPE_CHECKING:
     from bt_cli.preprocessing.image_processor import ImageProcessor
@@ -79,7 +79,10 @@ def load(
 
 
 class Model:
-    """`load` makes it.
+    """`load` makes it; `close`, or leaving a `with` block, ends its threads and frees its memory.
+
+    Images come as any iterable of paths, Pillow images, uint8 arrays or image files' bytes, texts as any iterable of
+    strings. In a child of `os.fork` a model goes on working, on one thread.
 
     `checkpoint` is what it was made of, `device` a torch.device, `precision` "float32", "bfloat16" or "int8".
     Results are float32 arrays. In float32 they do not depend on the batch size or on what else is in a call (within
@@ -94,8 +97,24 @@ class Model:
         self.dtype = self.parts.dtype
         self.batch_size = max(IMAGES_PER_BATCH.get(device.type, 8), 4 * self.parts.pool.size)
         self.exact_decoding = False
-        self.bridge_cache: DiskCache | None = None
-        self._memory = MemoryCache()
+        self.bridge_cache: BridgeCache | None = None
+        self._memory = ImageCache.in_memory()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the network's threads, sync the bridge cache, and let go of the weights and of images seen before.
+
+        No other thread may be at work with the model. Work that comes later reads the weights again.
+        """
+        self.parts.close()
+        self._memory.clear()
+        if self.bridge_cache is not None:
+            self.bridge_cache.close()
 
     @property
     def network(self) -> BridgeTower:
@@ -120,10 +139,11 @@ class Model:
         assert dimension is not None
         return dimension
 
-    def use_bridge_cache(self, folder: str | Path, *, limit: int | None = None) -> DiskCache:
+    def use_bridge_cache(self, folder: str | Path, *, limit: float | None = None) -> BridgeCache:
         """Look images' bridge features up in `folder` from now on; with `limit` bytes, also keep there those made.
 
-        What another checkpoint, preprocessing or precision made is never used. Close the returned cache to sync it.
+        What another checkpoint, preprocessing or precision made is never used. Close the returned cache to sync it, or
+        the model. Raises Misuse for a limit that is infinite, not a number or negative.
         """
         made_by = {
             "checkpoint": self.checkpoint.fingerprint,
@@ -132,12 +152,12 @@ class Model:
             "precision": self.precision,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
-        self.bridge_cache = DiskCache(Path(folder), made_by, limit=limit)
+        self.bridge_cache = BridgeCache(Path(folder), made_by, limit=limit)
         return self.bridge_cache
 
     def encode_images(
         self,
-        images: Sequence[Any],
+        images: Iterable[Any],
         *,
         batch_size: int | None = None,
         workers: int | None = None,
@@ -146,12 +166,13 @@ class Model:
     ) -> NDArray[np.float32]:
         """ITC embeddings (n, d) float32, rows of norm 1, of paths, Pillow images, uint8 arrays or image files' bytes.
 
-        `workers` decode beside the network. An image that can't be read raises UnreadableImage, or is told to
-        `on_error(position, error)` and its row is NaN. Raises MissingHead for a checkpoint without ITC head.
+        Images are drawn as they are needed: a generator may give more than memory holds, and `progress` then hears of
+        those so far. `workers` decode beside the network. An image that can't be read raises UnreadableImage, or is
+        told to `on_error(position, error)` and its row is NaN. Raises MissingHead for a checkpoint without ITC head.
         """
-        images = _images(images)
-        parts = self._image_parts(images, False, True, batch_size, workers, progress, on_error)
-        return scattered(parts, len(images), self.dimension)
+        counted = Counted(_several(images))
+        parts = self._image_parts(counted, False, True, batch_size, workers, progress, on_error)
+        return scattered(parts, lambda: counted.count, self.dimension)
 
     def encode_pixels(
         self, pixel_values: NDArray[np.float32], files: Sequence[str] | None = None
@@ -164,7 +185,9 @@ class Model:
         states = self.pixel_states(pixel_values, bridges=keeps, embeds=True)
         assert states.embeds is not None
         if keeps and files is not None:
-            KnownImages(MemoryCache(0), self.bridge_cache, self.device, self.dtype).keep(files, states.need_bridges())
+            ImageCache(ImageCache.in_memory(0), self.bridge_cache, self.device, self.dtype).keep(
+                files, states.need_bridges()
+            )
         return states.embeds.cpu().numpy()
 
     def pixel_states(
@@ -173,14 +196,15 @@ class Model:
         """Bridge features, ITC embeddings or both of (n, 3, H, W) float32, in one pass through the vision tower."""
         return self.parts.encode_pixels(to_device(pixel_values, self.device), bridges=bridges, embeds=embeds)
 
-    def encode_texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
+    def encode_texts(self, texts: Iterable[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """ITC embeddings (n, d) float32, rows of norm 1. The vision tower is not touched.
 
         A text beyond the model's positions loses its end, with a warning. Raises MissingHead as `encode_images` does.
         """
+        texts = _texts(texts)
         rows = np.empty((len(texts), self.dimension), dtype=np.float32)
         done = 0
-        for positions, states in self._text_parts(_texts(texts), False, True):
+        for positions, states in self._text_parts(texts, False, True):
             assert states.embeds is not None
             rows[positions] = states.embeds.cpu().numpy()
             done += len(positions)
@@ -190,7 +214,7 @@ class Model:
 
     def image_states(
         self,
-        images: Sequence[Any],
+        images: Iterable[Any],
         *,
         embeds: bool = False,
         batch_size: int | None = None,
@@ -206,7 +230,7 @@ class Model:
         parts = self._image_parts(images, True, embeds, batch_size, workers, progress, on_error)
         return gathered(parts, len(images))
 
-    def text_states(self, texts: Sequence[str], *, embeds: bool = False) -> TextStates:
+    def text_states(self, texts: Iterable[str], *, embeds: bool = False) -> TextStates:
         """Bridge features (L, n, T, h) of texts, padded to the longest, with `embeds` the ITC embeddings too."""
         texts = _texts(texts)
         if not texts:
@@ -224,8 +248,8 @@ class Model:
 
     def itm(
         self,
-        images: Sequence[Any],
-        texts: Sequence[str],
+        images: Iterable[Any],
+        texts: Iterable[str],
         pairs: Any = None,
         *,
         progress: Progress | None = None,
@@ -239,15 +263,15 @@ class Model:
         return self._match(images, texts, pairs, False, progress, on_error)[0]
 
     def score(
-        self, images: Sequence[Any], texts: Sequence[str], pairs: Any = None, *, progress: Progress | None = None
+        self, images: Iterable[Any], texts: Iterable[str], pairs: Any = None, *, progress: Progress | None = None
     ) -> NDArray[np.float32]:
         """ITM match logits (n, m) float32 of every image with every text, or (p,) for `pairs`; see `itm`."""
         return self.itm(images, texts, pairs, progress=progress)[..., 1]
 
     def compare(
         self,
-        images: Sequence[Any],
-        texts: Sequence[str],
+        images: Iterable[Any],
+        texts: Iterable[str],
         pairs: Any = None,
         *,
         progress: Progress | None = None,
@@ -280,8 +304,8 @@ class Model:
 
     def _match(
         self,
-        images: Sequence[Any],
-        texts: Sequence[str],
+        images: Iterable[Any],
+        texts: Iterable[str],
         pairs: Any,
         embeds: bool,
         progress: Progress | None,
@@ -293,23 +317,23 @@ class Model:
         rows = all_pairs(count, others) if pairs is None else checked_pairs(pairs, count, others)
         wanted = candidates_of(rows, count)
         matches = Matches.empty(len(rows), count, others, self.dimension if embeds else None)
-        shelf = TextShelf(texts, functools.partial(self.text_states, embeds=embeds))
+        cache = TextCache(texts, functools.partial(self.text_states, embeds=embeds))
         tell = None if on_error is None else lambda position, error: on_error(wanted[position], error)
         parts = self._image_parts([images[row] for row in wanted], True, embeds, None, None, None, tell)
         placed = (([wanted[position] for position in positions], states) for positions, states in parts)
         with torch.inference_mode():
-            match_blocks(network, placed, shelf, rows, matches, progress)
+            match_blocks(network, placed, cache, rows, matches, progress)
         itc = None
         if matches.image_embeds is not None and matches.text_embeds is not None:
             itc = _cosines(matches.image_embeds, matches.text_embeds, None if pairs is None else rows)
         return matches.logits if pairs is not None else matches.logits.reshape(count, others, 2), itc
 
-    def _known(self) -> KnownImages:
-        return KnownImages(self._memory, self.bridge_cache, self.device, self.dtype)
+    def _image_cache(self) -> ImageCache:
+        return ImageCache(self._memory, self.bridge_cache, self.device, self.dtype)
 
     def _image_parts(
         self,
-        images: Sequence[Any],
+        images: Any,
         bridges: bool,
         embeds: bool,
         batch_size: int | None,
@@ -320,7 +344,7 @@ class Model:
         self.parts.need(*image_needs(bridges, embeds))  # a missing head is said before the first image is read
 
         def make(
-            images: Sequence[Any], on_error: OnError | None, progress: Progress | None = None
+            images: Iterable[Any], on_error: OnError | None, progress: Progress | None = None
         ) -> Iterator[tuple[list[int], ImageStates]]:
             return encode_in_batches(
                 images,
@@ -335,7 +359,7 @@ class Model:
             )
 
         if bridges and not embeds and progress is None:
-            return self._known().parts(images, make, batch_size=self.batch_size, on_error=on_error)
+            return self._image_cache().parts(images, make, batch_size=self.batch_size, on_error=on_error)
         return make(images, on_error, progress)
 
     def _text_parts(self, texts: list[str], bridges: bool, embeds: bool) -> Iterator[tuple[list[int], TextStates]]:
@@ -346,19 +370,33 @@ class Model:
                 yield positions, network.encode_texts(ids, mask, bridges=bridges, embeds=embeds)
 
 
-def _images(images: Any) -> Sequence[Any]:
+def _several(images: Any) -> Iterable[Any]:
     """`images` as it came, which may be an array (n, H, W, 3) too; an array (H, W, 3) is one picture and no list."""
     of_one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
     shape: tuple[int, ...] = images.shape if isinstance(images, np.ndarray) else ()
-    if isinstance(images, of_one) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4)):
+    one = isinstance(images, of_one) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
+    if one:
         raise Misuse("images have to be a list of pictures, not one picture; write [image]")
-    several: Sequence[Any] = images
+    several: Iterable[Any] = images
+    try:
+        iter(several)
+    except TypeError:
+        raise Misuse(f"images have to be a list of pictures, not {type(images).__name__}") from None
     return several
 
 
-def _texts(texts: Sequence[str]) -> list[str]:
+def _images(images: Any) -> Sequence[Any]:
+    """All of them at once, for work that comes back to an image."""
+    _several(images)
+    indexed: Sequence[Any] = images
+    return indexed if isinstance(images, (Sequence, np.ndarray)) else list(images)
+
+
+def _texts(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str):
         raise Misuse("texts have to be a list of strings, not one string; write [text]")
+    if not isinstance(texts, Iterable):
+        raise Misuse(f"texts have to be a list of strings, not {type(texts).__name__}")
     return list(texts)
 
 

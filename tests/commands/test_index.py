@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +262,25 @@ def test_info_counts_the_files_that_are_still_there(tmp_path: Path, monkeypatch:
     (tmp_path / "b").unlink()  # by a writer, between the listing and the look at the file
     monkeypatch.setattr(os, "walk", lambda folder: iter(walked))
     assert info._bytes_below(tmp_path) == 5
+
+
+def test_a_bridge_cache_without_end_is_refused(bt, home: Path) -> None:
+    ran = bt("index", "photos", "--bridge-cache", "inf")
+    assert (ran.code, ran.out, ran.err) == (2, "", "bt: --bridge-cache is inf, but has to be a number of GiB\n")
+    assert bt("index", "photos", "--bridge-cache", "nan").code == 2
+    assert not (home / ".bt").exists()
+
+
+def test_a_table_goes_into_a_pipe_and_through_a_link(bt, home: Path) -> None:
+    os.mkfifo(home / "pipe")
+    (home / "old.parquet").write_text("old")
+    (home / "link.parquet").symlink_to("old.parquet")
+    with subprocess.Popen(["cat", str(home / "pipe")], stdout=subprocess.PIPE) as reader:
+        assert bt("encode", "images", "photos", "-o", "pipe").code == 0
+        assert reader.stdout is not None
+        piped = reader.stdout.read()
+    assert (home / "pipe").is_fifo()
+    assert pyarrow.parquet.read_table(pyarrow.BufferReader(piped)).num_rows == 3
+    assert bt("encode", "images", "photos", "-o", "link.parquet").code == 0
+    assert (home / "link.parquet").is_symlink()
+    assert pyarrow.parquet.read_table(home / "old.parquet").num_rows == 3

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -325,3 +330,90 @@ def test_images_seen_before_are_not_encoded_again(folder: Path, images: list[str
     wanted = model.score(images, TEXTS)
     model.network.vision_tower = None
     assert np.abs(model.score(images[::-1], TEXTS)[::-1] - wanted).max() < 1e-5
+
+
+def test_any_iterable_of_images_and_texts(model: Model, images: list[str], tmp_path: Path) -> None:
+    rows, itm, both = model.encode_images(images), model.itm(images, TEXTS), model.compare(images, TEXTS)
+    heard: list[tuple[int, int]] = []
+    made = model.encode_images(
+        (image for image in images), batch_size=3, progress=lambda done, total: heard.append((done, total))
+    )
+    assert np.abs(made - rows).max() < 1e-5
+    assert heard == [(3, 3), (6, 6), (7, 7)]
+    assert np.abs(model.encode_images(dict.fromkeys(images)) - rows).max() < 1e-5
+    assert (
+        np.abs(model.image_states(iter(images)).need_bridges() - model.image_states(images).need_bridges()).max() < 1e-5
+    )
+    assert np.abs(model.encode_texts(iter(TEXTS)) - model.encode_texts(TEXTS)).max() < 1e-6
+    assert np.abs(model.itm(iter(images), iter(TEXTS)) - itm).max() < 1e-5
+    assert np.abs(model.score(map(str, images), TEXTS) - itm[..., 1]).max() < 1e-5
+    pairs = ((image, 1) for image in (4, 2))
+    assert np.abs(model.score(iter(images), TEXTS, pairs) - itm[[4, 2], 1, 1]).max() < 1e-5
+    for made, expected in zip(model.compare(iter(images), iter(TEXTS)), both, strict=True):
+        assert np.abs(made - expected).max() < 1e-5
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    told: list[int] = []
+    made = model.encode_images(iter([images[0], broken]), on_error=lambda position, error: told.append(position))
+    assert told == [1]
+    assert made.shape == rows[:2].shape
+    assert np.isnan(made[1]).all()
+    assert model.encode_images(iter([])).shape == (0, model.dimension)
+    for none in (7, None):
+        with pytest.raises(Misuse, match="images have to be a list of pictures, not (int|NoneType)"):
+            model.encode_images(none)
+        with pytest.raises(Misuse, match="texts have to be a list of strings, not (int|NoneType)"):
+            model.encode_texts(none)
+
+
+def test_images_of_a_generator_are_drawn_as_they_are_needed(model: Model, images: list[str]) -> None:
+    drawn = 0
+    most = 0
+
+    def several() -> Iterator[str]:
+        nonlocal drawn
+        for image in images * 10:
+            drawn += 1
+            yield image
+
+    def hear(done: int, total: int) -> None:
+        nonlocal most
+        most = max(most, drawn - done)
+
+    assert model.encode_images(several(), batch_size=2, progress=hear).shape == (70, model.dimension)
+    assert most < 12
+
+
+def test_a_closed_model_has_no_threads_and_works_again(folder: Path, images: list[str]) -> None:
+    before = set(threading.enumerate())
+    with bt_cli.load(folder, dtype="float32") as model:
+        rows, scores = model.encode_images(images * 3), model.score(images, TEXTS)
+    deadline = time.monotonic() + 30
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) - before == set()
+    assert model.parts.towers == set()
+    assert np.abs(model.encode_images(images * 3) - rows).max() < 1e-5
+    assert np.abs(model.score(images, TEXTS) - scores).max() < 1e-5
+    model.close()
+    model.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_encodes_and_scores(folder: Path, images: list[str]) -> None:
+    code = """if True:
+        import os, signal, sys, bt_cli, torch
+        import numpy as np
+        torch.set_num_threads(2)
+        model, images = bt_cli.load(sys.argv[1], dtype="float32"), sys.argv[2:]
+        rows, scores = model.encode_images(images), model.score(images, ["a cat", "a dog"])
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            right = np.abs(model.encode_images(images) - rows).max() < 1e-5
+            right &= np.abs(model.score([*images, images[0]], ["a cat", "a dog"])[:-1] - scores).max() < 1e-5
+            os._exit(0 if right else 1)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    run = [sys.executable, "-c", code, str(folder), *images]
+    assert subprocess.run(run, timeout=100).returncode == 0

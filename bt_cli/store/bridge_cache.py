@@ -1,4 +1,4 @@
-"""Bridge features of images that were encoded before: in memory within a run, on disk beside an index.
+"""Bridge features of images that were encoded before, on disk beside an index.
 
 What fusing needs of an image is one block of numbers, of one size for all images of a checkpoint. The disk cache is a
 folder with `header.json` (what made the features, their shape), `features.bin` (blocks, one a slot) and `keys.bin` (24
@@ -17,23 +17,23 @@ import os
 import struct
 import warnings
 import zlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from bt_cli.errors import Unwritable
+from bt_cli.errors import Misuse, Unwritable
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 FORMAT = 1
-MEMORY_BYTES = 256 << 20
 _KEY = struct.Struct("<16sII")
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def file_key(source: Any) -> bytes | None:
@@ -49,43 +49,22 @@ def file_key(source: Any) -> bytes | None:
     return hashlib.blake2b(stated, digest_size=16).digest()
 
 
-class MemoryCache:
-    """Blocks (L, P, h) of the last images, least recently used out first beyond `limit` bytes."""
-
-    def __init__(self, limit: int = MEMORY_BYTES) -> None:
-        self.limit = limit
-        self._blocks: OrderedDict[bytes, Tensor] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, key: bytes) -> Tensor | None:
-        """The block of a file, None where it is not kept."""
-        block = self._blocks.get(key)
-        if block is not None:
-            self._blocks.move_to_end(key)
-        return block
-
-    def put(self, key: bytes, block: Tensor) -> None:
-        """Keep a copy of (L, P, h)."""
-        if key in self._blocks or block.nbytes > self.limit:
-            return
-        self._blocks[key] = block.clone()
-        self._bytes += block.nbytes
-        while self._bytes > self.limit:
-            self._bytes -= self._blocks.popitem(last=False)[1].nbytes
-
-
-class DiskCache:
+class BridgeCache:
     """Blocks on disk, memory-mapped. `made_by` says what makes them (checkpoint, preprocessing, precision ...).
 
     Each `made_by` has a folder of its own below `folder`, so two checkpoints never mix. `limit` is the most bytes that
     its features may take; None opens the cache for reading alone, and so does another process that is writing.
+
+    Raises Misuse for a limit that is infinite, not a number or negative.
     """
 
-    def __init__(self, folder: Path, made_by: Mapping[str, Any], *, limit: int | None = None) -> None:
+    def __init__(self, folder: Path, made_by: Mapping[str, Any], *, limit: float | None = None) -> None:
+        if limit is not None and not 0 <= limit < math.inf:
+            raise Misuse(f"a bridge cache of {limit} bytes can't be kept; give a finite number")
         self.made_by = dict(made_by)
         stated = json.dumps(self.made_by, sort_keys=True).encode()
         self.folder = folder / hashlib.blake2b(stated, digest_size=8).hexdigest()
-        self.limit = limit
+        self.limit = None if limit is None else int(limit)
         self._slots: dict[bytes, tuple[int, int]] = {}
         self._owners: dict[int, bytes] = {}
         self._free: set[int] = set()
@@ -107,15 +86,23 @@ class DiskCache:
     @property
     def dtype(self) -> torch.dtype:
         """Of the features."""
-        return _DTYPES[self.made_by["dtype"]]
+        import torch
+
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self._dtype_name]
+
+    @property
+    def _dtype_name(self) -> str:
+        return str(self.made_by["dtype"])
 
     @property
     def block_bytes(self) -> int:
         """Bytes of one image's features; 0 before the first."""
-        return 0 if self._shape is None else math.prod(self._shape) * self.dtype.itemsize
+        return 0 if self._shape is None else math.prod(self._shape) * _ITEM_BYTES[self._dtype_name]
 
     def get(self, key: bytes) -> Tensor | None:
         """The block (L, P, h) of a file, None where there is none that is whole."""
+        import torch
+
         content = self._whole(key)
         return None if content is None else torch.frombuffer(content, dtype=self.dtype).view(self._shape or ())
 
@@ -156,6 +143,8 @@ class DiskCache:
             self._write_header(block)
             self._forget_beyond(capacity)
         slot = self._slot_to_fill(capacity)
+        import torch
+
         content = block.contiguous().view(torch.uint8).numpy().tobytes()
         checksum = zlib.crc32(content)
         self._writer.write(slot * self.block_bytes, content, _KEY.pack(key, slot, checksum))
@@ -224,7 +213,7 @@ class DiskCache:
                 return None
             # A shape that not one block of would fit the file is not that of what was written.
             room = os.path.getsize(self.folder / "features.bin")
-            return shape if math.prod(shape) * self.dtype.itemsize <= room else None
+            return shape if math.prod(shape) * _ITEM_BYTES[self._dtype_name] <= room else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 

@@ -1,14 +1,18 @@
-"""Encoded images, kept for fusing under a budget of bytes; the rest is encoded again when its turn comes."""
+"""Encoded images, group by group: kept for fusing under a budget of bytes, or encoded again when their turn comes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from bt_cli.bridgetower.states import ImageStates
+from bt_cli.inference.cache import ByteCache, bytes_of
 
 
-class ImageShelf:
+class ImageGroups:
     """Images in groups of neighbours; a group is encoded together, used once, and kept or not kept as a whole.
+
+    Groups are used in the order in which they were put, so none goes to make room for another: each would go just
+    before its turn.
 
     Args:
         encode: Paths -> their states with bridge features.
@@ -17,11 +21,12 @@ class ImageShelf:
     """
 
     def __init__(
-        self, encode: Callable[[Sequence[str]], ImageStates], paths: Sequence[str], *, group_size: int, budget: int
+        self, encode: Callable[[Sequence[str]], ImageStates], paths: Sequence[str], *, group_size: int, budget: float
     ) -> None:
         self.encode: Callable[[Sequence[str]], ImageStates] = encode
-        self.paths, self.group_size, self.room = paths, group_size, budget
-        self.kept: dict[int, ImageStates] = {}
+        self.paths, self.group_size = paths, group_size
+        self._states: ByteCache[int, ImageStates] = ByteCache(budget, bytes_of)
+        self._largest = 1
 
     def __len__(self) -> int:
         """The number of groups."""
@@ -34,25 +39,17 @@ class ImageShelf:
     @property
     def has_room(self) -> bool:
         """Whether a group as large as the largest so far would be kept."""
-        return self.room >= max(map(_bytes, self.kept.values()), default=1)
+        return self._states.room >= self._largest
 
     def put(self, group: int, states: ImageStates) -> None:
         """Keep the states of a group for later if there is room."""
-        size = _bytes(states)
-        if size <= self.room:
-            self.kept[group] = states
-            self.room -= size
+        self._largest = max(self._largest, bytes_of(states))
+        self._states.put(group, states, evict=False)
 
     def take(self, group: int) -> ImageStates:
         """The states of a group, those that were kept or encoded now; it won't be asked for again."""
-        states = self.kept.pop(group, None)
+        states = self._states.pop(group)
         if states is None:
             start, stop = self.span(group)
             return self.encode(self.paths[start:stop])
-        self.room += _bytes(states)
         return states
-
-
-def _bytes(states: ImageStates) -> int:
-    bridges = states.need_bridges()
-    return bridges.numel() * bridges.element_size()
