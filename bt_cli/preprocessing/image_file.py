@@ -6,7 +6,6 @@ import io
 import os
 import stat
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
@@ -16,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
 from bt_cli.files.shown_path import shown_path
+from bt_cli.preprocessing.pillow_settings import pillow_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,10 +42,6 @@ _Read = TypeVar("_Read")
 _PILLOW_LOCKS = [threading.Lock() for _ in range(256)]  # by id: Pillow images have no hash
 _ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-
-# Pillow remarks on every odd tag that it meets. What matters is raised as UnreadableImage; the rest is no news to a
-# user with ten thousand pictures.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class DecodedImage(NamedTuple):
@@ -134,7 +130,8 @@ def pixel_limit() -> int | None:
 def _guarded(work: Callable[[], _Read], name: str) -> _Read:
     """Runs `work`; whatever goes wrong in reading a picture becomes one line that starts with `name`."""
     try:
-        return work()
+        with pillow_settings(pixel_limit() if os.environ.get("BT_MAX_PIXELS") else 0):
+            return work()
     except UnreadableImage as error:
         raise UnreadableImage(f"{name}: {error}") from error.__cause__
     except BadConfig:
@@ -179,8 +176,6 @@ def _decode(file: IO[bytes], draft: int | None) -> DecodedImage:
 def _identify(file: IO[bytes]) -> Image.Image:
     """Opens the image by its first bytes, registering HEIC when one turns up and pillow_heif is there."""
     limit = pixel_limit()
-    if os.environ.get("BT_MAX_PIXELS"):
-        Image.MAX_IMAGE_PIXELS = limit  # the user's explicit wish, for the whole process; ours is the exact check
     head = file.read(16)
     file.seek(0)
     if not head:

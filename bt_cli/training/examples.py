@@ -6,6 +6,7 @@ ranks and cut to this rank's: a resumed run, or one spread over more processes, 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -180,12 +181,14 @@ def mask_tokens(
 
 def word_tokens(tokenizer: Tokenizer, words: Sequence[str]) -> np.ndarray:
     """The ids of those words that are one token (as words inside a sentence, with the space before them)."""
-    key = (id(tokenizer), tuple(words))
-    if key not in _WORD_TOKENS:
+    known = _WORD_TOKENS.setdefault(tokenizer, {})
+    key = tuple(words)
+    if key not in known:
         rows = tokenizer.encode([f"a {word}" for word in words])
         sizes = np.asarray(rows.attention_mask).sum(axis=1)
-        _WORD_TOKENS[key] = np.asarray(rows.input_ids)[sizes == 4, 2]
-    return _WORD_TOKENS[key]
+        known[key] = np.asarray(rows.input_ids)[sizes == 4, 2]
+    return known[key]
 
 
-_WORD_TOKENS: dict[tuple[int, tuple[str, ...]], np.ndarray] = {}
+_WORD_TOKENS: weakref.WeakKeyDictionary[Tokenizer, dict[tuple[str, ...], np.ndarray]] = weakref.WeakKeyDictionary()
+"""Kept as long as the tokenizer: another one may later stand where it stood in memory."""
