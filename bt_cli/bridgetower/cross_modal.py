@@ -40,7 +40,86 @@ class Fusion:
     attentions: list[CrossAttentionMaps] | None = None
 
 
-class CrossLayer(nn.Module):
+class CrossModalLayer(nn.Module):
+    """What `CrossModal` asks of one stream's half of a layer."""
+
+    def with_maps(
+        self, states: Tensor, other: Tensor, keep: Tensor | None, other_keep: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, with the self-attention and cross-attention maps."""
+        raise NotImplementedError
+
+
+class CrossModal(nn.Module):
+    """Two streams, image and text, that read each other in every layer: what all ways to compute them share.
+
+    The layers are `CrossModalLayer`s; a subclass fills these attributes and says how pairs are run.
+    """
+
+    text_norm: nn.Module
+    image_norm: nn.Module
+    text_links: nn.ModuleList
+    image_links: nn.ModuleList
+    text_layers: nn.ModuleList
+    image_layers: nn.ModuleList
+    text_pooler: nn.Module
+    image_pooler: nn.Module
+    recompute = False
+
+    @property
+    def depth(self) -> int:
+        """Number of cross-modal layers, L."""
+        return len(self.text_layers)
+
+    def forward(
+        self, images: ImageStates, texts: TextStates, pairs: tuple[Tensor, Tensor] | None, wanted: Wanted = "all"
+    ) -> Fusion:
+        """Fuse pairs. `pairs` holds (image index, text index), each (B,) int64; None pairs row with row.
+
+        `wanted="pooled"` computes the last layer for the two class rows alone, `"text"` for the text stream alone.
+        """
+        raise NotImplementedError
+
+    def forward_with_maps(self, images: ImageStates, texts: TextStates) -> Fusion:
+        """Fuse row with row and keep every cross layer's attention maps; all rows, nothing shared between pairs."""
+        image_bridges, text_bridges, keep = images.need_bridges(), texts.need_bridges(), texts.keep
+        text_in, image_in = self.text_norm(text_bridges[0]), self.image_norm(image_bridges[0])
+        text, image = text_in, image_in
+        maps = []
+        for layer in range(self.depth):
+            if layer:
+                text_in = self._link(self.text_links, layer)(text_bridges[layer], text)
+                image_in = self._link(self.image_links, layer)(image_bridges[layer], image)
+            text, text_self, text_cross = self._half(self.text_layers, layer).with_maps(text_in, image_in, keep, None)
+            image, image_self, image_cross = self._half(self.image_layers, layer).with_maps(
+                image_in, text_in, None, keep
+            )
+            maps.append(CrossAttentionMaps(text_self, image_self, text_cross, image_cross))
+        fusion = self._gather(text, image, "all")
+        fusion.attentions = maps
+        return fusion
+
+    def _gather(self, text: Tensor, image: Tensor, wanted: Wanted) -> Fusion:
+        if wanted == "text":
+            return Fusion(text, None, None)
+        pooled = [torch.tanh(self.text_pooler(text[:, 0])), torch.tanh(self.image_pooler(image[:, 0]))]
+        pooler_output = torch.cat(pooled, dim=-1)
+        if wanted == "pooled":
+            return Fusion(None, None, pooler_output)
+        return Fusion(text, image, pooler_output)
+
+    def _link(self, links: nn.ModuleList, layer: int) -> nn.Module:
+        """The link tower into cross layer `layer`, one for all where they are shared."""
+        return links[0 if len(links) == 1 else layer - 1]
+
+    @staticmethod
+    def _half(layers: nn.ModuleList, index: int) -> CrossModalLayer:
+        half = layers[index]
+        assert isinstance(half, CrossModalLayer)
+        return half
+
+
+class CrossLayer(CrossModalLayer):
     """One stream's half of a cross-modal layer: self-attention, cross-attention, feed-forward, each post-LN."""
 
     def __init__(self, config: BridgeTowerConfig) -> None:
@@ -71,8 +150,11 @@ class CrossLayer(nn.Module):
         return self.feed_forward(states), self_map, cross_map
 
 
-class CrossModalEncoder(nn.Module):
+class CrossModalEncoder(CrossModal):
     """L layers of two streams; the bridges of `states.bridges` enter layer by layer."""
+
+    text_pooler: nn.Linear
+    image_pooler: nn.Linear
 
     def __init__(self, config: BridgeTowerConfig) -> None:
         super().__init__()
@@ -86,21 +168,11 @@ class CrossModalEncoder(nn.Module):
         self.image_layers = nn.ModuleList(CrossLayer(config) for _ in range(depth))
         self.text_pooler = nn.Linear(width, width)
         self.image_pooler = nn.Linear(width, width)
-        self.recompute = False
-
-    @property
-    def depth(self) -> int:
-        """Number of cross-modal layers, L."""
-        return len(self.text_layers)
 
     def forward(
         self, images: ImageStates, texts: TextStates, pairs: tuple[Tensor, Tensor] | None, wanted: Wanted = "all"
     ) -> Fusion:
-        """Fuse pairs. `pairs` holds (image index, text index), each (B,) int64; None pairs row with row.
-
-        The work of the first layer that depends on one modality is done once per item, before items are paired.
-        `wanted="pooled"` computes the last layer for the two class rows alone, `"text"` for the text stream alone.
-        """
+        """As `CrossModal.forward`: what the first layer computes of one modality, once an item, before pairing."""
         image_bridges, text_bridges = images.need_bridges(), texts.need_bridges()
         keep = None if texts.keep is None else _pick(texts.keep, pairs, 1)
         text, image = self._first_layer(image_bridges[0], text_bridges[0], texts.keep, keep, pairs, wanted)
@@ -134,36 +206,6 @@ class CrossModalEncoder(nn.Module):
         text, _ = text_layer.cross_attention(_pick(text, pairs, 1), text_reads, None)
         image, _ = image_layer.cross_attention(_pick(image, pairs, 0), image_reads, pair_keep)
         return text_layer.feed_forward(text), image_layer.feed_forward(image)
-
-    def forward_with_maps(self, images: ImageStates, texts: TextStates) -> Fusion:
-        """Fuse row with row and keep every cross layer's attention maps; all rows, nothing shared between pairs."""
-        image_bridges, text_bridges, keep = images.need_bridges(), texts.need_bridges(), texts.keep
-        text_in, image_in = self.text_norm(text_bridges[0]), self.image_norm(image_bridges[0])
-        text, image = text_in, image_in
-        maps = []
-        for layer in range(self.depth):
-            if layer:
-                text_in = self._link(self.text_links, layer)(text_bridges[layer], text)
-                image_in = self._link(self.image_links, layer)(image_bridges[layer], image)
-            text, text_self, text_cross = _layer(self.text_layers, layer).with_maps(text_in, image_in, keep, None)
-            image, image_self, image_cross = _layer(self.image_layers, layer).with_maps(image_in, text_in, None, keep)
-            maps.append(CrossAttentionMaps(text_self, image_self, text_cross, image_cross))
-        fusion = self._gather(text, image, "all")
-        fusion.attentions = maps
-        return fusion
-
-    def _gather(self, text: Tensor, image: Tensor, wanted: Wanted) -> Fusion:
-        if wanted == "text":
-            return Fusion(text, None, None)
-        pooled = [torch.tanh(self.text_pooler(text[:, 0])), torch.tanh(self.image_pooler(image[:, 0]))]
-        pooler_output = torch.cat(pooled, dim=-1)
-        if wanted == "pooled":
-            return Fusion(None, None, pooler_output)
-        return Fusion(text, image, pooler_output)
-
-    def _link(self, links: nn.ModuleList, layer: int) -> nn.Module:
-        """The link tower into cross layer `layer`, one for all where they are shared."""
-        return links[0 if len(links) == 1 else layer - 1]
 
 
 def _layer(layers: nn.ModuleList, index: int) -> CrossLayer:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bt_cli.bridgetower.bridge import TowerBridge
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
-from bt_cli.bridgetower.cross_modal import CrossAttentionMaps, CrossModalEncoder, Fusion, Wanted
+from bt_cli.bridgetower.cross_modal import CrossAttentionMaps, CrossModal, CrossModalEncoder, Fusion, Wanted
 from bt_cli.bridgetower.heads import ContrastiveHead, MaskedWordHead, MatchingHead
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.bridgetower.text_tower import TextTower
@@ -72,7 +72,7 @@ class BridgeTower(nn.Module):
         self.text_bridge = TowerBridge(config, text_width) if text and cross else None
         bridge_images = vision and (cross or (itc and bridged))
         self.image_bridge = TowerBridge(config, vision_width, config.token_types - 1) if bridge_images else None
-        self.cross_modal = CrossModalEncoder(config) if cross else None
+        self.cross_modal: CrossModal | None = CrossModalEncoder(config) if cross else None
         self.itm_head = MatchingHead(config) if cross and "itm" in heads else None
         self.mlm_head = MaskedWordHead(config) if cross and "mlm" in heads else None
         dimension = config.contrastive_hidden_size or config.hidden_size

@@ -13,8 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from bt_cli.bridgetower.attention import CrossAttention
-from bt_cli.bridgetower.cross_modal import CrossAttentionMaps as Maps
-from bt_cli.bridgetower.cross_modal import CrossLayer, CrossModalEncoder, Fusion, Wanted
+from bt_cli.bridgetower.cross_modal import (
+    CrossLayer,
+    CrossModal,
+    CrossModalEncoder,
+    CrossModalLayer,
+    Fusion,
+    Wanted,
+)
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.packed.attention import read_by_few, read_few, split_rows
 from bt_cli.packed.packer import Packer
@@ -85,7 +91,7 @@ class PackedCrossAttention(nn.Module):
         return self.norm(self.out(_mix(map_, value), states)), map_
 
 
-class PackedCrossLayer(nn.Module):
+class PackedCrossLayer(CrossModalLayer):
     """Takes the place of a `CrossLayer`."""
 
     def __init__(self, layer: CrossLayer, packer: Packer, *, deepest: bool) -> None:
@@ -113,7 +119,7 @@ class PackedCrossLayer(nn.Module):
         return self.feed_forward(states), self_map, cross_map
 
 
-class PackedCrossModal(nn.Module):
+class PackedCrossModal(CrossModal):
     """Takes the place of a `CrossModalEncoder`. Pairs are run `pairs_at_once` at a time, so memory has a bound."""
 
     def __init__(self, encoder: CrossModalEncoder, packer: Packer, pool: SlicePool, *, pairs_at_once: int) -> None:
@@ -123,7 +129,6 @@ class PackedCrossModal(nn.Module):
         self.text_layers = _packed_layers(encoder.text_layers, packer)
         self.image_layers = _packed_layers(encoder.image_layers, packer)
         self.text_pooler, self.image_pooler = packer.head(encoder.text_pooler), packer.head(encoder.image_pooler)
-        self.depth = encoder.depth
         self.pool = pool
         self.pairs_at_once = pairs_at_once
         self.images_at_once = max(1, pairs_at_once // 2)
@@ -131,7 +136,7 @@ class PackedCrossModal(nn.Module):
     def forward(
         self, images: ImageStates, texts: TextStates, pairs: tuple[Tensor, Tensor] | None, wanted: Wanted = "all"
     ) -> Fusion:
-        """As `CrossModalEncoder.forward`; the first layer's self-attention is computed once per item."""
+        """As `CrossModal.forward`; the first layer's self-attention is computed once per item."""
         image_bridges, text_bridges = images.need_bridges(), texts.need_bridges()
         only = self.depth == 1 and wanted == "pooled"
         text_in = self.text_norm(text_bridges[0])
@@ -186,33 +191,6 @@ class PackedCrossModal(nn.Module):
             if not (last and wanted == "text"):
                 image = _layer(self.image_layers, layer)(image_in, text_in, None, keep, first_only)
         return self._gather(text, image, wanted)
-
-    def forward_with_maps(self, images: ImageStates, texts: TextStates) -> Fusion:
-        """Fuse row with row and keep every cross layer's attention maps."""
-        image_bridges, text_bridges, keep = images.need_bridges(), texts.need_bridges(), texts.keep
-        text_in, image_in = self.text_norm(text_bridges[0]), self.image_norm(image_bridges[0])
-        text, image = text_in, image_in
-        maps = []
-        for layer in range(self.depth):
-            if layer:
-                text_in = self._link(self.text_links, layer)(text_bridges[layer], text)
-                image_in = self._link(self.image_links, layer)(image_bridges[layer], image)
-            text, text_self, text_cross = _layer(self.text_layers, layer).with_maps(text_in, image_in, keep, None)
-            image, image_self, image_cross = _layer(self.image_layers, layer).with_maps(image_in, text_in, None, keep)
-            maps.append(Maps(text_self, image_self, text_cross, image_cross))
-        fusion = self._gather(text, image, "all")
-        fusion.attentions = maps
-        return fusion
-
-    def _gather(self, text: Tensor, image: Tensor, wanted: Wanted) -> Fusion:
-        if wanted == "text":
-            return Fusion(text, None, None)
-        pooled = [torch.tanh(self.text_pooler(text[:, 0])), torch.tanh(self.image_pooler(image[:, 0]))]
-        pooler_output = torch.cat(pooled, dim=-1)
-        return Fusion(None, None, pooler_output) if wanted == "pooled" else Fusion(text, image, pooler_output)
-
-    def _link(self, links: nn.ModuleList, layer: int) -> nn.Module:
-        return links[0 if len(links) == 1 else layer - 1]
 
 
 def _packed_layers(layers: nn.ModuleList, packer: Packer) -> nn.ModuleList:
