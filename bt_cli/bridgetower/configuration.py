@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bt_cli.errors import BadConfig, NotFound
+from bt_cli.errors import BadConfig
 from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.json_object import read_json_object
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "quick_gelu")
 LINK_TOWER_TYPES = ("add", "scaled_add", "interpolate")
@@ -292,16 +293,8 @@ class BridgeTowerConfig(_Section):
         """Read a config.json, or the one in a folder. Raises NotFound or BadConfig, naming the file."""
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise NotFound(f"{path}: no such file; a checkpoint folder needs a config.json") from None
-        except OSError as error:
-            raise BadConfig(f"{path}: can't be read: {error.strerror or error}") from None
-        except (ValueError, RecursionError) as error:  # RecursionError: nested a thousand deep
-            raise BadConfig(f"{path}: not valid JSON ({error}); fetch the file again") from None
-        if not isinstance(values, dict):
-            raise BadConfig(f"{path}: holds {type(values).__name__}, but has to be a JSON object")
+        missing = "no such file; a checkpoint folder needs a config.json"
+        values = read_json_object(path, BadConfig, missing=missing, way_out="fetch the file again")
         try:
             return cls.from_dict(values)
         except BadConfig as error:

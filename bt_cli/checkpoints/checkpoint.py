@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from bt_cli.checkpoints.hub_layout import heads_in
 from bt_cli.checkpoints.resolve import resolve
 from bt_cli.checkpoints.tensor_files import NamedTensors, TensorFiles
 from bt_cli.errors import BadConfig, BadTokenizer, MissingHead
+from bt_cli.files.json_object import read_json_object
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -156,15 +156,8 @@ class Checkpoint:
 
     def _preprocessing(self) -> dict[str, Any]:
         for name in IMAGE_SETTINGS:
-            path = self.folder / name
-            if path.is_file():
-                try:
-                    settings = json.loads(path.read_text("utf-8"))
-                except (ValueError, RecursionError) as error:
-                    raise BadConfig(f"{shown_path(path)}: not valid JSON ({error}); fetch the file again") from None
-                if not isinstance(settings, dict):
-                    raise BadConfig(f"{shown_path(path)}: a JSON object is needed")
-                return settings
+            if (self.folder / name).exists():
+                return read_json_object(self.folder / name, BadConfig, way_out="fetch the file again")
         return {}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 
 from bt_cli.checkpoints.tensor_files import choose_weights, shard_names
-from bt_cli.errors import BrokenCheckpoint
+from bt_cli.errors import BadConfig, BrokenCheckpoint, NotFound
+from bt_cli.files.json_object import read_json_object
 
 CONFIG = "config.json"
 IMAGE_SETTINGS = ("preprocessor_config.json", "processor_config.json")
@@ -82,7 +82,7 @@ def _is_bridgetower(snapshot: Path | None) -> bool:
     if snapshot is None:
         return False
     try:
-        config = json.loads((snapshot / CONFIG).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json_object(snapshot / CONFIG, BadConfig)
+    except (BadConfig, NotFound):
         return False
-    return isinstance(config, dict) and (config.get("model_type") == "bridgetower" or "link_tower_type" in config)
+    return config.get("model_type") == "bridgetower" or "link_tower_type" in config

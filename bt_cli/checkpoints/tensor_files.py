@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from bt_cli.checkpoints.hub_layout import canonical_name
 from bt_cli.checkpoints.pickle_file import PickleFile
 from bt_cli.checkpoints.safetensors_file import SafetensorsFile, TensorEntry
 from bt_cli.errors import BrokenCheckpoint, CheckpointMismatch, NotFound
+from bt_cli.files.json_object import read_json_object
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def choose_weights(names: Collection[str]) -> str | None:
 def shard_names(index: Path) -> list[str]:
     """The files that an index of shards names, each once; raises `BrokenCheckpoint` for an index that is none."""
     try:
-        files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        files = sorted(set(read_json_object(index, BrokenCheckpoint)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError):
         raise BrokenCheckpoint(f"{index} is no index of weight files") from None
     if not files:
         raise BrokenCheckpoint(f"{index} names no weight files; get it again")

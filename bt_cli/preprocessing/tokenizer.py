@@ -12,6 +12,7 @@ import numpy as np
 
 from bt_cli.errors import BadTokenizer, Misuse
 from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.json_object import read_json_object, read_text_file
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -210,21 +211,10 @@ def _text(text: Any) -> str:
     return text
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadTokenizer(f"{shown_path(path)}: no such file") from None
-    except UnicodeDecodeError:
-        raise BadTokenizer(f"{shown_path(path)}: broken: not UTF-8 text") from None
-    except OSError as error:
-        raise BadTokenizer(f"{shown_path(path)}: can't be read: {error.strerror or error}") from error
-
-
 def _from_json(path: Path) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer as Bpe
 
-    text = _read(path)
+    text = read_text_file(path, BadTokenizer, missing_error=BadTokenizer)
     try:
         bpe = Bpe.from_str(text)
         kind = type(bpe.model).__name__
@@ -248,17 +238,15 @@ def _from_vocab(vocab_path: Path, merges_path: Path) -> tokenizers.Tokenizer:
     from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
     from tokenizers import Tokenizer as Bpe
 
-    try:
-        vocab = json.loads(_read(vocab_path))
-    except ValueError as error:
-        raise BadTokenizer(f"{shown_path(vocab_path)}: broken: {_one_line(error)}") from error
-    if not isinstance(vocab, dict) or not all(type(each) is int for each in vocab.values()):
+    vocab = read_json_object(vocab_path, BadTokenizer, missing_error=BadTokenizer)
+    if not all(type(each) is int for each in vocab.values()):
         raise BadTokenizer(f"{shown_path(vocab_path)}: broken: an object from token to id is needed")
     missing = [token for token in (START, PAD, END, UNKNOWN) if token not in vocab]
     if missing:
         raise BadTokenizer(f"{shown_path(vocab_path)}: no {', '.join(missing)} in it, so not RoBERTa's")
     merges = []
-    for number, line in enumerate(_read(merges_path).split("\n"), start=1):
+    text = read_text_file(merges_path, BadTokenizer, missing_error=BadTokenizer)
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line or (number == 1 and line.startswith("#version")):
             continue
         pair = tuple(line.split(" "))

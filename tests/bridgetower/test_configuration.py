@@ -110,8 +110,10 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[" * 100_000, "not valid JSON"),
         ('{"hidden_size": 1' + "0" * 5000 + "}", "not valid JSON"),
-        ("[]", "holds list"),
+        ("[]", "holds a list"),
         ('{"hidden_size": -1}', "hidden_size is -1"),
+        ('{"text_config": {"layer_norm_eps": NaN}}', "text_config.layer_norm_eps is nan"),
+        ('{"made_up": [1, -Infinity]}', r"made_up\[1\] is -inf"),
     ):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(BadConfig, match=message) as caught:

@@ -346,8 +346,8 @@ def test_missing_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vocab", "merges", "said"),
     [
-        ("{", "", "DIR/vocab.json: broken: Expecting property name"),
-        ("[1]", "", "DIR/vocab.json: broken: an object from token to id is needed"),
+        ("{", "", "DIR/vocab.json: not valid JSON (Expecting property name"),
+        ("[1]", "", "DIR/vocab.json: holds a list, but has to be a JSON object"),
         ({**SMALL, "x": "y"}, "", "DIR/vocab.json: broken: an object from token to id is needed"),
         ({"a": 0}, "", "DIR/vocab.json: no <s>, <pad>, </s>, <unk> in it, so not RoBERTa's"),
         (SMALL, "#version: 0.2\na b c\n", "DIR/merges.txt, line 2: two pieces are needed: 'a b c'"),
@@ -365,7 +365,7 @@ def test_broken_tables(vocab: object, merges: str, said: str, tmp_path: Path) ->
         (b"", "DIR/tokenizer.json: broken: "),
         (b"{}", "DIR/tokenizer.json: broken: "),
         (b"<html>404</html>", "DIR/tokenizer.json: broken: "),
-        (b"\xff\xfe{", "DIR/tokenizer.json: broken: not UTF-8 text"),
+        (b"\xff\xfe{", "DIR/tokenizer.json: not UTF-8 text (byte 0)"),
         (
             b'{"version":"1.0","model":{"type":"WordPiece","vocab":{"a":0},"unk_token":"a",'
             b'"continuing_subword_prefix":"##","max_input_chars_per_word":9}}',
