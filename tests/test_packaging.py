@@ -18,7 +18,7 @@ OPTIONAL = {"pillow_heif"}
 FLOORS = [
     {"errors", "version"},
     {"files"},
-    {"bridgetower", "preprocessing", "datasets", "scenes", "store"},
+    {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "store"},
     {"checkpoints", "packed"},
     {"inference", "pretrained", "training"},
     {"indexing", "search", "evaluation"},

@@ -1,4 +1,7 @@
-"""The three losses, as functions over the network's outputs."""
+"""The three losses, as functions over the network's outputs: ITC, ITM and MLM.
+
+`itc_loss` is the port's; `itc_pair_loss` that of the authors' retrieval fine-tuning, which `bt train` uses.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,11 @@ def itc_pair_loss(
     Embeddings (B, d) of norm 1; `groups` (B,) int64 is equal where rows belong to one image, None where no two do.
     """
     logits = text_embeds @ image_embeds.T * logit_scale.exp()
-    if groups is None:
-        targets = torch.eye(len(logits), device=logits.device)
-    else:
-        same = groups[:, None].eq(groups[None, :]).float()
-        targets = same / same.sum(dim=1, keepdim=True)
+    targets = soft_targets(torch.arange(len(logits), device=logits.device) if groups is None else groups)
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+
+
+def soft_targets(groups: Tensor) -> Tensor:
+    """(n, n) float32: each row shares its weight among the rows of its group. `groups` (n,) int64."""
+    same = groups[:, None].eq(groups[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)

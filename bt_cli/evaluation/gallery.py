@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bt_cli.datasets.captions import CaptionSet
 from bt_cli.datasets.image_names import ImageNames, none_below
 from bt_cli.errors import Misuse
-from bt_cli.evaluation.recall import own_captions
+from bt_cli.metrics.recall import own_captions
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bt_cli.evaluation.recall import ScoreRows
+from bt_cli.metrics.recall import ScoreRows
 
 BLOCK = 256
 

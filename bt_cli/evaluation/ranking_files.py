@@ -8,7 +8,7 @@ from bt_cli.datasets.trec import PathLike, encode_id, write_qrels, write_queries
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.pair_plan import best_positions
 from bt_cli.evaluation.protocol import Evaluation
-from bt_cli.evaluation.recall import ScoreRows
+from bt_cli.metrics.recall import ScoreRows
 
 BLOCK = 256
 

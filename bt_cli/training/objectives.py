@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bt_cli.bridgetower.losses import itc_pair_loss
+from bt_cli.bridgetower.losses import itc_pair_loss, soft_targets
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.training.distributed import Ranks
 from bt_cli.training.examples import IGNORED, Examples
@@ -42,12 +42,6 @@ def compute_losses(network: BridgeTower, examples: Examples, stage: Stage, ranks
     if stage.weight("mlm"):
         losses["mlm"] = _fill(network, images, texts, examples, ranks)
     return losses
-
-
-def soft_targets(groups: Tensor) -> Tensor:
-    """(n, n) float32: each row shares its weight among the rows of its group. `groups` (n,) int64."""
-    same = groups[:, None].eq(groups[None, :]).float()
-    return same / same.sum(dim=1, keepdim=True)
 
 
 def _contrast(network: BridgeTower, images: ImageStates, texts: TextStates, groups: Tensor, ranks: Ranks) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from bt_cli.errors import BadConfig
+from bt_cli.metrics.recall import KS, ScoreRows, best_own_ranks, recall_at
 
 if TYPE_CHECKING:
     from bt_cli.bridgetower.network import BridgeTower
     from bt_cli.preprocessing.tokenizer import Tokenizer
 
 ROWS = 64
-CUTOFFS = (1, 5, 10)
 
 
 @dataclass
@@ -62,8 +62,8 @@ def validate(
             torch.cat([part.embeds.float().cpu() for part in parts if part.embeds is not None])
             for parts in (texts, pictures)
         ]
-        own = torch.from_numpy(held_out.caption_groups[:, None] == held_out.picture_groups[None, :])
-        metrics = recall(embeds[0] @ embeds[1].T, own)
+        own = held_out.caption_groups[:, None] == held_out.picture_groups[None, :]
+        metrics = recall((embeds[0] @ embeds[1].T).numpy(), own)
     if matching:
         metrics |= _matching(network, held_out, tokenizer, length, device)
     if "recall" not in metrics:
@@ -72,22 +72,29 @@ def validate(
     return metrics
 
 
-def recall(similarity: Tensor, own: Tensor) -> dict[str, float]:
-    """Recall both ways from similarities (n captions, m pictures) and `own` bool of that shape; `recall` is their
-    mean. As in `bt eval`, what stands first comes first among equal scores. Raises BadConfig where one is no number.
+def recall(similarity: np.ndarray, own: np.ndarray) -> dict[str, float]:
+    """Recall both ways, as `bt eval` computes it, and their mean.
+
+    Args:
+        similarity: (n captions, m images) float32, higher is better.
+        own: The same shape, bool: which images a caption is true of.
+
+    Returns:
+        `ir@k` and `tr@k` for k of 1, 5, 10 and their mean `recall`, each from 0 to 1.
+
+    Raises:
+        BadConfig: A similarity is not a finite number.
     """
-    metrics = {}
     _want_finite(similarity)
+    metrics: dict[str, float] = {}
     for way, scores, right in (("ir", similarity, own), ("tr", similarity.T, own.T)):
-        best = scores.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True).values
-        equal = scores == best
-        # A network that gives every pair the same score must get what chance gives, or it would be kept as the best.
-        first = (equal & right).int().argmax(dim=1, keepdim=True)
-        before = torch.arange(scores.shape[1], device=scores.device) < first
-        rank = ((scores > best) | (equal & before)).sum(dim=1)
-        for cutoff in CUTOFFS:
-            metrics[f"{way}@{cutoff}"] = float((rank < cutoff).double().mean())
+        ranks = best_own_ranks(_rows_of(scores), {query: np.flatnonzero(row) for query, row in enumerate(right)})
+        metrics |= {f"{way}@{k}": recall_at(ranks, k) for k in KS}
     return {**metrics, "recall": sum(metrics.values()) / len(metrics)}
+
+
+def _rows_of(scores: np.ndarray) -> ScoreRows:
+    return lambda start, stop: scores[start:stop]
 
 
 def _matching(
@@ -107,15 +114,15 @@ def _matching(
         fusion = network.fuse(images, states, (owners, torch.arange(len(texts), device=device)), wanted="pooled")
         assert fusion.pooler_output is not None
         logits = network.itm_logits(fusion.pooler_output).float().cpu()
-        _want_finite(logits)
+        _want_finite(logits.numpy())
         match = logits[:, 1] - logits[:, 0]
         for place, (row, _, kind) in enumerate(wrong, start=len(rows)):
             verdicts.setdefault(kind, []).append(bool(match[row] > match[place]))
     return {f"itm/{kind}": float(np.mean(right)) for kind, right in sorted(verdicts.items())}
 
 
-def _want_finite(scores: Tensor) -> None:
-    if not torch.isfinite(scores).all():
+def _want_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all():
         raise BadConfig(
             "validation: a score is not a finite number; a lower learning rate or a longer warm-up may help"
         )

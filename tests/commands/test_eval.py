@@ -17,7 +17,7 @@ from PIL import Image
 
 import bt_cli
 from bt_cli.datasets import trec
-from bt_cli.evaluation import recall
+from bt_cli.metrics import recall
 from tests.random_checkpoint import random_checkpoint
 
 IMAGES = 16

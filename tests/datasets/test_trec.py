@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from bt_cli.datasets import trec
 from bt_cli.errors import NotFound, UnreadableRun
-from bt_cli.evaluation import recall
+from bt_cli.metrics import recall
 
 
 def test_a_run_as_it_stands_in_the_file(tmp_path):

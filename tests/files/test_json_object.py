@@ -14,7 +14,9 @@ from bt_cli.errors import BadConfig, BrokenCheckpoint, BtError, NotFound
 from bt_cli.files.json_object import LARGEST, read_json_object
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | st.text(max_size=5)
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner), max_leaves=12)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner), max_leaves=12
+)
 
 
 @given(values=st.dictionaries(st.text(), VALUES))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bt_cli.evaluation.recall import (
+from bt_cli.metrics.recall import (
     best_own_ranks,
     mean_reciprocal_rank,
     median_rank,

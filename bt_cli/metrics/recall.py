@@ -69,7 +69,9 @@ def metrics_of(tr_ranks: ArrayLike, ir_ranks: ArrayLike) -> dict[str, float]:
     return metrics
 
 
-def best_own_ranks(rows: ScoreRows, own: Mapping[int, Sequence[int]], *, block: int = 256) -> NDArray[np.int64]:
+def best_own_ranks(
+    rows: ScoreRows, own: Mapping[int, Sequence[int] | NDArray[np.intp]], *, block: int = 256
+) -> NDArray[np.int64]:
     """The rank of each query's best own item, with `block` rows of scores in memory at a time.
 
     Args:
