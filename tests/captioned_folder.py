@@ -1,4 +1,4 @@
-"""A folder of coloured pictures with captions that tell them apart, and a recipe that learns them."""
+"""A folder of coloured images with captions that tell them apart, and a recipe that learns them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SIDE = 64
 
 
 def captioned_folder(folder: Path) -> Path:
-    """Twelve pictures, each of two colours side by side; one caption each, and as `negative` the one of the mirror."""
+    """Twelve images, each of two colours side by side; one caption each, and as `negative` the one of the mirror."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for left, left_colour in COLOURS.items():
         for right, right_colour in COLOURS.items():
             if left == right:
                 continue
-            picture = Image.new("RGB", (SIDE, SIDE), left_colour)
-            picture.paste(right_colour, (SIDE // 2, 0, SIDE, SIDE))
+            image = Image.new("RGB", (SIDE, SIDE), left_colour)
+            image.paste(right_colour, (SIDE // 2, 0, SIDE, SIDE))
             name = f"{left}-{right}.png"
-            picture.save(folder / name)
+            image.save(folder / name)
             rows.append((name, f"{left} then {right}", f"{right} then {left}"))
     with open(folder / "captions.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("image", "caption", "negative"), *rows])
@@ -31,7 +31,7 @@ def captioned_folder(folder: Path) -> Path:
 
 
 def small_network() -> dict[str, Any]:
-    """config.json of a network that one core trains at hundreds of pictures a second."""
+    """config.json of a network that one core trains at hundreds of images a second."""
     return {
         "hidden_size": 64,
         "num_attention_heads": 2,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,14 +14,19 @@ from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict, T
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
-from bt_cli.errors import BtError, Misuse
+from bt_cli.errors import BadConfig, BtError, Misuse
+from bt_cli.files.json_object import read_json_object
+from bt_cli.training.data import TrainingData
+from bt_cli.training.recipe import FINE_TUNING, Augmentation, Masking, Matching, Rates, Recipe, Stage
 
 if TYPE_CHECKING:
     import torch
 
-    from bt_cli.training.distributed import Ranks
+    from bt_cli.training.run import Run
     from bt_cli.training.trainer import Outcome, Report
 
+STAGE = FINE_TUNING.stages[0]
+"""Where every option of the stage has its default."""
 REMARK_SECONDS = 10.0
 
 
@@ -44,35 +50,53 @@ def run(
         str | None,
         typer.Option("--recipe", metavar="NAME|FILE", help="A recipe (JSON): tiny, or a file; replaces the options."),
     ] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the captions.")] = 10.0,
-    steps: Annotated[int, typer.Option(help="Optimizer steps; 0 = by --epochs.", min=0)] = 0,
-    batch_size: Annotated[int, typer.Option(help="Captioned images at a time, over all processes.", min=2)] = 32,
-    accumulate: Annotated[int, typer.Option(help="Batches summed into one step.", min=1)] = 1,
-    itc: Annotated[float, typer.Option(help="Weight of the contrastive loss.")] = 1.0,
-    itc_cross: Annotated[float, typer.Option(help="Weight of its terms with the fused embedding.")] = 0.0,
-    itm: Annotated[float, typer.Option(help="Weight of the matching loss.")] = 1.0,
-    mlm: Annotated[float, typer.Option(help="Weight of the masked-word loss.")] = 1.0,
-    learning_rate: Annotated[float, typer.Option(help="Of the towers.")] = 1e-5,
-    cross_multiplier: Annotated[float, typer.Option(help="Rate of the cross-modal layers, times the towers'.")] = 5.0,
-    head_multiplier: Annotated[float, typer.Option(help="Rate of the heads, times the towers'.")] = 5.0,
-    warmup: Annotated[float, typer.Option(help="Share of the steps (or number of steps) of rising rate.")] = 0.1,
-    decay: Annotated[float, typer.Option(help="Share of the steps, at the end, of falling rate.")] = 1.0,
-    weight_decay: Annotated[float, typer.Option(help="Not applied to biases and LayerNorms.")] = 0.01,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0 = any.")] = 0.0,
+    epochs: Annotated[float, typer.Option(help="Passes over the captions.")] = STAGE.epochs,
+    steps: Annotated[int, typer.Option(help="Optimizer steps; 0 = by --epochs.", min=0)] = STAGE.steps,
+    batch_size: Annotated[
+        int, typer.Option(help="Captioned images at a time, over all processes.", min=2)
+    ] = STAGE.batch,
+    accumulate: Annotated[int, typer.Option(help="Batches summed into one step.", min=1)] = STAGE.accumulate,
+    itc: Annotated[float, typer.Option(help="Weight of the contrastive loss.")] = STAGE.weight("itc"),
+    itc_cross: Annotated[float, typer.Option(help="Weight of its terms with the fused embedding.")] = STAGE.weight(
+        "itc_cross"
+    ),
+    itm: Annotated[float, typer.Option(help="Weight of the matching loss.")] = STAGE.weight("itm"),
+    mlm: Annotated[float, typer.Option(help="Weight of the masked-word loss.")] = STAGE.weight("mlm"),
+    learning_rate: Annotated[float, typer.Option(help="Of the towers.")] = STAGE.rates.learning_rate,
+    cross_multiplier: Annotated[
+        float, typer.Option(help="Rate of the cross-modal layers, times the towers'.")
+    ] = STAGE.rates.cross_multiplier,
+    head_multiplier: Annotated[
+        float, typer.Option(help="Rate of the heads, times the towers'.")
+    ] = STAGE.rates.head_multiplier,
+    warmup: Annotated[
+        float, typer.Option(help="Share of the steps (or number of steps) of rising rate.")
+    ] = STAGE.rates.warmup,
+    decay: Annotated[float, typer.Option(help="Share of the steps, at the end, of falling rate.")] = STAGE.rates.decay,
+    weight_decay: Annotated[
+        float, typer.Option(help="Not applied to biases and LayerNorms.")
+    ] = STAGE.rates.weight_decay,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0 = any.")] = STAGE.rates.clip,
     dropout: Annotated[
         float | None, typer.Option(help="Default: as the checkpoint's config says.", show_default=False)
-    ] = None,
+    ] = STAGE.dropout,
     freeze: Annotated[
         list[str] | None, typer.Option(metavar="text|vision", help="Leave this tower as it is. Repeatable.")
     ] = None,
-    negatives: Annotated[int, typer.Option(help="Wrong pairs for each true one.", min=1)] = 2,
-    given_share: Annotated[float, typer.Option(help="Share of them from the `negative` column.")] = 0.5,
-    mask_rate: Annotated[float, typer.Option(help="Share of the tokens that are masked.")] = 0.15,
+    negatives: Annotated[int, typer.Option(help="Wrong pairs for each true one.", min=1)] = STAGE.matching.negatives,
+    given_share: Annotated[
+        float, typer.Option(help="Share of them from the `negative` column.")
+    ] = STAGE.matching.given_share,
+    mask_rate: Annotated[float, typer.Option(help="Share of the tokens that are masked.")] = STAGE.masking.rate,
     crop: Annotated[
         float, typer.Option(metavar="SHARE", help="Random crops of at least this share of the image; 1 = whole images.")
-    ] = 1.0,
-    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images: left and right go.")] = False,
-    text_length: Annotated[int, typer.Option(help="Tokens of a caption that are read.", min=3)] = 50,
+    ] = STAGE.augmentation.crop[0],
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror half of the images: left and right go.")
+    ] = STAGE.augmentation.flip,
+    text_length: Annotated[
+        int, typer.Option(help="Tokens of a caption that are read.", min=3)
+    ] = FINE_TUNING.text_length,
     image_size: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Another input size than the checkpoint's.", min=1)
     ] = None,
@@ -81,16 +105,18 @@ def run(
     ] = None,
     validation_share: Annotated[
         float, typer.Option(help="Without --validation: share of the images that is held out.", min=0.0, max=0.9)
-    ] = 0.1,
-    validate_every: Annotated[int, typer.Option(metavar="STEPS", help="0 = ten times in the run.", min=0)] = 0,
-    keep: Annotated[str, typer.Option(metavar="best|last", help="Which weights to leave in --out.")] = "best",
+    ] = TrainingData.validation_share,
+    validate_every: Annotated[
+        int, typer.Option(metavar="STEPS", help="0 = ten times in the run.", min=0)
+    ] = FINE_TUNING.validate_every,
+    keep: Annotated[str, typer.Option(metavar="best|last", help="Which weights to leave in --out.")] = FINE_TUNING.keep,
     save_dtype: Annotated[
         str, typer.Option(metavar="float32|bfloat16|float16", help="Of the weights in --out.")
-    ] = "float32",
+    ] = FINE_TUNING.save_dtype,
     checkpoint_layers: Annotated[
         bool, typer.Option("--checkpoint-layers", help="Recompute activations: slower, far less memory.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    ] = FINE_TUNING.checkpoint_layers,
+    seed: Annotated[int, typer.Option(min=0)] = FINE_TUNING.seed,
     split: Annotated[str | None, typer.Option(help="Of a Karpathy JSON.")] = None,
     format: Annotated[str | None, typer.Option("--format", help="Of CAPTIONS, where it is not told rightly.")] = None,
     device: Device = "auto",
@@ -106,62 +132,111 @@ def run(
     The same command with the same --out goes on where a stopped run was, with the same losses as if it had never
     stopped. `torchrun --nproc-per-node N -m bt_cli train ...` shares the batches among N processes.
     """
-    options = {name: value for name, value in locals().items() if name != "context"}
     source = context.get_parameter_source("model")
-    options["model_is_default"] = model_is_default = source is not None and source.name == "ENVIRONMENT"
+    model_is_default = source is not None and source.name == "ENVIRONMENT"
     if out is None:
         raise Misuse("--out DIR is needed: the folder that the trained checkpoint goes to")
     if recipe is None and captions is None:
-        raise Misuse("name a caption file to train on, or a --recipe that draws its own pictures")
+        raise Misuse("name a caption file to train on, or a --recipe that draws its own scenes")
     if from_scratch is not None and ((model is not None and not model_is_default) or recipe is not None):
         raise Misuse("--from-scratch trains a new network; it can't go with --model or --recipe")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    from bt_cli.inference.device import choose_device, keep_freed_memory
+    data = None
+    if captions is not None:
+        data = TrainingData(captions, images, format, split, validation, validation_share)
+    stage = Stage(
+        steps=steps,
+        epochs=epochs,
+        batch=batch_size,
+        accumulate=accumulate,
+        losses={"itc": itc, "itc_cross": itc_cross, "itm": itm, "mlm": mlm},
+        rates=Rates(
+            learning_rate=learning_rate,
+            cross_multiplier=cross_multiplier,
+            head_multiplier=head_multiplier,
+            warmup=warmup,
+            decay=decay,
+            weight_decay=weight_decay,
+            clip=clip,
+        ),
+        matching=Matching(negatives=negatives, given_share=given_share),
+        masking=Masking(rate=mask_rate),
+        augmentation=Augmentation(crop=(crop, STAGE.augmentation.crop[1]), flip=flip),
+        freeze=tuple(freeze or STAGE.freeze),
+        dropout=dropout,
+    )
+    options = Recipe(
+        seed=seed,
+        text_length=text_length,
+        validate_every=validate_every,
+        keep=keep,
+        save_dtype=save_dtype,
+        checkpoint_layers=checkpoint_layers,
+        stages=(stage,),
+    )
+    from bt_cli.inference.device import choose_device, keep_freed_memory, set_threads
     from bt_cli.training.distributed import Ranks
+    from bt_cli.training.preparation import StartingPoint, prepare_run
 
+    set_threads(threads)
     keep_freed_memory()
-    ranks, where = Ranks.join(choose_device(device))
+    skipped = _Skipped()
+    ranks, place = Ranks.join(choose_device(device))
     try:
-        _train(options, out, where, ranks)
+        chosen = _choose_recipe(recipe, options, from_scratch, _training_precision(dtype, place))
+        # BT_MODEL says what to take where nothing is named; a network to train from nothing is named.
+        checkpoint = None if chosen.network is not None and model_is_default else model
+        start = StartingPoint(checkpoint, image_size, every_loss=recipe is not None)
+        on_skip = None if strict else skipped.add
+        settled, prepared = prepare_run(chosen, data, start, out, place, ranks, workers=workers, on_skip=on_skip)
+        _train(settled, prepared, skipped, as_json)
     finally:
         ranks.leave()
 
 
-def _train(options: dict[str, Any], out: Path, device: torch.device, ranks: Ranks) -> None:
-    from bt_cli.packed.precision import choose_precision
-    from bt_cli.training.preparation import prepare_run, recipe_of_options
-    from bt_cli.training.recipe import Recipe
-    from bt_cli.training.trainer import Trainer
+class _Skipped:
+    """How many images were left out; each is named at once, since the end of a run may be days away."""
 
-    precision = choose_precision(options["dtype"], device)
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, error: BtError) -> None:
+        self.count += 1
+        remark(f"skipped {error}")
+
+
+def _training_precision(dtype: str, device: torch.device) -> str:
+    from bt_cli.packed.precision import choose_precision
+
+    precision = choose_precision(dtype, device)
     if precision == "int8":
         raise Misuse("training computes in bfloat16 or float32, not in int8")
-    if options["recipe"] is not None:
-        recipe = Recipe.read(options["recipe"])
-    else:
-        recipe = recipe_of_options(options, precision)
-    if recipe.network is not None and options["model_is_default"]:
-        options["model"] = None  # BT_MODEL says what to take where nothing is named; a network to train is named here
-    skipped: list[str] = []
+    return precision
 
-    def skip(error: BtError) -> None:
-        skipped.append(str(error))
-        remark(f"skipped {error}")  # now: the end of a run may be days away
 
-    recipe, run = prepare_run(recipe, options, out, device, ranks, on_skip=None if options["strict"] else skip)
+def _choose_recipe(named: str | None, options: Recipe, from_scratch: Path | None, precision: str) -> Recipe:
+    """The recipe that was named, else the one that the options make. Raises NotFound, BadConfig."""
+    if named is not None:
+        return Recipe.read(named)
+    network = None
+    if from_scratch is not None:
+        missing = "no such file; --from-scratch needs a config.json"
+        network = read_json_object(from_scratch, BadConfig, missing=missing)
+    return replace(options, dtype=precision, network=network).checked("options")
+
+
+def _train(recipe: Recipe, run: Run, skipped: _Skipped, as_json: bool) -> None:
+    from bt_cli.training.trainer import Trainer
+
     trainer = Trainer(recipe, run)
-    if not ranks.first:
+    if not run.ranks.first:
         trainer.train()
         return
     done = trainer.position.step
     if done:
         remark(f"going on after step {done} of {trainer.recipe.steps}")
     with progress("training") as tick:
-        outcome = trainer.train(_reporter(options["as_json"], tick, trainer.recipe.steps))
-    _close(outcome, out, len(skipped), options["as_json"])
+        outcome = trainer.train(_reporter(as_json, tick, trainer.recipe.steps))
+    _close(outcome, run.out, skipped.count, as_json)
 
 
 def _reporter(as_json: bool, tick: Callable[[int, int], None], steps: int) -> Callable[[Report], None]:
@@ -170,7 +245,7 @@ def _reporter(as_json: bool, tick: Callable[[int, int], None], steps: int) -> Ca
 
     def report(at: Report) -> None:
         nonlocal said
-        tick(at.pictures, at.pictures_in_all)
+        tick(at.images, at.images_in_all)
         if as_json:
             losses = {name: round(value, 6) for name, value in at.losses.items()}
             speed = {"images_per_second": round(at.images_per_second, 1), "seconds_left": round(at.seconds_left)}
@@ -194,5 +269,5 @@ def _close(outcome: Outcome, out: Path, skipped: int, as_json: bool) -> None:
     shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in named.items())
     kept = f"; kept step {outcome.kept_step}: {shown}" if shown else ""
     left_out = f", {skipped} skipped" if skipped else ""
-    remark(f"{outcome.steps} steps, {outcome.pictures} images in {outcome.seconds:.0f} s{left_out}{kept}")
+    remark(f"{outcome.steps} steps, {outcome.images} images in {outcome.seconds:.0f} s{left_out}{kept}")
     write_line(str(out))

@@ -24,11 +24,11 @@ from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.image_groups import ImageGroups
 from bt_cli.evaluation.pair_plan import PairPlan
-from bt_cli.metrics.recall import KS, best_own_ranks, metrics_of
 from bt_cli.evaluation.resume import ResumableArrays
 from bt_cli.evaluation.scores import ContrastiveScores, MatchingScores
 from bt_cli.files.shown_path import shown_path
 from bt_cli.inference.cache import TextCache
+from bt_cli.metrics.recall import KS, best_own_ranks, metrics_of
 from bt_cli.preprocessing.image_file import open_image
 
 if TYPE_CHECKING:

@@ -44,6 +44,12 @@ def _cuda(name: str, device: torch.device) -> torch.device:
     return torch.device("cuda", index)
 
 
+def set_threads(threads: int | None) -> None:
+    """Let torch compute in so many threads on the CPU, in the whole process; None leaves it at all cores."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def keep_freed_memory() -> bool:
     """Ask glibc to keep large freed blocks for the next layer instead of handing them back to the kernel.
 

@@ -18,7 +18,7 @@ from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.errors import MissingHead, Misuse, UnreadableImage
 from bt_cli.inference.cache import ImageCache, TextCache
-from bt_cli.inference.device import choose_device, keep_freed_memory
+from bt_cli.inference.device import choose_device, keep_freed_memory, set_threads
 from bt_cli.inference.encoding import (
     Counted,
     encode_in_batches,
@@ -63,8 +63,7 @@ def load(
 
     Raises UnknownModel, NotFound, Offline, DownloadFailed, BadConfig, CheckpointMismatch, MissingHead or NoDevice.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     place = choose_device(device)
     precision = choose_precision(dtype, place)
     checkpoint = name if isinstance(name, Checkpoint) else Checkpoint.open(name, progress=progress)

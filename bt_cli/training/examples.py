@@ -1,4 +1,4 @@
-"""From a batch of captioned pictures to what a training step computes on: ids, masks, wrong captions.
+"""From a batch of captioned images to what a training step computes on: ids, masks, wrong captions.
 
 Every random choice comes from a generator that is seeded by (seed, step, accumulation), drawn for the rows of all
 ranks and cut to this rank's: a resumed run, or one spread over more processes, makes the same choices.
@@ -26,10 +26,10 @@ IGNORED = -100
 
 @dataclass
 class Batch:
-    """Captioned pictures as a source gives them: one rank's n rows of a batch.
+    """Captioned images as a source gives them: one rank's n rows of a batch.
 
-    `pixel_values` (n, 3, H, W) float32, `groups` (n,) int64 equal where captions belong to one picture or mean the
-    same, `truth` (n, n) bool: caption j is true of picture i, `negatives` per row (wrong caption, its kind).
+    `pixel_values` (n, 3, H, W) float32, `groups` (n,) int64 equal where captions belong to one image or mean the
+    same, `truth` (n, n) bool: caption j is true of image i, `negatives` per row (wrong caption, its kind).
     """
 
     pixel_values: Tensor
@@ -41,12 +41,12 @@ class Batch:
 
 @dataclass
 class Examples:
-    """One accumulation step of one rank, on the device. n pictures, m masked captions, w hand-made wrong captions.
+    """One accumulation step of one rank, on the device. n images, m masked captions, w given wrong captions.
 
     `input_ids` and `attention_mask` (n + m + w, T) int64 hold the true captions, then the masked ones, then the wrong
-    ones; `masked` (m,) and `wrong` (w,) are the pictures they belong to; `labels` (m, T) int64 has the hidden tokens,
-    else -100. `slots` (n, negatives) int64: the row in `wrong` to use, -1 a hard caption for this picture, -2 a hard
-    picture for this caption. `noise` (n, negatives, n) float32 is Gumbel noise to draw the hard ones with.
+    ones; `masked` (m,) and `wrong` (w,) are the images they belong to; `labels` (m, T) int64 has the hidden tokens,
+    else -100. `slots` (n, negatives) int64: the row in `wrong` to use, -1 a hard caption for this image, -2 a hard
+    image for this caption. `noise` (n, negatives, n) float32 is Gumbel noise to draw the hard ones with.
     """
 
     pixel_values: Tensor
@@ -109,7 +109,7 @@ def make_examples(
 
 
 def _wrong_captions(batch: Batch, matching: Matching, chances: np.ndarray) -> tuple[list[str], list[int], np.ndarray]:
-    """Which wrong pairs each row gets: a hand-made caption as often as `given` says, else a hard one of the
+    """Which wrong pairs each row gets: a given caption as often as `given` says, else a hard one of the
     batch."""
     texts: list[str] = []
     rows: list[int] = []

@@ -1,6 +1,6 @@
-"""The training objectives over one accumulation step: ITC, ITM with hard negatives, MLM on the picture.
+"""The training objectives over one accumulation step: ITC, ITM with hard negatives, MLM on the image.
 
-Pictures and captions go through their towers once; true pairs, wrong pairs and masked captions are then fused from the
+Images and captions go through their towers once; true pairs, wrong pairs and masked captions are then fused from the
 same states. Losses are scaled so that the mean of their gradients over ranks is the gradient over the whole batch.
 """
 
@@ -83,7 +83,7 @@ def _match(
 def matching_pairs(
     images: ImageStates, texts: TextStates, examples: Examples, hardness: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Picture rows, caption rows and labels (p,) int64 of the pairs for the ITM head: the true ones first.
+    """Image rows, caption rows and labels (p,) int64 of the pairs for the ITM head: the true ones first.
 
     A hard negative is drawn with the probability that the ITC head gives it, among the pairs that are not true; where
     the batch has none, the slot stays empty.
@@ -100,20 +100,20 @@ def matching_pairs(
     for number in range(examples.slots.shape[1]):
         slots, noise = examples.slots[:, number], examples.noise[:, number]
         caption_score, caption = (similarity + noise).max(dim=1)
-        picture_score, picture = (similarity.T + noise).max(dim=1)
+        image_score, image = (similarity.T + noise).max(dim=1)
         given, by_caption = slots >= 0, slots == -1
-        image_rows.append(torch.where(given | by_caption, own, picture))
+        image_rows.append(torch.where(given | by_caption, own, image))
         text_rows.append(torch.where(given, slots + first_wrong, torch.where(by_caption, caption, own)))
-        possible = given | (torch.where(by_caption, caption_score, picture_score) > FORBIDDEN / 2)
+        possible = given | (torch.where(by_caption, caption_score, image_score) > FORBIDDEN / 2)
         image_rows[-1], text_rows[-1] = image_rows[-1][possible], text_rows[-1][possible]
-    pictures, captions = torch.cat(image_rows), torch.cat(text_rows)
-    labels = torch.zeros(len(pictures), dtype=torch.int64, device=pictures.device)
+    left, right = torch.cat(image_rows), torch.cat(text_rows)
+    labels = torch.zeros(len(left), dtype=torch.int64, device=left.device)
     labels[:count] = 1
-    return pictures, captions, labels
+    return left, right, labels
 
 
 def _fill(network: BridgeTower, images: ImageStates, texts: TextStates, examples: Examples, ranks: Ranks) -> Tensor:
-    """MLM loss: masked captions fused with their pictures; the head sees the hidden positions alone."""
+    """MLM loss: masked captions fused with their images; the head sees the hidden positions alone."""
     rows = torch.arange(len(examples.masked), device=examples.masked.device) + len(examples)
     fusion = network.fuse(images, texts, pairs=(examples.masked, rows), wanted="text")
     hidden = examples.labels.ne(IGNORED)

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
-from bt_cli.errors import BadConfig, NotFound
+from bt_cli.errors import BadConfig
+from bt_cli.files.json_object import read_json_object
+from bt_cli.files.shown_path import shown_path
 
 LOSSES = ("itc", "itc_cross", "itm", "mlm")
 """`itc`: image-text cross-entropies; `itc_cross`: the two with the fused embedding (the rest of the port's ITC
@@ -60,12 +62,12 @@ class Matching:
     negatives: int = 2
     """Wrong pairs for each true one."""
     given_share: float = 0.5
-    """Share of the wrong pairs that take one of the picture's hand-made wrong captions, where it has any."""
+    """Share of the wrong pairs that take one of the image's given wrong captions, where it has any."""
     hardness: float = 14.3
     """What ITC similarities are multiplied by before hard pairs are drawn with softmax; 0 = any wrong pair alike. The
     default is 1 / 0.07, the published starting temperature."""
     kinds: Mapping[str, float] = field(default_factory=dict)
-    """Weights of the kinds of hand-made caption; empty = each caption alike."""
+    """Weights of the kinds of given caption; empty = each caption alike."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,12 @@ class Masking:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a picture before the image processor sees it. Pictures of a generated source come augmented."""
+    """What is done to an image before the image processor sees it. Images of a generated source come augmented."""
 
     crop: tuple[float, float] = (1.0, 1.0)
-    """Range of the share of the picture's area that a random crop keeps; (1, 1) = no crop."""
+    """Range of the share of the image's area that a random crop keeps; (1, 1) = no crop."""
     flip: bool = False
-    """Mirror half of the pictures; off, because it makes "left" and "right" untrue."""
+    """Mirror half of the images; off, because it makes "left" and "right" untrue."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Stage:
     """Optimizer steps; 0 = `epochs` passes over the captions."""
     epochs: float = 0.0
     batch: int = 32
-    """Captioned pictures, shared out among the processes of a data parallel run."""
+    """Captioned images, shared out among the processes of a data parallel run."""
     accumulate: int = 1
     """Batches summed into one step; ITC and hard negatives see one of them at a time."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"itc": 1.0, "itm": 1.0, "mlm": 1.0})
@@ -166,6 +168,10 @@ class Recipe:
         """As JSON has it."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    def checked(self, where: str) -> Recipe:
+        """The same, if all that it says is possible. Raises BadConfig, which begins with `where`."""
+        return Recipe.from_dict(self.to_dict(), where)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         """Read what :meth:`to_dict` gave, or a file's content; what is left out keeps its default. Raises BadConfig."""
@@ -178,13 +184,13 @@ class Recipe:
         """Read a JSON file, or one of the recipes that come with bt by its name. Raises NotFound, BadConfig."""
         bundled = Path(__file__).parent / "recipes" / f"{path}.json"
         path = bundled if bundled.is_file() and not Path(path).exists() else Path(path)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise NotFound(f"{path}: no such recipe, neither a file nor one of bt's own (tiny)") from None
-        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits
-            raise BadConfig(f"{path}: not valid JSON: {error}") from None
-        return cls.from_dict(values, str(path))
+        missing = "no such recipe, neither a file nor one of bt's own (tiny)"
+        return cls.from_dict(read_json_object(path, BadConfig, missing=missing), shown_path(path))
+
+
+FINE_TUNING = Recipe(stages=(Stage(epochs=10.0),))
+"""What `bt train` does where nothing else is said: one stage, ten times over the captions. Its options' defaults are
+read here."""
 
 
 def _build(kind: type[Kind], values: Any, where: str) -> Kind:

@@ -1,4 +1,4 @@
-"""A run, put together: network, words, pictures and what to measure on."""
+"""A run, put together: network, words, images and what to measure on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-import torch
 
 from bt_cli.errors import BadConfig, EmptyFolder
 from bt_cli.training.distributed import Ranks
@@ -18,6 +15,8 @@ from bt_cli.training.sources import CaptionSource, OnSkip, SceneSource, Source
 from bt_cli.training.validation import HeldOut
 
 if TYPE_CHECKING:
+    import torch
+
     from bt_cli.bridgetower.network import BridgeTower
     from bt_cli.datasets.captions import Caption
     from bt_cli.preprocessing.image_processor import ImageProcessor
@@ -68,13 +67,13 @@ def caption_run(
     workers: int = 4,
     on_skip: OnSkip | None = None,
 ) -> Run:
-    """A run on captioned pictures; `held_out` is what recall is measured on, by the first process alone.
+    """A run on captioned images; `held_out` is what recall is measured on, by the first process alone.
 
-    `on_skip` hears of pictures that can't be read, without it they are an error. Raises BadConfig, EmptyFolder,
+    `on_skip` hears of images that can't be read, without it they are an error. Raises BadConfig, EmptyFolder,
     UnreadableImage.
     """
     if not captions:
-        raise EmptyFolder("no captioned picture to train on")
+        raise EmptyFolder("no captioned image to train on")
     if start is None:
         start = _scratch(recipe, [caption.text for caption in captions], out)
     source = CaptionSource(captions, start.processor, workers=workers, on_skip=on_skip)
@@ -91,15 +90,3 @@ def _scratch(recipe: Recipe, captions: Sequence[str], out: Path) -> Start:
         raise BadConfig(f"recipe {recipe.name}: has no network to train from nothing, and no checkpoint was named")
     folder = out / "training"
     return from_nothing(recipe.network, captions, folder, seed=recipe.seed, wave_positions=recipe.positions)
-
-
-def hold_out(captions: Sequence[Caption], share: float, seed: int) -> tuple[list[Caption], list[Caption]]:
-    """(to train on, to measure on): all captions of a `share` of the pictures are kept back, at least one picture's."""
-    pictures = list(dict.fromkeys(caption.image_id for caption in captions))
-    count = max(1, round(share * len(pictures))) if share > 0 and len(pictures) > 1 else 0
-    chosen = np.random.default_rng([seed, 4]).permutation(len(pictures))[:count]
-    kept_back = {pictures[index] for index in chosen}
-    split: tuple[list[Caption], list[Caption]] = ([], [])
-    for caption in captions:
-        split[caption.image_id in kept_back].append(caption)
-    return split

@@ -23,13 +23,13 @@ STATE_FILE = "state.safetensors"
 
 @dataclass
 class Position:
-    """Where a run stands: steps done, the best validation so far and its step, seconds spent, pictures seen."""
+    """Where a run stands: steps done, the best validation so far and its step, seconds spent, images seen."""
 
     step: int = 0
     best: float = -1.0
     best_step: int = 0
     seconds: float = 0.0
-    pictures: int = 0
+    images: int = 0
 
 
 def save_state(
@@ -58,7 +58,7 @@ def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str,
     if not path.is_file():
         return None
     with safe_open(str(path), framework="pt") as file:
-        about = json.loads(file.metadata()["run"])
+        about = _in_todays_words(json.loads(file.metadata()["run"]))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     position = Position(**about["position"])
     way_out = f"choose another --out, or remove {folder} to start over"
@@ -79,6 +79,18 @@ def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str,
         raise BadConfig(f"{path}: the state is of another network; {way_out}")
     weights.restore(tensors)
     return position
+
+
+def _in_todays_words(about: dict[str, Any]) -> dict[str, Any]:
+    """What a state says of its run; before 0.1.0 two of the names in it were others."""
+    position = about["position"]
+    if "pictures" in position:
+        position["images"] = position.pop("pictures")
+    for stage in about["recipe"]["stages"]:
+        matching = stage["matching"]
+        if "handmade" in matching:
+            matching["given_share"] = matching.pop("handmade")
+    return about
 
 
 def _changes(old: dict[str, Any], recipe: Recipe, step: int) -> str:

@@ -1,4 +1,4 @@
-"""Where training pictures and captions come from: a caption file, or scenes that are drawn on the way.
+"""Where training images and captions come from: a caption file, or scenes that are drawn on the way.
 
 A source is a function of the step: `batch(number, rows, part)` gives the same rows whatever was asked before, which
 is what makes a resumed run exact, and the rows of a batch do not depend on how many processes share it.
@@ -54,8 +54,8 @@ class Source(Protocol):
 class CaptionSource:
     """Captions of a file, each once an epoch in an order of its own.
 
-    `on_skip` hears once of each picture that can't be read. Its captions' places are taken by the next ones of the
-    epoch's order whose pictures can, which is again a function of the step alone. Without it that is an error.
+    `on_skip` hears once of each image that can't be read. Its captions' places are taken by the next ones of the
+    epoch's order whose images can, which is again a function of the step alone. Without it that is an error.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CaptionSource:
         on_skip: OnSkip | None = None,
     ) -> None:
         if not captions:
-            raise EmptyFolder("no captioned picture to train on")
+            raise EmptyFolder("no captioned image to train on")
         self.captions = list(captions)
         names = {name: number for number, name in enumerate(dict.fromkeys(item.image_id for item in self.captions))}
         self.groups = np.array([names[item.image_id] for item in self.captions], dtype=np.int64)
@@ -96,13 +96,13 @@ class CaptionSource:
         return np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.captions))
 
     def held_out(self) -> HeldOut | None:
-        """All captions to measure on, each picture once and as it is; None where no picture can be read."""
+        """All captions to measure on, each image once and as it is; None where no image can be read."""
         self.augmentation = Augmentation()
         first: dict[int, Caption] = {}
         for item, group in zip(self.captions, self.groups, strict=True):
             first.setdefault(int(group), item)
         read = dict(zip(first, self.workers.map(self._pixels_or_none, first.values()), strict=True))
-        pixels = [picture for picture in read.values() if picture is not None]
+        pixels = [image for image in read.values() if image is not None]
         if not pixels:
             return None
         numbers = {group: number for number, group in enumerate(each for each in read if read[each] is not None)}
@@ -112,7 +112,7 @@ class CaptionSource:
             pixel_values=torch.from_numpy(np.stack(pixels)),
             captions=[item.text for item in items],
             owner=owner,
-            picture_groups=np.arange(len(pixels)),
+            image_groups=np.arange(len(pixels)),
             caption_groups=owner,
             negatives=[[(text, "negative") for text in item.negatives] for item in items],
         )
@@ -140,13 +140,13 @@ class CaptionSource:
         )
 
     def _first_readable(self, order: np.ndarray, start: int, chances: np.ndarray) -> tuple[int, np.ndarray]:
-        """The caption at `start` of an order, or the next one after it whose picture can be read, and its pixels."""
+        """The caption at `start` of an order, or the next one after it whose image can be read, and its pixels."""
         for place in range(start, start + len(order)):
             index = int(order[place % len(order)])
             pixels = self._pixels_or_none(self.captions[index], chances)
             if pixels is not None:
                 return index, pixels
-        raise EmptyFolder(f"none of the pictures of {len(order)} captions can be read, so there is nothing to train on")
+        raise EmptyFolder(f"none of the images of {len(order)} captions can be read, so there is nothing to train on")
 
     def _pixels_or_none(self, item: Caption, chances: np.ndarray | None = None) -> np.ndarray | None:
         if item.image in self.broken:
@@ -166,27 +166,27 @@ class CaptionSource:
         from bt_cli.preprocessing.image_file import open_image
 
         if item.image is None:
-            raise EmptyFolder(f"caption {item.caption_id!r}: its picture {item.image_id!r} is not among the images")
-        picture = open_image(item.image, draft=self.processor.draft_side())
+            raise EmptyFolder(f"caption {item.caption_id!r}: its image {item.image_id!r} is not among the images")
+        image = open_image(item.image, draft=self.processor.draft_side())
         if self.augmentation.crop != (1.0, 1.0):
-            picture = random_crop(picture, self.augmentation.crop, chances, self.processor.output_size)
+            image = random_crop(image, self.augmentation.crop, chances, self.processor.output_size)
         if self.augmentation.flip and chances[4] < 0.5:
-            picture = ImageOps.mirror(picture)
-        return self.processor(picture)
+            image = ImageOps.mirror(image)
+        return self.processor(image)
 
 
 def random_crop(
-    picture: Image.Image, areas: tuple[float, float], chances: np.ndarray, size: tuple[int, int] | None
+    image: Image.Image, areas: tuple[float, float], chances: np.ndarray, size: tuple[int, int] | None
 ) -> Image.Image:
-    """A piece of the picture, of a share of its area and of proportions between 3:4 and 4:3, drawn out to `size`."""
+    """A piece of the image, of a share of its area and of proportions between 3:4 and 4:3, drawn out to `size`."""
     share = areas[0] + (areas[1] - areas[0]) * chances[0]
     stretch = (3 / 4) ** (1 - 2 * chances[1])
-    area = share * picture.width * picture.height
-    width = min(picture.width, max(1, round((area * stretch) ** 0.5)))
-    height = min(picture.height, max(1, round((area / stretch) ** 0.5)))
-    left = int(chances[2] * (picture.width - width + 1))
-    top = int(chances[3] * (picture.height - height + 1))
-    piece = picture.crop((left, top, left + width, top + height))
+    area = share * image.width * image.height
+    width = min(image.width, max(1, round((area * stretch) ** 0.5)))
+    height = min(image.height, max(1, round((area / stretch) ** 0.5)))
+    left = int(chances[2] * (image.width - width + 1))
+    top = int(chances[3] * (image.height - height + 1))
+    piece = image.crop((left, top, left + width, top + height))
     return piece if size is None else piece.resize((size[1], size[0]), 3)
 
 

@@ -41,8 +41,8 @@ class Report:
     steps: int
     stage: str
     losses: dict[str, float]
-    pictures: int
-    pictures_in_all: int
+    images: int
+    images_in_all: int
     images_per_second: float
     seconds_left: float
 
@@ -52,7 +52,7 @@ class Outcome:
     """How a run ended. `metrics` are those of the weights that were kept; None where this call validated nothing."""
 
     steps: int
-    pictures: int
+    images: int
     seconds: float
     kept_step: int
     metrics: dict[str, float] | None
@@ -105,7 +105,7 @@ class Trainer:
             self._export()
         at = self.position
         return Outcome(
-            at.step, at.pictures, at.seconds, at.best_step if self.recipe.keep == "best" else at.step, self.metrics
+            at.step, at.images, at.seconds, at.best_step if self.recipe.keep == "best" else at.step, self.metrics
         )
 
     def _prefetched(self, first: int, last: int) -> Iterator[list[Batch]]:
@@ -185,7 +185,7 @@ class Trainer:
     ) -> None:
         at = self.position
         at.step += 1
-        at.pictures += stage.batch * stage.accumulate
+        at.images += stage.batch * stage.accumulate
         took = time.monotonic() - begun
         at.seconds += took
         if at.step % self.recipe.log_every and at.step != self.recipe.steps:
@@ -201,8 +201,8 @@ class Trainer:
             log.write(step=at.step, stage=stage.name, **values)
         if report is not None:
             in_all = sum(each.steps * each.batch * each.accumulate for each in self.recipe.stages)
-            left = (in_all - at.pictures) * at.seconds / at.pictures
-            report(Report(at.step, self.recipe.steps, stage.name, losses, at.pictures, in_all, speed, left))
+            left = (in_all - at.images) * at.seconds / at.images
+            report(Report(at.step, self.recipe.steps, stage.name, losses, at.images, in_all, speed, left))
 
     def _validation_due(self) -> bool:
         if self.run.validation is None or not self.ranks.first:

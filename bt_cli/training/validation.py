@@ -1,4 +1,4 @@
-"""How a run is doing on pictures that it doesn't train on: recall by ITC, and ITM against hand-made wrong captions."""
+"""How a run is doing on images that it doesn't train on: recall by ITC, and ITM against given wrong captions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ROWS = 64
 
 @dataclass
 class HeldOut:
-    """Pictures (m) and captions (n) to measure on.
+    """Images (m) and captions (n) to measure on.
 
-    `pixel_values` (m, 3, H, W) float32; `owner` (n,) int64 is each caption's picture. A caption is right for the
-    pictures of its group: `picture_groups` (m,), `caption_groups` (n,) int64. `negatives` per caption: (wrong
+    `pixel_values` (m, 3, H, W) float32; `owner` (n,) int64 is each caption's image. A caption is right for the
+    images of its group: `image_groups` (m,), `caption_groups` (n,) int64. `negatives` per caption: (wrong
     caption, its kind).
     """
 
     pixel_values: Tensor
     captions: list[str]
     owner: np.ndarray
-    picture_groups: np.ndarray
+    image_groups: np.ndarray
     caption_groups: np.ndarray
     negatives: list[list[tuple[str, str]]]
 
@@ -48,7 +48,7 @@ def validate(
     network.eval()
     metrics: dict[str, float] = {}
     if network.itc_image_head is not None and network.itc_text_head is not None:
-        pictures = [
+        images = [
             network.encode_images(held_out.pixel_values[start : start + ROWS].to(device), bridges=False, embeds=True)
             for start in range(0, len(held_out.pixel_values), ROWS)
         ]
@@ -60,9 +60,9 @@ def validate(
         ]
         embeds = [
             torch.cat([part.embeds.float().cpu() for part in parts if part.embeds is not None])
-            for parts in (texts, pictures)
+            for parts in (texts, images)
         ]
-        own = held_out.caption_groups[:, None] == held_out.picture_groups[None, :]
+        own = held_out.caption_groups[:, None] == held_out.image_groups[None, :]
         metrics = recall((embeds[0] @ embeds[1].T).numpy(), own)
     if matching:
         metrics |= _matching(network, held_out, tokenizer, length, device)

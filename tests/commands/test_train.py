@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,21 @@ import pytest
 from captioned_folder import captioned_folder, small_network, small_recipe
 from safetensors import safe_open
 
+from bt_cli.training.recipe import FINE_TUNING
+
 Bt = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return captioned_folder(tmp_path_factory.mktemp("pictures"))
+    return captioned_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["CAPTIONS"], 2, "bt: --out DIR is needed: the folder that the trained checkpoint goes to\n"),
-        (["--out", "OUT"], 2, "bt: name a caption file to train on, or a --recipe that draws its own pictures\n"),
+        (["--out", "OUT"], 2, "bt: name a caption file to train on, or a --recipe that draws its own scenes\n"),
         (
             ["CAPTIONS", "--out", "OUT", "--from-scratch", "c.json", "--model", "tiny"],
             2,
@@ -99,7 +102,7 @@ def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tm
     *steps, last = ran.objects
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     assert set(steps[0]) == {"step", "steps", "stage", "itc", "itm", "mlm", "images_per_second", "seconds_left"}
-    assert (last["out"], last["steps"], last["pictures"], last["kept_step"]) == (str(tmp_path / "out"), 4, 16, 4)
+    assert (last["out"], last["steps"], last["images"], last["kept_step"]) == (str(tmp_path / "out"), 4, 16, 4)
     assert set(last["metrics"]) >= {"ir@1", "tr@10", "recall", "itm/negative"}
     described = bt("models", "info", tmp_path / "out", "--json").objects[0]
     assert set(described["heads"]) == {"itc", "itm", "mlm"}
@@ -108,11 +111,22 @@ def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tm
     assert [line["steps"] for line in again.objects] == [4]
 
 
+def test_the_options_defaults_are_the_fine_tuning_recipe(
+    bt: Bt, captions: Path, checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    options = ["--model", checkpoint_folder, "--steps", "1", "--batch-size", "4", "--dtype", "float32"]
+    ran = bt("train", captions, "--out", tmp_path / "out", *options, "--validation-share", "0")
+    assert ran.code == 0, ran.err
+    (stage,) = FINE_TUNING.stages
+    wanted = replace(FINE_TUNING, dtype="float32", validate_every=1, stages=(replace(stage, steps=1, batch=4),))
+    assert about_run(tmp_path / "out")["recipe"] == wanted.to_dict()
+
+
 def test_images_that_are_missing_or_broken_are_skipped_and_named(
     bt: Bt, checkpoint_folder: Path, tmp_path: Path
 ) -> None:
-    captions = captioned_folder(tmp_path / "pictures")
-    (tmp_path / "pictures" / "red-blue.png").write_bytes(b"no picture")
+    captions = captioned_folder(tmp_path / "images")
+    (tmp_path / "images" / "red-blue.png").write_bytes(b"no image")
     with open(captions, "a") as file:
         file.write("gone.png,nothing there,\n")
     options = ["--model", checkpoint_folder, "--steps", "4", "--batch-size", "4", "--device", "cpu", "--json"]
@@ -182,7 +196,13 @@ def test_from_scratch_in_another_image_size(bt: Bt, captions: Path, tmp_path: Pa
     assert "--image-size: the recipe's scenes are drawn in a size of their own" in drawn.err
 
 
+def about_run(out: Path) -> dict[str, Any]:
+    """What the run's state says of it: its recipe, where it stands, what it started from."""
+    with safe_open(out / "training" / "state.safetensors", framework="pt") as file:
+        about: dict[str, Any] = json.loads(file.metadata()["run"])
+        return about
+
+
 def start_of(out: Path) -> str:
     """What the run says that it started from."""
-    with safe_open(out / "training" / "state.safetensors", framework="pt") as file:
-        return str(json.loads(file.metadata()["run"])["start"])
+    return str(about_run(out)["start"])

@@ -11,8 +11,8 @@ from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation import protocol
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.protocol import evaluate
-from bt_cli.metrics.recall import metrics_from_scores as metrics_of_matrix
 from bt_cli.evaluation.resume import ResumableArrays
+from bt_cli.metrics.recall import metrics_from_scores as metrics_of_matrix
 from tests.evaluation.exact_model import ExactModel
 
 

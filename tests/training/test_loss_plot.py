@@ -16,8 +16,8 @@ def test_each_loss_has_a_curve_and_each_stage_a_line() -> None:
         {"step": step, "stage": "a" if step < 5 else "b", "loss": 4 / step, "itc": 2 / step} for step in range(1, 9)
     ]
     lines.insert(3, {"step": 3, "validation": {"recall": 0.5}})
-    picture = ElementTree.fromstring(loss_plot(lines, "one < two"))
-    curves = picture.findall(f"{SPACE}polyline")
+    svg = ElementTree.fromstring(loss_plot(lines, "one < two"))
+    curves = svg.findall(f"{SPACE}polyline")
     assert len(curves) == 2
     points = [tuple(map(float, point.split(","))) for point in curves[0].attrib["points"].split()]
     assert len(points) == 8
@@ -25,15 +25,15 @@ def test_each_loss_has_a_curve_and_each_stage_a_line() -> None:
     assert points[-1][0] == 750.0
     heights = [height for _, height in points]
     assert heights == sorted(heights)
-    texts = [text.text for text in picture.findall(f"{SPACE}text")]
+    texts = [text.text for text in svg.findall(f"{SPACE}text")]
     assert texts[0] == "one < two: loss by step"
     assert {"a", "b", "loss", "itc", "4.00", "0.00"} <= set(texts)
 
 
 def test_long_runs_are_thinned_and_empty_ones_drawn() -> None:
     lines = [{"step": step, "loss": 1.0} for step in range(1, 5001)]
-    picture = ElementTree.fromstring(loss_plot(lines, "long"))
-    assert len(picture.find(f"{SPACE}polyline").attrib["points"].split()) <= POINTS
+    svg = ElementTree.fromstring(loss_plot(lines, "long"))
+    assert len(svg.find(f"{SPACE}polyline").attrib["points"].split()) <= POINTS
     assert ElementTree.fromstring(loss_plot([], "none")).findall(f"{SPACE}polyline") == []
 
 

@@ -38,7 +38,7 @@ def folder(network: BridgeTower, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def examples() -> Examples:
-    """Four pictures; three captions masked; a hand-made wrong caption for the first two, hard ones for the others."""
+    """Four images; three captions masked; a given wrong caption for the first two, hard ones for the others."""
     generator = torch.Generator().manual_seed(5)
     ids = torch.randint(4, 260, (COUNT + 3 + 2, LENGTH), generator=generator)
     ids[:, 0], ids[:, -1] = 0, 2
@@ -97,11 +97,11 @@ def pairs_of(network: BridgeTower, examples: Examples) -> tuple[Tensor, Tensor, 
 
 def test_itm_gradient(network: BridgeTower, folder: Path, examples: Examples) -> None:
     stage = Stage(losses={"itm": 1.0}, steps=1)
-    pictures, captions, labels = pairs_of(network, examples)
+    images, captions, labels = pairs_of(network, examples)
     assert labels.tolist() == [1] * 4 + [0] * 4
     theirs = oracle(folder, "BridgeTowerForImageAndTextRetrieval")
     logits = theirs(
-        pixel_values=examples.pixel_values[pictures],
+        pixel_values=examples.pixel_values[images],
         input_ids=examples.input_ids[captions],
         attention_mask=examples.attention_mask[captions],
     ).logits
@@ -155,11 +155,11 @@ def test_no_hard_pair_is_true_and_where_all_are_the_slot_stays_empty(examples: E
         uniform = torch.rand(COUNT, 1, COUNT, generator=torch.Generator().manual_seed(noise_seed))
         drawn.noise = -torch.log(-torch.log(uniform))
         drawn.slots = torch.tensor([[-1], [-2], [-1], [-2]])
-        pictures, captions, labels = matching_pairs(images, texts, drawn, 14.3)
+        image_rows, captions, labels = matching_pairs(images, texts, drawn, 14.3)
         assert labels.tolist() == [1] * 4 + [0] * 4
-        assert pictures[4:6].tolist()[0] == 0
+        assert image_rows[4:6].tolist()[0] == 0
         assert captions[5] == 1
-        wrong = examples.truth[pictures[4:], captions[4:]]
+        wrong = examples.truth[image_rows[4:], captions[4:]]
         assert not wrong.any()
     alone = copy.copy(examples)
     alone.truth = torch.ones(COUNT, COUNT, dtype=torch.bool)

@@ -13,9 +13,9 @@ from PIL import Image
 from bt_cli.datasets.captions import Caption, read_captions
 from bt_cli.errors import BadConfig
 from bt_cli.preprocessing.image_processor import ImageProcessor
+from bt_cli.training.data import hold_out
 from bt_cli.training.distributed import Ranks
 from bt_cli.training.recipe import Augmentation, Stage
-from bt_cli.training.run import hold_out
 from bt_cli.training.sources import CaptionSource, SceneSource, random_crop
 
 PROCESSOR = ImageProcessor.from_dict({"size": 64})
@@ -23,7 +23,7 @@ PROCESSOR = ImageProcessor.from_dict({"size": 64})
 
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory: pytest.TempPathFactory) -> list[Caption]:
-    path = captioned_folder(tmp_path_factory.mktemp("pictures"))
+    path = captioned_folder(tmp_path_factory.mktemp("images"))
     return read_captions(path, images=path.parent).items
 
 
@@ -61,17 +61,17 @@ def test_captions_of_one_image_are_all_true_of_it() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), low=st.floats(0.05, 1.0), seed=st.integers(0, 999))
-def test_a_crop_lies_within_the_picture_whatever_its_shape(width: int, height: int, low: float, seed: int) -> None:
+def test_a_crop_lies_within_the_image_whatever_its_shape(width: int, height: int, low: float, seed: int) -> None:
     ramp = np.linspace(10, 250, width * height, dtype=np.uint8).reshape(height, width)
-    picture = Image.fromarray(np.stack([ramp] * 3, axis=-1))
-    piece = np.asarray(random_crop(picture, (low, 1.0), np.random.default_rng(seed).random(5), None))
+    image = Image.fromarray(np.stack([ramp] * 3, axis=-1))
+    piece = np.asarray(random_crop(image, (low, 1.0), np.random.default_rng(seed).random(5), None))
     assert 1 <= piece.shape[0] <= height
     assert 1 <= piece.shape[1] <= width
     assert piece.min() >= 10  # no black border
-    assert random_crop(picture, (low, 1.0), np.random.default_rng(seed).random(5), (32, 48)).size == (48, 32)
+    assert random_crop(image, (low, 1.0), np.random.default_rng(seed).random(5), (32, 48)).size == (48, 32)
 
 
-def test_held_out_pictures_take_all_their_captions_along() -> None:
+def test_held_out_images_take_all_their_captions_along() -> None:
     items = [Caption(f"{name} {number}", image_id=str(name)) for name in range(10) for number in range(3)]
     train, kept_back = hold_out(items, 0.2, seed=1)
     assert len(kept_back) == 6

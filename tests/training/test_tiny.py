@@ -58,10 +58,10 @@ def test_transformers_gives_the_same_outputs(tiny: Model) -> None:
     import transformers
 
     folder = str(tiny.checkpoint.folder)
-    picture = Image.open(SAMPLES / "images" / "scene-0001.jpg")
+    image = Image.open(SAMPLES / "images" / "scene-0001.jpg")
     processor = transformers.BridgeTowerImageProcessorPil.from_pretrained(folder)
-    pixels = processor(picture, return_tensors="pt").pixel_values
-    assert np.array_equal(pixels[0].numpy(), tiny.image_processor(picture))
+    pixels = processor(image, return_tensors="pt").pixel_values
+    assert np.array_equal(pixels[0].numpy(), tiny.image_processor(image))
     tokens = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
     ours = tiny.tokenizer.encode(TEXTS)
     assert np.array_equal(tokens.input_ids.numpy(), ours.input_ids)
@@ -102,7 +102,7 @@ def test_it_has_learnt_what_its_card_claims(tiny: Model) -> None:
 
 
 def test_it_names_a_hidden_thing(tiny: Model) -> None:
-    """The last word of a caption, which the rest does not tell: most with the picture, few without."""
+    """The last word of a caption, which the rest does not tell: most with the image, few without."""
     blank = Image.new("RGB", (96, 96), (128, 128, 128))
     named = {"seen": 0, "blank": 0}
     rows = sample_rows(60)

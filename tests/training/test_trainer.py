@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 from captioned_folder import captioned_folder, small_recipe
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.datasets.captions import Caption, read_captions
@@ -30,7 +32,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return captioned_folder(tmp_path_factory.mktemp("pictures"))
+    return captioned_folder(tmp_path_factory.mktemp("images"))
 
 
 def make_run(recipe: Recipe, captions: Path, out: Path) -> Run:
@@ -48,7 +50,7 @@ def test_a_run_in_pieces_has_the_losses_and_weights_of_a_run_in_one(captions: Pa
     recipe = Recipe.from_dict(small_recipe())
     whole = Trainer(recipe, make_run(recipe, captions, tmp_path / "whole"))
     outcome = whole.train()
-    assert (outcome.steps, outcome.pictures) == (12, 5 * 4 + 7 * 8)
+    assert (outcome.steps, outcome.images) == (12, 5 * 4 + 7 * 8)
     for piece in (3, 4, 100):  # the second ends within the second stage
         pieces = Trainer(recipe, make_run(recipe, captions, tmp_path / "pieces"))
         pieces.train(stop_after=piece)
@@ -68,9 +70,9 @@ def test_a_stage_without_a_dropout_has_the_configs_whatever_came_before(captions
     assert losses(tmp_path / "pieces") == losses(tmp_path / "whole")
 
 
-def test_an_unreadable_picture_leaves_a_run_in_pieces_the_losses_of_one(tmp_path: Path) -> None:
-    captions = captioned_folder(tmp_path / "pictures")
-    (tmp_path / "pictures" / "red-blue.png").write_bytes(b"no picture")
+def test_an_unreadable_image_leaves_a_run_in_pieces_the_losses_of_one(tmp_path: Path) -> None:
+    captions = captioned_folder(tmp_path / "images")
+    (tmp_path / "images" / "red-blue.png").write_bytes(b"no image")
     recipe = Recipe.from_dict(small_recipe())
     items = read_captions(captions, images=captions.parent).items
     said: list[str] = []
@@ -115,6 +117,21 @@ def test_another_recipe_is_no_continuation_but_stages_to_come_may_change(caption
     assert Trainer(longer, make_run(longer, captions, tmp_path)).position.step == 10
 
 
+def test_a_state_in_the_words_of_earlier_versions_is_gone_on_from(captions: Path, tmp_path: Path) -> None:
+    recipe = Recipe.from_dict(small_recipe())
+    Trainer(recipe, make_run(recipe, captions, tmp_path)).train(stop_after=3)
+    path = tmp_path / "training" / "state.safetensors"
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["run"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    about["position"]["pictures"] = about["position"].pop("images")
+    for stage in about["recipe"]["stages"]:
+        stage["matching"]["handmade"] = stage["matching"].pop("given_share")
+    save_file(tensors, path, {"run": json.dumps(about)})
+    position = Trainer(recipe, make_run(recipe, captions, tmp_path)).position
+    assert (position.step, position.images) == (3, 12)
+
+
 def test_other_captions_are_no_continuation(captions: Path, tmp_path: Path) -> None:
     recipe = Recipe.from_dict(small_recipe())
     items = read_captions(captions, images=captions.parent).items
@@ -148,7 +165,7 @@ def test_the_present_stage_may_get_another_length_until_its_rate_has_depended_on
         Trainer(shorter, make_run(shorter, captions, tmp_path / "three"))
 
 
-def test_training_learns_the_pictures_and_leaves_a_checkpoint(captions: Path, tmp_path: Path) -> None:
+def test_training_learns_the_images_and_leaves_a_checkpoint(captions: Path, tmp_path: Path) -> None:
     stage = {"steps": 150, "batch": 12, "dropout": 0.0, "losses": {"itc": 1.0, "itm": 1.0}}
     stage["rates"] = {"learning_rate": 2e-3, "cross_multiplier": 1.0, "head_multiplier": 1.0}
     stage["matching"] = {"negatives": 1, "given_share": 1.0}

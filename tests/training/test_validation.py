@@ -1,4 +1,4 @@
-"""Recall on held-out pictures: chance for a network that tells nothing apart, a refusal for one that broke."""
+"""Recall on held-out images: chance for a network that tells nothing apart, a refusal for one that broke."""
 
 from __future__ import annotations
 
