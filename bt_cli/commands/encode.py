@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bt_cli.commands.index import StoreDtype, index_record
+from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import BatchSize, Device, Dtype, Json, Model, Quiet, Strict, Threads, Workers
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
@@ -45,10 +46,11 @@ def images(
     quiet: Quiet = False,
 ) -> None:
     """Write one row an image: path, size, mtime, content hash, width, height, embedding."""
+    from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_image_table
 
-    with progress("encoding") as ticked:
-        encoder = _encoder(model, device, dtype, batch_size, workers, threads)
+    with open_models(model, device=device, dtype=dtype, threads=threads) as models, progress("encoding") as ticked:
+        encoder = ModelEncoder(models.retriever(), batch_size=batch_size, workers=workers)
         summary = encode_image_table(
             roots, str(output), encoder, dtype=store_dtype.value, strict=strict, progress=ticked
         )
@@ -75,27 +77,17 @@ def captions(
 ) -> None:
     """Write one row a caption: caption, image, caption id, embedding."""
     from bt_cli.datasets.captions import read_captions
+    from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_caption_table
 
     items = read_captions(file, format=format, split=split).items
-    with progress("encoding", "caption") as ticked:
-        encoder = _encoder(model, device, dtype, None, None, threads)
+    with (
+        open_models(model, device=device, dtype=dtype, threads=threads) as models,
+        progress("encoding", "caption") as ticked,
+    ):
+        encoder = ModelEncoder(models.retriever())
         summary = encode_caption_table(items, str(output), encoder, dtype=store_dtype.value, progress=ticked)
     _finish(summary, encoder, "caption", as_json)
-
-
-def _encoder(
-    model: str | None, device: str, dtype: str, batch_size: int | None, workers: int | None, threads: int | None
-) -> ModelEncoder:
-    from bt_cli.indexing.encoder import ModelEncoder
-    from bt_cli.inference.model import load
-    from bt_cli.search.models import DEFAULT_RETRIEVER
-
-    with progress("downloading", "byte") as fetched:
-        loaded = load(
-            model or DEFAULT_RETRIEVER, device=device, dtype=dtype, heads={"itc"}, threads=threads, progress=fetched
-        )
-    return ModelEncoder(loaded, batch_size=batch_size, workers=workers)
 
 
 def _finish(summary: IndexSummary, encoder: ModelEncoder, noun: str, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bt_cli.evaluation.protocol import Evaluation
     from bt_cli.evaluation.resume import ResumableArrays
     from bt_cli.inference.model import Model as LoadedModel
+    from bt_cli.search.models import SearchModels
 
 CANDIDATES = 128
 DEPTH = 1000
@@ -115,7 +117,8 @@ def run(
     _check_options(rerank, exhaustive, candidates, combine)
     started = time.perf_counter()
     gallery = _gallery(captions, images, format, split, limit)
-    retriever, reranking = _load(model, reranker, device, dtype, rerank=rerank, exhaustive=exhaustive)
+    with open_models(model, reranker, device=device, dtype=dtype) as models:
+        retriever, reranking = _load(models, rerank=rerank, exhaustive=exhaustive)
     if combine is Combination.itm_itc and retriever is None:
         raise Misuse(f"--combine itm+itc needs an ITC head, which {model} lacks")
     k = (candidates or CANDIDATES) if rerank else None
@@ -166,18 +169,11 @@ def _gallery(captions: Path, images: Path | None, format: str | None, split: str
     return gallery if limit is None else gallery.first(limit)
 
 
-def _load(
-    model: str | None, reranker: str | None, device: str, dtype: str, *, rerank: bool, exhaustive: bool
-) -> tuple[LoadedModel | None, LoadedModel | None]:
+def _load(models: SearchModels, *, rerank: bool, exhaustive: bool) -> tuple[LoadedModel | None, LoadedModel | None]:
     """The model that embeds (None where every pair is read by one that can't) and the one that reads pairs."""
-    from bt_cli.checkpoints.checkpoint import Checkpoint
-    from bt_cli.search.models import DEFAULT_RETRIEVER, SearchModels
-
-    with progress("downloading", "byte") as tick:
-        embeds = not exhaustive or "itc" in Checkpoint.open(model or DEFAULT_RETRIEVER, progress=tick).heads
-        models = SearchModels(model, reranker, device=device, dtype=dtype, progress=tick)
-        retriever = models.retriever(also_reranks=rerank or exhaustive) if embeds else None
-        return retriever, models.reranker() if rerank or exhaustive else None
+    embeds = not exhaustive or models.can_embed
+    retriever = models.retriever(also_reranks=rerank or exhaustive) if embeds else None
+    return retriever, models.reranker() if rerank or exhaustive else None
 
 
 def _identity(gallery: Gallery, *models: LoadedModel | None) -> list[str]:

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
+from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
-from bt_cli.display.progress import progress
 from bt_cli.errors import NoMask
 from bt_cli.search.candidates import seven_digits
-from bt_cli.search.models import DEFAULT_RERANKER
 from bt_cli.search.query import validate_text
 
 
@@ -38,10 +37,8 @@ def run(
     if MASK not in text:
         raise NoMask(f"no {MASK} in the text; write it where a word is wanted, as in 'a {MASK} on a table'")
     started = time.perf_counter()
-    with progress("downloading", "byte") as fetched:
-        from bt_cli.inference.model import load
-
-        filler = load(model or DEFAULT_RERANKER, device=device, dtype=dtype, heads={"mlm"}, progress=fetched)
+    with open_models(model, device=device, dtype=dtype) as models:
+        filler = models.mask_filler()
     masks = filler.fill_mask(image, text, k)
     best = [candidates[0][0] for candidates in masks]
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     BatchSize,
     Device,
@@ -109,16 +110,17 @@ def run(
     """
     from bt_cli.indexing.build import build_index
     from bt_cli.indexing.encoder import ModelEncoder
-    from bt_cli.search.models import SearchModels
     from bt_cli.store.index_folder import index_place
 
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
     stored = None if store_dtype is None else store_dtype.value
     read = _read_captions(captions or [], format, split)
-    _set_threads(threads)
-    with progress("downloading", "byte") as fetched, progress("encoding") as ticked:
-        models = SearchModels(model or place.checkpoint, reranker, device=device, dtype=dtype, progress=fetched)
+    checkpoint = model or place.checkpoint
+    with (
+        open_models(checkpoint, reranker, device=device, dtype=dtype, threads=threads) as models,
+        progress("encoding") as ticked,
+    ):
         encoder = ModelEncoder(
             models.retriever(also_reranks=bridge_cache is not None), batch_size=batch_size, workers=workers
         )
@@ -167,13 +169,6 @@ def _read_captions(files: list[Path], format: str | None, split: str | None) -> 
     from bt_cli.datasets.captions import read_captions
 
     return [(os.fspath(file), read_captions(file, format=format, split=split).items) for file in files]
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Strict
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
 from bt_cli.commands.search import SHOWN, show_answer
@@ -78,8 +79,10 @@ def run(
     if as_json and paths:
         raise Misuse("--json and --paths exclude each other")
     started = time.perf_counter()
-    with progress("downloading", "byte") as fetched, progress("reranking", "pair") as ticked:
-        models = SearchModels(model, reranker, device=device, dtype=dtype, progress=fetched)
+    with (
+        open_models(model, reranker, device=device, dtype=dtype) as models,
+        progress("reranking", "pair") as ticked,
+    ):
         if trec_run is not None or queries is not None:
             if text is not None or trec_run is None or queries is None:
                 raise Misuse("a TREC run takes its texts from a file: bt rerank --run RUN --queries TSV")

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse
-from bt_cli.search.models import SearchModels
 from bt_cli.search.query import validate_text
 from bt_cli.search.scoring import every_pair, read_pairs, score
 
@@ -47,8 +47,8 @@ def run(
     """
     started = time.perf_counter()
     wanted = _pairs(words or [], image or [], pairs, image_folder)
-    with progress("downloading", "byte") as fetched, progress("scoring", "pair") as ticked:
-        reranker = SearchModels(model, model, device=device, dtype=dtype, progress=fetched).reranker()
+    with open_models(model, model, device=device, dtype=dtype) as models, progress("scoring", "pair") as ticked:
+        reranker = models.reranker()
         loaded = time.perf_counter()
         scores = score(reranker, wanted, strict=strict, progress=ticked)
     working = time.perf_counter() - loaded

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object, write_paths
@@ -16,7 +17,6 @@ from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse
 from bt_cli.search.candidates import Hit
-from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 
@@ -110,10 +110,9 @@ def run(
     request.check()
     with (
         IndexFolder.open(IndexFolder.locate(index)) as folder,
-        progress("downloading", "byte") as fetched,
+        open_models(model, reranker, device=device, dtype=dtype) as models,
         progress("reranking", "pair") as ticked,
     ):
-        models = SearchModels(model, reranker, device=device, dtype=dtype, progress=fetched)
         answer = search(folder, request, models, progress=ticked)
     _remark_on_number(request, answer, asked=k is not None)
     show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)

@@ -44,6 +44,7 @@ class SearchModels:
         reranker_name: The checkpoint that the user named for reranking, or None.
         device: As :func:`bt_cli.load` takes it.
         dtype: Likewise.
+        threads: Likewise; it is set when the first model is loaded.
         bridges: The folder of bridge features kept beside an index, or None.
         progress: Called with bytes done and bytes in all where a checkpoint has to be downloaded.
     """
@@ -52,6 +53,7 @@ class SearchModels:
     reranker_name: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    threads: int | None = None
     bridges: Path | None = None
     progress: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
     _opened: _Opened = field(default_factory=lambda: _Opened(), compare=False, repr=False)
@@ -70,6 +72,11 @@ class SearchModels:
     def chosen_reranker(self) -> str:
         """The name of the checkpoint that reranks: see :func:`choose_reranker`."""
         return choose_reranker(self.reranker_name, self.retriever_name, lambda name: self._checkpoint(name).heads)
+
+    @property
+    def can_embed(self) -> bool:
+        """Whether the checkpoint that finds has an ITC head; its headers are read, no weights."""
+        return "itc" in self._checkpoint(self.retriever_name or DEFAULT_RETRIEVER).heads
 
     def retriever(self, *, also_reranks: bool = False) -> Model:
         """The model that embeds queries.
@@ -101,6 +108,14 @@ class SearchModels:
             self._opened.reranker.use_bridge_cache(self.bridges)
         return self._opened.reranker
 
+    def mask_filler(self) -> Model:
+        """The model that fills masks: the checkpoint that was named, else the one that also reranks.
+
+        Raises:
+            MissingHead: It has no MLM head.
+        """
+        return self._load(self.retriever_name or DEFAULT_RERANKER, {"mlm"})
+
     def _checkpoint(self, name: str) -> Checkpoint:
         """The opened checkpoint: its headers are read, its weights only when work needs them."""
         from bt_cli.checkpoints.checkpoint import Checkpoint
@@ -113,7 +128,14 @@ class SearchModels:
         """Open for work; `towers` are read now, so that what comes after is work alone and can be timed as such."""
         from bt_cli.inference.model import load
 
-        return load(self._checkpoint(name), device=self.device, dtype=self.dtype, heads=heads, towers=towers)
+        return load(
+            self._checkpoint(name),
+            device=self.device,
+            dtype=self.dtype,
+            heads=heads,
+            towers=towers,
+            threads=self.threads,
+        )
 
 
 @dataclass
