@@ -1,7 +1,34 @@
 """What can go wrong for a user, by name.
 
+    BtError
+    ├── Misuse               a command or call put together wrongly; exit code 2, all others 1
+    ├── NotFound             a file or folder that was named
+    ├── Unwritable           a file or folder
+    ├── UnreadableImage      images and captions
+    ├── UnreadableCaptions
+    ├── UnreadableRun
+    ├── EmptyFolder
+    ├── UnknownModel         checkpoints: finding them
+    ├── Offline
+    ├── DownloadFailed
+    ├── BadConfig            reading them
+    ├── BadTokenizer
+    ├── CheckpointMismatch
+    ├── BrokenCheckpoint
+    ├── UnsafePickle
+    ├── MissingHead          working with them
+    ├── NoDevice
+    ├── NoMask
+    ├── NoIndex              the index
+    ├── BrokenIndex
+    ├── IndexMismatch
+    └── IndexBusy
+
 Every exception here carries one finished line: what was wrong, with the file or value, and the way out. `commands.app`
-alone turns them into a line on stderr and an exit code; library users catch :class:`BtError`.
+alone turns them into a line on stderr and an exit code; library users catch :class:`BtError`, or one by its name.
+
+The names say what happened and don't end in Error, as Python's own do that name an event (`KeyboardInterrupt`,
+`StopIteration`) and as `except NotFound` reads: the base says that they are errors.
 """
 
 from __future__ import annotations

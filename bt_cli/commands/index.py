@@ -188,7 +188,7 @@ def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
         images=summary.encoded,
         working=working,
         model=encoder.model if summary.encoded else None,
-        bottleneck=encoder.clock.slower if summary.encoded and encoder.clock is not None else None,
+        slower=encoder.clock.slower if summary.encoded and encoder.clock is not None else None,
         skipped=[message for _, message in summary.failures],
     )
 

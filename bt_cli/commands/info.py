@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "faiss-cpu", "pyarrow", "tokenizers", "pillow", "numpy")
 
+LABELS = {
+    "made_in": "encoded in",
+    "store_dtype": "stored in",
+    "faiss": "FAISS index",
+    "faiss_reason": "index choice",
+    "faiss_search": "index search",
+    "bridges": "bridge cache",
+    "precision": "computes in",
+}
+"""What a person reads where the name in `--json` would not say it; the others are their names."""
+
 
 def run(
     index: Index = None, device: Device = "auto", dtype: Dtype = "auto", as_json: Json = False, quiet: Quiet = False
@@ -35,7 +46,7 @@ def run(
     rows = Rows([Column(""), Column("")])
     for name, value in record.items():
         if value is not None:
-            rows.add(name.replace("_", " "), _in_words(value))
+            rows.add(LABELS.get(name, name.replace("_", " ")), _in_words(value))
     show(rows)
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from bt_cli.display.remarks import remark
 
+LIMITS = {"network": "the model", "decoding": "image decoding"}
+"""What set the pace, in words that nobody takes for the internet."""
+
 
 def closing_line(
     done: str,
@@ -15,7 +18,7 @@ def closing_line(
     images: int | None = None,
     working: float | None = None,
     model: Any = None,
-    bottleneck: str | None = None,
+    slower: str | None = None,
     skipped: Sequence[str] = (),
 ) -> None:
     """Say what was skipped, one line each with its reason, then what was done.
@@ -27,7 +30,7 @@ def closing_line(
             is not what took the time.
         working: Seconds in which they did, loading left out; None: `seconds`.
         model: Anything with `device` and `precision`; None where no network ran.
-        bottleneck: What the rest had to wait for: `network`, `decoding`.
+        slower: Which of two that work side by side the other waited for, `network` or `decoding`.
         skipped: `path: reason` of each file that was left out.
     """
     for reason in skipped:
@@ -38,8 +41,8 @@ def closing_line(
     span = seconds if working is None else working
     if images and images > 1 and span > 0:
         parts.append(f"{rate(images / span)} images/s")
-    if bottleneck is not None:
-        parts.append(f"{bottleneck} the bottleneck")
+    if slower is not None:
+        parts.append(f"limited by {LIMITS[slower]}")
     if skipped:
         parts.append(f"{len(skipped)} skipped")
     remark(", ".join(parts))

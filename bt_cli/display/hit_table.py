@@ -10,7 +10,7 @@ from bt_cli.search.candidates import Hit
 RANK = Column("#", right=True, style="dim")
 MATCH = Column("match", right=True, style="bold")
 LOGIT = Column("logit", right=True)
-ITC = Column("itc", right=True)
+COSINE = Column("cosine (ITC)", right=True, short="cosine")
 BAR = Column("", style="green", bar=True)
 
 
@@ -24,7 +24,7 @@ def show_hits(hits: Sequence[Hit], *, captions: bool = False) -> None:
     cosines = any(hit.itc is not None for hit in hits)
     columns = [RANK]
     columns += [MATCH, BAR, LOGIT] if reranked else []
-    columns += [ITC] if cosines else []
+    columns += [COSINE] if cosines else []
     columns += [] if reranked else [BAR]
     columns += [Column("caption")] if captions else []
     columns += [Column("image")]

@@ -16,6 +16,8 @@ from bt_cli.display.score_bar import score_bar
 
 NARROW = 60
 """Columns of a terminal below which bars give their room to the words."""
+TIGHT = 80
+"""Columns of a terminal below which headings are short, so that none is wider than its cells."""
 BAR = 12
 UNBOUND = 10**6
 
@@ -29,6 +31,12 @@ class Column:
     style: str = ""
     bar: bool = False
     """The cells are shares between 0 and 1, drawn as bars; `None` is drawn as nothing."""
+    short: str | None = None
+    """The heading where there is little room; None: the same."""
+
+    def heading_in(self, width: int) -> str:
+        """The heading on a terminal of so many columns."""
+        return self.short if self.short is not None and width < TIGHT else self.heading
 
 
 @dataclass
@@ -56,14 +64,14 @@ def show(rows: Rows) -> None:
     console = Console(file=stream, highlight=False, emoji=False, markup=False, width=width)
     bars = not terminal or console.width >= NARROW
     with console.capture() as capture:
-        console.print(_table(rows, bars=bars, unicode=unicode))
+        console.print(_table(rows, console.width, bars=bars, unicode=unicode))
     text = "".join(line.rstrip() + "\n" for line in capture.get().splitlines() if line.strip())
     stream.flush()
     stream.buffer.write(text.encode(stream.encoding or "ascii", "backslashreplace"))
     stream.flush()
 
 
-def _table(rows: Rows, *, bars: bool, unicode: bool) -> Any:
+def _table(rows: Rows, width: int, *, bars: bool, unicode: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -72,7 +80,7 @@ def _table(rows: Rows, *, bars: bool, unicode: bool) -> Any:
     for place in shown:
         column = rows.columns[place]
         table.add_column(
-            column.heading,
+            column.heading_in(width),
             justify="right" if column.right else "left",
             style=column.style or None,
             overflow="fold",

@@ -370,17 +370,17 @@ class Model:
 
 
 def _several(images: Any) -> Iterable[Any]:
-    """`images` as it came, which may be an array (n, H, W, 3) too; an array (H, W, 3) is one picture and no list."""
+    """`images` as it came, which may be an array (n, H, W, 3) too; an array (H, W, 3) is one image and no list."""
     of_one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
     shape: tuple[int, ...] = images.shape if isinstance(images, np.ndarray) else ()
     one = isinstance(images, of_one) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
     if one:
-        raise Misuse("images have to be a list of pictures, not one picture; write [image]")
+        raise Misuse("images have to be a list, not one image; write [image]")
     several: Iterable[Any] = images
     try:
         iter(several)
     except TypeError:
-        raise Misuse(f"images have to be a list of pictures, not {type(images).__name__}") from None
+        raise Misuse(f"images have to be a list, not {type(images).__name__}") from None
     return several
 
 

@@ -18,7 +18,7 @@ from bt_cli.files.lock import WriterLock
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 
-TIME = re.compile(r"in [\d.]+ s, on cpu in float32, [\d.,]+ images/s, (network|decoding) the bottleneck")
+TIME = re.compile(r"in [\d.]+ s, on cpu in float32, [\d.,]+ images/s, limited by (the model|image decoding)")
 
 
 def validate_text(err: str) -> str:
@@ -252,6 +252,9 @@ def test_info(bt, home: Path, checkpoint_folder: Path) -> None:
     shown = bt("info")
     assert (shown.code, shown.err) == (0, "")
     assert f"checkpoint     {checkpoint_folder}" in shown.out
+    assert "encoded in     float32\nstored in      float16\nFAISS index    exact\nindex choice   3 x " in re.sub(
+        r"dimension .*\n", "", shown.out
+    )
 
 
 def test_info_counts_the_files_that_are_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 
 FOUND = [
-    Hit(1, 3, "pictures/a\nb [red].jpg", 0.5, itc=0.5),
+    Hit(1, 3, "photos/a\nb [red].jpg", 0.5, itc=0.5),
     Hit(2, 4, "x" * 90 + ".jpg", 0.25, itc=0.25),
     Hit(3, 5, "日本\udcff.jpg", -0.00001, itc=-0.00001),
 ]
@@ -59,10 +59,10 @@ FOUND = [
 
 def test_a_file_gets_one_row_a_line_however_long(drawn) -> None:
     assert drawn(show_hits, FOUND).splitlines() == [
-        "#     itc                image",
-        "1  0.5000  ████████████  pictures/a\\nb [red].jpg",
-        "2  0.2500  ██████        " + "x" * 90 + ".jpg",
-        "3  0.0000                日本\\xff.jpg",
+        "#  cosine (ITC)                image",
+        "1        0.5000  ████████████  photos/a\\nb [red].jpg",
+        "2        0.2500  ██████        " + "x" * 90 + ".jpg",
+        "3        0.0000                日本\\xff.jpg",
     ]
 
 
@@ -71,9 +71,11 @@ def test_a_narrow_terminal_folds_and_loses_nothing(drawn, columns: int) -> None:
     text = drawn(show_hits, FOUND, columns=columns)
     assert all(len(line) <= columns for line in text.splitlines())
     squeezed = "".join(text.split())
-    for name in ("pictures/a\\nb[red].jpg", "x" * 90 + ".jpg", "日本\\xff.jpg"):
+    for name in ("photos/a\\nb[red].jpg", "x" * 90 + ".jpg", "日本\\xff.jpg"):
         assert name in squeezed
     assert ("█" in text) == (columns >= 60)
+    assert ("cosine (ITC)" in text) == (columns >= 80)
+    assert "cosine" in text
 
 
 def test_after_reranking_the_bar_is_the_probability(drawn) -> None:
@@ -83,26 +85,25 @@ def test_after_reranking_the_bar_is_the_probability(drawn) -> None:
         Hit(3, 3, "c", -9.0, None, -9.0, 0.00001),
     ]
     assert drawn(show_hits, hits).splitlines() == [
-        "#    match                logit     itc  image",
-        "1  >99.9 %  ████████████   9.00  0.1000  a",
-        "2   50.0 %  ██████         0.00  0.4000  b",
-        "3   <0.1 %  ▏             -9.00          c",
+        "#    match                logit  cosine (ITC)  image",
+        "1  >99.9 %  ████████████   9.00        0.1000  a",
+        "2   50.0 %  ██████         0.00        0.4000  b",
+        "3   <0.1 %  ▏             -9.00                c",
     ]
 
 
 def test_captions_stand_before_their_image(drawn) -> None:
     hits = [Hit(1, 1, "a.jpg", 0.5, 0.5, caption="two\tcats"), Hit(2, 2, None, 0.5, 0.5, caption="a dog")]
     assert drawn(show_hits, hits, captions=True).splitlines() == [
-        "#     itc                caption    image",
-        "1  0.5000  ████████████  two\\tcats  a.jpg",
-        "2  0.5000  ████████████  a dog",
+        "#  cosine (ITC)                caption    image",
+        "1        0.5000  ████████████  two\\tcats  a.jpg",
+        "2        0.5000  ████████████  a dog",
     ]
 
 
 def test_without_unicode_there_are_plain_bars_and_escapes(drawn) -> None:
-    assert (
-        drawn(show_hits, FOUND, encoding="ascii").splitlines()[3] == "3  0.0000                \\u65e5\\u672c\\xff.jpg"
-    )
+    last = drawn(show_hits, FOUND, encoding="ascii").splitlines()[3]
+    assert last == "3        0.0000                \\u65e5\\u672c\\xff.jpg"
     assert "############" in drawn(show_hits, FOUND, encoding="ascii")
 
 
@@ -113,9 +114,9 @@ def test_no_hits_no_table(drawn) -> None:
 def test_pairs(drawn) -> None:
     pairs = [Pair("a.jpg", "a cat", 2.0, 0.75, 0.3), Pair("a.jpg", "[bold]dog", -1.0, 0.25, -0.1)]
     assert drawn(show_pairs, pairs).splitlines() == [
-        " match                logit      itc  image  text",
-        "75.0 %  █████████      2.00   0.3000  a.jpg  a cat",
-        "25.0 %  ███           -1.00  -0.1000  a.jpg  [bold]dog",
+        " match                logit  cosine (ITC)  image  text",
+        "75.0 %  █████████      2.00        0.3000  a.jpg  a cat",
+        "25.0 %  ███           -1.00       -0.1000  a.jpg  [bold]dog",
     ]
     assert "itc" not in drawn(show_pairs, [Pair("a", "b", 0.0, 0.5)])
 
