@@ -17,7 +17,7 @@ from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableImage
 from bt_cli.files.shown_path import shown_path
-from bt_cli.indexing.captions import caption_rows, follow_pictures
+from bt_cli.indexing.captions import caption_rows, follow_images
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.plan import Plan, merge_roots, plan_update
 from bt_cli.store.embedding_table import path_columns, vector_array
@@ -185,7 +185,7 @@ class _Run:
         """All captions of the next generation, the new ones encoded into the caption journal."""
         current = writer.caption_rows()
         if captions is None:
-            return follow_pictures(current, plan, self.kept_rows(plan)) if current else None
+            return follow_images(current, plan, self.kept_rows(plan)) if current else None
         rows = caption_rows(captions, plan.rows.paths, self.paths, roots)
         known = set(current.texts if current else [])
         for batch in writer.caption_journal.batches():

@@ -64,10 +64,10 @@ def caption_rows(
 LOG = logging.getLogger("bt_cli")
 
 
-def follow_pictures(captions: CaptionRows, plan: Plan, kept: np.ndarray) -> CaptionRows:
-    """The captions of the current index for the next table: each names the path that has its picture now.
+def follow_images(captions: CaptionRows, plan: Plan, kept: np.ndarray) -> CaptionRows:
+    """The captions of the current index for the next table: each names the path that has its image now.
 
-    A picture is known by its content. One that is at its path no longer is looked for among the files that are new or
+    An image is known by its content. One that is at its path no longer is looked for among the files that are new or
     changed (it was moved), and where its path is gone among all others (a copy). A file whose content is found nowhere
     was edited in place, and its captions stay. What is left is told in one remark.
 
@@ -82,13 +82,13 @@ def follow_pictures(captions: CaptionRows, plan: Plan, kept: np.ndarray) -> Capt
     moved = {path: place.of(path) for path in dict.fromkeys(captions.images) if path is not None}
     lost = sum(path is not None and moved[path] is None for path in captions.images)
     if lost:
-        LOG.warning("captions whose picture has left the index: %d; they stay, without it", lost)
+        LOG.warning("captions whose image has left the index: %d; they stay, without it", lost)
     # A path that is gone stays written down: its file may come back.
     return replace(captions, images=[None if path is None else moved[path] or path for path in captions.images])
 
 
 class _Places:
-    """Where pictures of the current table are in the next one."""
+    """Where images of the current table are in the next one."""
 
     def __init__(self, plan: Plan, kept: np.ndarray) -> None:
         self.before = dict(zip(plan.current.paths, plan.current.content_hash.tolist(), strict=True))
@@ -104,10 +104,10 @@ class _Places:
                 self.arrived[digest].append(path)
 
     def of(self, path: str) -> str | None:
-        """The path of the picture that was at `path`; None where it has left the index."""
+        """The path of the image that was at `path`; None where it has left the index."""
         digest = self.before.get(path)
         if digest is None or self.after.get(path) == digest:
             return path
         if arrived := self.arrived.get(digest):
-            return arrived.pop(0) if len(arrived) > 1 else arrived[0]  # equal pictures go to a path each
+            return arrived.pop(0) if len(arrived) > 1 else arrived[0]  # equal images go to a path each
         return path if path in self.after else self.anywhere.get(digest)

@@ -154,7 +154,7 @@ class GenerationFiles:
         )
 
     def _take_images(self, vectors: VectorFileWriter, rows: ImageRows, wanted: np.ndarray, journal: Journal) -> None:
-        """Bring the journal's embeddings, hashes and picture sizes to their rows."""
+        """Bring the journal's embeddings, hashes and image sizes to their rows."""
         position = {rows.paths[row]: int(row) for row in np.flatnonzero(wanted)}
         for batch in journal.batches():
             encoded = ImageRows.from_columns(batch)

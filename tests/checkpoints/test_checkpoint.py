@@ -321,6 +321,18 @@ def test_a_broken_preprocessor_config_is_named(checkpoint_folder: Path, tmp_path
     (folder / "preprocessor_config.json").write_text("[" * 100_000)
     with pytest.raises(BadConfig, match=r"preprocessor_config\.json: not valid JSON"):
         Checkpoint.open(folder).image_processor()
+    (folder / "preprocessor_config.json").write_text('{"size": 1e999}')
+    with pytest.raises(BadConfig, match=r"preprocessor_config\.json: size is inf, but has to be a number that fits"):
+        Checkpoint.open(folder).image_processor()
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_a_device_in_place_of_a_file_is_not_read(checkpoint_folder: Path, tmp_path: Path, name: str) -> None:
+    folder = copy_of(checkpoint_folder, tmp_path / "x")
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(BadConfig, match=f"{name}: not a regular file"):
+        Checkpoint.open(folder).image_processor()
 
 
 # bare, with ITM, with MLM, with ITC: BRIDGETOWER.md's table, counted from the port.

@@ -592,7 +592,7 @@ def test_captions_follow_pictures_that_move(home: Path, caplog: pytest.LogCaptur
     c.unlink()
     index()
     assert owners() == [None, "photos/new-twin.png", *moved[2:]]
-    assert "captions whose picture has left the index: 1; they stay" in caplog.text
+    assert "captions whose image has left the index: 1; they stay" in caplog.text
 
 
 def test_names_that_are_no_utf8_or_hold_line_breaks(home: Path) -> None:
