@@ -259,7 +259,7 @@ def test_nothing_gives_nothing(model: Model) -> None:
             model.itm([], [], pairs)
 
 
-def test_one_picture_is_no_list_of_pictures(model: Model, images: list[str]) -> None:
+def test_one_image_is_no_list_of_images(model: Model, images: list[str]) -> None:
     array = np.asarray(Image.open(images[0]))
     grey = np.asarray(Image.open(images[0]).convert("L"))
     content = Path(images[0]).read_bytes()
@@ -271,7 +271,7 @@ def test_one_picture_is_no_list_of_pictures(model: Model, images: list[str]) -> 
             lambda one: model.score(one, TEXTS),
             lambda one: model.compare(one, TEXTS),
         ):
-            with pytest.raises(Misuse, match=r"not one picture; write \[image\]"):
+            with pytest.raises(Misuse, match=r"not one image; write \[image\]"):
                 work(one)
     expected = model.encode_images([images[0]])
     for several in (array[None], (Path(images[0]),), np.array(images[:1])):
