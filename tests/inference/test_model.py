@@ -359,7 +359,7 @@ def test_any_iterable_of_images_and_texts(model: Model, images: list[str], tmp_p
     assert np.isnan(made[1]).all()
     assert model.encode_images(iter([])).shape == (0, model.dimension)
     for none in (7, None):
-        with pytest.raises(Misuse, match="images have to be a list of pictures, not (int|NoneType)"):
+        with pytest.raises(Misuse, match="images have to be a list, not (int|NoneType)"):
             model.encode_images(none)
         with pytest.raises(Misuse, match="texts have to be a list of strings, not (int|NoneType)"):
             model.encode_texts(none)
