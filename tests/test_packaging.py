@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
+import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -31,7 +35,6 @@ FLOORS = [
 
 @pytest.fixture(scope="module")
 def project():
-    tomllib = pytest.importorskip("tomllib")
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
@@ -92,10 +95,82 @@ def test_every_import_is_declared(project):
 
 def test_every_dependency_has_a_tested_version(project):
     constraints = (ROOT / "constraints.txt").read_text("utf-8").lower().replace("_", "-")
-    extras = project["project"]["optional-dependencies"]
-    wanted = [*project["project"]["dependencies"], *extras["dev"], *extras["heif"]]
-    missing = [name for name in wanted if f"\n{name.split('>')[0].lower().replace('_', '-')}==" not in constraints]
+    extras = project["project"]["optional-dependencies"].values()
+    wanted = [*project["project"]["dependencies"], *(name for extra in extras for name in extra)]
+    missing = [
+        name
+        for name in wanted
+        if not name.startswith("bridgetower[")
+        and f"\n{name.split('>')[0].lower().replace('_', '-')}==" not in constraints
+    ]
     assert missing == []
+
+
+def test_all_names_every_extra_and_every_extra_that_is_named_exists(project):
+    extras = project["project"]["optional-dependencies"]
+    assert extras["all"] == [f"bridgetower[{','.join(sorted(extras.keys() - {'all', 'dev'}))}]"]
+    unknown = [
+        f"{name}: {extra}"
+        for name, text in texts().items()
+        for found in re.findall(r"bridgetower\[([\w, -]+)\]", text)
+        for extra in re.split(r",\s*", found)
+        if extra not in extras
+    ]
+    assert unknown == []
+
+
+def test_both_names_of_the_command_start_it(project):
+    scripts = project["project"]["scripts"]
+    assert scripts == {"bt": "bt_cli.__main__:start", "bridgetower": "bt_cli.__main__:start"}
+
+
+def texts() -> dict[str, str]:
+    """Every text that git tracks, by its path; skips where this is no clone."""
+    ran = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True)
+    if ran.returncode != 0:
+        pytest.skip("reads the files that git tracks: run it in a clone")
+    found = {}
+    for path in (ROOT / name for name in os.fsdecode(ran.stdout).split("\0") if name):
+        if path.is_file() and path.suffix not in BINARY:
+            found[str(path.relative_to(ROOT))] = path.read_text("utf-8", "replace")
+    return found
+
+
+BINARY = {".gz", ".jpg", ".npz", ".png", ".safetensors"}
+STRANGER = re.compile(r"(?i)\bbt-cli\b")
+INSTALLING = re.compile(
+    r"(?i)\b(?:add|install|run|inject|uvx)\s+(?:[^\s;&|`]+\s+){0,6}(?<!-m )['\"]?bt[-_.]cli(?=['\"\[<>=~!`\s]|$)"
+)
+"""`pip install NAME`, `uv add NAME` and the like; the index takes bt_cli for bt-cli, too."""
+
+
+def test_nobody_is_told_to_install_another_projects_package():
+    """The name bt-cli on the package index is another project's; it is named only where that is said."""
+    told = [
+        f"{name}: {line}"
+        for name, text in texts().items()
+        if name != "tests/test_packaging.py"
+        for line in text.splitlines()
+        if INSTALLING.search(line) or (STRANGER.search(line) and "BeyondTrust" not in line)
+    ]
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("pip install bt-cli", True),
+        ("pip install 'bt-cli[heif]'", True),
+        ("pip install --upgrade bt_cli>=0.1", True),
+        ("uv tool install bt-cli", True),
+        ("pipx run BT.CLI", True),
+        ("pip install -e . && python -m bt_cli", False),
+        ("pip install bridgetower; bt index bt_cli", False),
+        ("uv run python -m bt_cli search", False),
+    ],
+)
+def test_what_counts_as_telling_to_install(line, told):
+    assert bool(INSTALLING.search(line)) is told
 
 
 def test_a_room_imports_only_from_floors_strictly_below():

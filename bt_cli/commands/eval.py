@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +27,7 @@ CANDIDATES = 128
 DEPTH = 1000
 
 
-class Combination(str, Enum):
+class Combination(StrEnum):
     """How a pair's scores become one."""
 
     itm = "itm"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bt_cli.search.models import SearchModels
 
 
-class StoreDtype(str, Enum):
+class StoreDtype(StrEnum):
     """In what precision embeddings are kept."""
 
     float16 = "float16"

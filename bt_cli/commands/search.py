@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -25,7 +25,7 @@ SHOWN = 10
 """Images of the index that the ITM head reads, where --candidates does not say how many."""
 
 
-class To(str, Enum):
+class To(StrEnum):
     """What a search returns."""
 
     images = "images"

@@ -198,7 +198,7 @@ def _register_heif() -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise UnreadableImage("HEIC/AVIF needs an extra: pip install 'bt-cli[heif]'") from None
+        raise UnreadableImage("HEIC/AVIF needs an extra: pip install 'bridgetower[images]'") from None
     pillow_heif.register_heif_opener()
 
 

@@ -133,7 +133,7 @@ class IndexWriter:
                 images=images,
                 captions=caption_entry,
                 caption_files=captions.files if captions else [],
-                written=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 version=__version__,
                 factory=factory,
             )

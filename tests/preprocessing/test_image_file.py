@@ -231,7 +231,7 @@ def test_heic_without_the_extra_names_it(tmp_path: Path) -> None:
         f"try: open_image({str(path)!r})\nexcept Exception as error: print(type(error).__name__, error)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    assert out == f"UnreadableImage {path}: HEIC/AVIF needs an extra: pip install 'bt-cli[heif]'\n"
+    assert out == f"UnreadableImage {path}: HEIC/AVIF needs an extra: pip install 'bridgetower[images]'\n"
 
 
 def refusal(source: object) -> str:
