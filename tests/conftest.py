@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 settings.register_profile("bt", deadline=None)
 settings.load_profile("bt")
 
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parent / "reference"
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +42,18 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 
 @pytest.fixture(scope="session")
-def reference() -> Path:
-    """The folder of reference data (hub configs, RoBERTa tables, recorded outputs); skips where it is absent."""
-    if not REFERENCE.is_dir():
-        pytest.skip("no reference data beside the project")
-    return REFERENCE
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hub configs, RoBERTa tables, and what the authors' code recorded (reference/README.md), laid out in one folder."""
+    from reference.recorded_checkpoint import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("reference")
+    shutil.copytree(REFERENCE / "hub_configs", folder / "hub_configs")
+    shutil.copytree(REFERENCE / "original", folder / "original")
+    write_checkpoint(REFERENCE / "original" / "A_full.json", folder / "original" / "A_full.ckpt")
+    (folder / "roberta").mkdir()
+    for packed in (REFERENCE / "roberta").glob("*.gz"):
+        (folder / "roberta" / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    return folder
 
 
 @dataclass(frozen=True)
