@@ -43,7 +43,7 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hub configs, RoBERTa tables, and what the authors' code recorded (reference/README.md), laid out in one folder."""
+    """A folder of hub configs, RoBERTa tables, and what the authors' code recorded; see reference/README.md."""
     from reference.recorded_checkpoint import write_checkpoint
 
     folder = tmp_path_factory.mktemp("reference")

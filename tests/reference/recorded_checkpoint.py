@@ -17,7 +17,7 @@ SUM_OF_ABSOLUTES = 259_266.713_262
 
 
 def write_checkpoint(description: Path, target: Path) -> None:
-    """Write the Lightning file that `description` (A_full.json) tells of. Raises ValueError where torch draws others."""
+    """Write the Lightning file that A_full.json describes. Raises ValueError where torch draws other numbers."""
     content = json.loads(description.read_text("utf-8"))
     state = draw({name: tuple(shape) for name, shape in content["tensors"].items()})
     total = sum(tensor.double().abs().sum().item() for tensor in state.values() if tensor.is_floating_point())
