@@ -8,11 +8,12 @@ TEST_THREADS ?= 1
 # Processes that retrain tiny: one a core; RANKS=1 with a GPU.
 RANKS ?= 2
 
-.PHONY: help demo test lint format bench bench-full parity tiny eval sample-data clean
+.PHONY: help demo test coverage lint format bench bench-full parity tiny eval sample-data clean
 
 help:
 	@echo 'make demo         index sample_data, search, rerank, fill a mask (no network after the install)'
 	@echo 'make test         the whole test suite'
+	@echo 'make coverage     the same, and fails where too few lines of the package are run'
 	@echo 'make lint         ruff and mypy;  make format  puts the code into form'
 	@echo 'make parity       the network against transformers, config by config'
 	@echo 'make eval         recall of the bundled checkpoint on held-out scenes, without and with reranking'
@@ -37,6 +38,9 @@ demo: $(VENV)/.package
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest
+
+coverage: $(VENV)/.dev
+	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -69,4 +73,4 @@ sample-data: $(VENV)/.package
 	$(BIN)/python -m sample_data.draw
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .demo runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage .demo runs
