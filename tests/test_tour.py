@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import bt_cli
-from tests.console_blocks import first_difference
+from tests.console_blocks import same_line
 from tools.refresh_tour import TOUR, executed
 
 
@@ -44,8 +44,8 @@ def test_the_notebook_shows_what_it_shows_when_it_is_run(tmp_path: Path) -> None
     folder.mkdir()
     ran = executed(nbformat.read(TOUR, as_version=4), folder, programs)
     for before, after in zip(shown.cells, ran.cells, strict=True):
-        difference = first_difference(texts(before), "\n".join(texts(after)))
-        assert difference is None, f"{before.source}\n{difference}"
+        same = [same_line(*lines) for lines in zip(texts(before), texts(after), strict=True)]
+        assert all(same), f"{before.source}\nshown: {texts(before)}\nprinted: {texts(after)}"
         drawn = [[pictures(output) for output in cell.get("outputs", [])] for cell in (before, after)]
         assert drawn[0] == drawn[1], before.source
     assert sum(len(pictures(output)) for cell in shown.cells for output in cell.get("outputs", [])) == 5
