@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from bt_cli.inference.model import Model, load
     from bt_cli.pretrained.configuration import BridgeTowerConfig, BridgeTowerTextConfig, BridgeTowerVisionConfig
+    from bt_cli.pretrained.image_processor import BridgeTowerImageProcessor, BridgeTowerImageProcessorPil
     from bt_cli.search.candidates import Hit
     from bt_cli.search.index import Index
 
@@ -49,6 +50,8 @@ __all__ = [
     "BadConfig",
     "BadTokenizer",
     "BridgeTowerConfig",
+    "BridgeTowerImageProcessor",
+    "BridgeTowerImageProcessorPil",
     "BridgeTowerTextConfig",
     "BridgeTowerVisionConfig",
     "BrokenCheckpoint",
@@ -84,6 +87,8 @@ __all__ = [
 
 HOMES: dict[str, str] = {
     "BridgeTowerConfig": "bt_cli.pretrained.configuration",
+    "BridgeTowerImageProcessor": "bt_cli.pretrained.image_processor",
+    "BridgeTowerImageProcessorPil": "bt_cli.pretrained.image_processor",
     "BridgeTowerTextConfig": "bt_cli.pretrained.configuration",
     "BridgeTowerVisionConfig": "bt_cli.pretrained.configuration",
     "Checkpoint": "bt_cli.checkpoints.checkpoint",
