@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bt_cli.inference.model import Model, load
     from bt_cli.pretrained.configuration import BridgeTowerConfig, BridgeTowerTextConfig, BridgeTowerVisionConfig
     from bt_cli.pretrained.image_processor import BridgeTowerImageProcessor, BridgeTowerImageProcessorPil
+    from bt_cli.pretrained.processor import BridgeTowerProcessor
     from bt_cli.search.candidates import Hit
     from bt_cli.search.index import Index
 
@@ -52,6 +53,7 @@ __all__ = [
     "BridgeTowerConfig",
     "BridgeTowerImageProcessor",
     "BridgeTowerImageProcessorPil",
+    "BridgeTowerProcessor",
     "BridgeTowerTextConfig",
     "BridgeTowerVisionConfig",
     "BrokenCheckpoint",
@@ -89,6 +91,7 @@ HOMES: dict[str, str] = {
     "BridgeTowerConfig": "bt_cli.pretrained.configuration",
     "BridgeTowerImageProcessor": "bt_cli.pretrained.image_processor",
     "BridgeTowerImageProcessorPil": "bt_cli.pretrained.image_processor",
+    "BridgeTowerProcessor": "bt_cli.pretrained.processor",
     "BridgeTowerTextConfig": "bt_cli.pretrained.configuration",
     "BridgeTowerVisionConfig": "bt_cli.pretrained.configuration",
     "Checkpoint": "bt_cli.checkpoints.checkpoint",

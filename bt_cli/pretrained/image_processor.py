@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bt_cli")
 
-# Every option with its default; a call may override each.
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "do_resize": True,
     "size": {"shortest_edge": DEFAULT_SIZE},
     "size_divisor": 32,
@@ -47,8 +46,11 @@ _DEFAULTS: dict[str, Any] = {
     "data_format": None,
     "input_data_format": None,
 }
-# Options of the port's that change nothing here: images always become RGB, by Pillow, one after the other.
-_WITHOUT_EFFECT = ("do_convert_rgb", "default_to_square", "device", "disable_grouping", "image_seq_length")
+"""Every option with its default; a call may override each."""
+
+WITHOUT_EFFECT = ("do_convert_rgb", "default_to_square", "device", "disable_grouping", "image_seq_length")
+"""Options of the port's that change nothing here: images always become RGB, by Pillow, one after the other."""
+
 _NOT_WRITTEN = ("return_tensors", "data_format", "input_data_format", "pad_size")
 _FORMATS = ("channels_first", "channels_last")
 
@@ -95,12 +97,12 @@ class BridgeTowerImageProcessor:
 
     def __init__(self, **options: Any) -> None:
         """See the class for the options. Raises BadConfig for an impossible value, by name."""
-        self._extra = {name: value for name, value in options.items() if name not in _DEFAULTS}
-        for name in _WITHOUT_EFFECT:
+        self._extra = {name: value for name, value in options.items() if name not in DEFAULTS}
+        for name in WITHOUT_EFFECT:
             self._extra.pop(name, None)
         if options.get("size") is None and options.get("image_size") is not None:
             options["size"] = self._extra.pop("image_size")  # as bridgetower-base has it
-        for name, default in _DEFAULTS.items():
+        for name, default in DEFAULTS.items():
             value = options.get(name)
             setattr(self, name, copy.copy(default) if value is None else value)
         self._settings({})
@@ -112,7 +114,7 @@ class BridgeTowerImageProcessor:
             value = _resampling(value)
         elif name in ("image_mean", "image_std"):
             value = _numbers(value)
-        known = name.startswith("_") or name in _DEFAULTS or hasattr(type(self), name)
+        known = name.startswith("_") or name in DEFAULTS or hasattr(type(self), name)
         if known:
             object.__setattr__(self, name, value)
         else:
@@ -125,7 +127,7 @@ class BridgeTowerImageProcessor:
         return value
 
     def __getattr__(self, name: str) -> Any:
-        if name in _WITHOUT_EFFECT:
+        if name in WITHOUT_EFFECT:
             return None
         extra = self.__dict__.get("_extra", {})
         if name in extra and not name.startswith("_"):
@@ -146,11 +148,11 @@ class BridgeTowerImageProcessor:
             Misuse: An unknown option, no images, or images of unequal size where one tensor is wanted without padding.
             BadConfig: An impossible value, by name.
         """
-        unknown = [name for name in options if name not in _DEFAULTS and name not in _WITHOUT_EFFECT]
+        unknown = [name for name in options if name not in DEFAULTS and name not in WITHOUT_EFFECT]
         if unknown:
-            raise Misuse(f"{type(self).__name__} has no option {unknown[0]!r}; its options: {', '.join(_DEFAULTS)}")
+            raise Misuse(f"{type(self).__name__} has no option {unknown[0]!r}; its options: {', '.join(DEFAULTS)}")
         settings = self._settings(options)
-        chosen = {name: _chosen(self, options, name) for name in _DEFAULTS}
+        chosen = {name: _chosen(self, options, name) for name in DEFAULTS}
         kind = tensor_kind(chosen["return_tensors"])
         input_format = _format("input_data_format", chosen["input_data_format"])
         last = _format("data_format", chosen["data_format"]) == "channels_last"
@@ -169,7 +171,7 @@ class BridgeTowerImageProcessor:
 
     def _settings(self, options: Mapping[str, Any]) -> ImageSettings:
         """What the pixels depend on, with a call's options over the processor's own."""
-        names = [name for name in _DEFAULTS if name not in _NOT_WRITTEN and name not in ("do_pad", "crop_size")]
+        names = [name for name in DEFAULTS if name not in _NOT_WRITTEN and name not in ("do_pad", "crop_size")]
         values = {name: _chosen(self, options, name) for name in names}
         values["size"] = _size(values["size"], square=False)
         values["resample"] = int(_resampling(values["resample"]))
@@ -204,7 +206,7 @@ class BridgeTowerImageProcessor:
         With `return_unused_kwargs=True` those that are no options come back beside the processor.
         """
         give_back = options.pop("return_unused_kwargs", False)
-        known = {*_DEFAULTS, *_WITHOUT_EFFECT, *image_processor_dict}
+        known = {*DEFAULTS, *WITHOUT_EFFECT, *image_processor_dict}
         values = {name: value for name, value in image_processor_dict.items() if name not in _TYPE_NAMES}
         changes = {name: value for name, value in options.items() if name in known}
         processor = cls(**{**copy.deepcopy(values), **changes})
@@ -413,7 +415,7 @@ def _chosen(processor: BridgeTowerImageProcessor, options: Mapping[str, Any], na
 
 
 def _size(value: Any, *, square: bool) -> SizeDict:
-    """A number, a pair (height, width) or a mapping, as a mapping; a number is `shortest_edge`, or a `square`'s sides."""
+    """A number, a pair (height, width) or a mapping, as a mapping; a number is `shortest_edge`, `square` both sides."""
     if isinstance(value, Mapping):
         return SizeDict({name: side for name, side in value.items() if side is not None})
     if isinstance(value, (list, tuple)) and len(value) == 2:
