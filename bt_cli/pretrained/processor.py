@@ -26,6 +26,17 @@ logger = logging.getLogger("bt_cli")
 _IMAGE_OPTIONS = {*DEFAULTS, *WITHOUT_EFFECT}
 _TEXT_OPTIONS = set(inspect.signature(RobertaTokenizer.__call__).parameters) - {"self", "text"}
 _TOKENIZER_OPTIONS = {"model_max_length", "padding_side"}
+# Options of the port's that would change the result and are not taken.
+_REFUSED = {
+    "videos": "BridgeTower sees single images",
+    "audio": "BridgeTower hears nothing",
+    "text_pair": "BridgeTower reads one text",
+    "text_target": "BridgeTower reads one text",
+    "text_pair_target": "BridgeTower reads one text",
+    "is_split_into_words": "pass whole texts",
+    "return_overflowing_tokens": "split long texts before the call",
+    "stride": "split long texts before the call",
+}
 # How code for the port chooses among its implementations; here there is one.
 _NO_CHOICE = {"use_fast", "backend", "trust_remote_code", "return_unused_kwargs"}
 
@@ -94,6 +105,9 @@ class BridgeTowerProcessor:
         """The options for the images and those for the text."""
         sides: list[dict[str, Any]] = []
         nested = ("images_kwargs", "text_kwargs", "common_kwargs")
+        for name, value in {**options, **(options.get("text_kwargs") or {})}.items():
+            if name in _REFUSED and value:
+                raise Misuse(f"{name} is not taken: {_REFUSED[name]}")
         for known, own in ((_IMAGE_OPTIONS, nested[0]), (_TEXT_OPTIONS, nested[1])):
             flat = {name: value for name, value in options.items() if name in known}
             mine = dict(options.get(own) or {})
@@ -103,7 +117,7 @@ class BridgeTowerProcessor:
             common = {name: value for name, value in (options.get(nested[2]) or {}).items() if name in known}
             sides.append({**common, **flat, **mine})
         for name in options:
-            if name not in _IMAGE_OPTIONS and name not in _TEXT_OPTIONS and name not in nested:
+            if name not in {*_IMAGE_OPTIONS, *_TEXT_OPTIONS, *nested, *_REFUSED}:
                 logger.warning("the processor has no option %r; it has no effect", name)
         return sides[0], sides[1]
 

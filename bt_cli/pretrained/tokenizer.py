@@ -219,13 +219,14 @@ class RobertaTokenizer:
         ids = _plain(token_ids)
         if not isinstance(ids, list):
             ids = [ids]
-        if ids and isinstance(ids[0], list):
+        if any(isinstance(each, list) for each in ids):
             return [self.decode(row, skip_special_tokens) for row in ids]
         return self._tokenizer.decode(ids, special=not skip_special_tokens)
 
     def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, **options: Any) -> list[str]:
-        """Each row of ids to its text; a flat list gives one text an id, as in the port."""
-        return [self.decode(row, skip_special_tokens, **options) for row in _plain(sequences)]
+        """Rows of ids to a list of texts; a flat list of ids is one row."""
+        texts = self.decode(sequences, skip_special_tokens, **options)
+        return texts if isinstance(texts, list) else [texts]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
         """Ids to tokens in the vocabulary's spelling; one id to one token. Raises Misuse for an unknown id."""
