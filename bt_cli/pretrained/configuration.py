@@ -322,7 +322,7 @@ class PretrainedConfig(ConfigSection):
         values, changes = cls.get_config_dict(pretrained_model_name_or_path, **where, **changes)
         name = shown_path(os.fspath(pretrained_model_name_or_path))
         if cls.base_config_key and isinstance(values.get(cls.base_config_key), dict):
-            values = values[cls.base_config_key]
+            values = network.with_fields_in_place(values)[cls.base_config_key]
         elif values.get("model_type") not in (None, cls.model_type):
             raise BadConfig(f"{name}: model_type is {values['model_type']!r}, but has to be {cls.model_type!r}")
         try:

@@ -96,7 +96,7 @@ class RobertaTokenizer:
             return_token_type_ids: True adds them; all are 0.
             return_special_tokens_mask: Adds 1 where a token is `<s>`, `</s>` or padding.
             return_offsets_mapping: Adds each token's (start, end) in its text, in characters.
-            return_length: Adds how many tokens each text has.
+            return_length: Adds how many tokens each row has, padding counted.
 
         Raises:
             Misuse: No string or list of strings, an option that can't be, or unequal rows for one tensor.
@@ -124,13 +124,11 @@ class RobertaTokenizer:
             logger.warning(
                 "a text has %d tokens and the model takes %d: pass truncation=True", longest, self.model_max_length
             )
-        lengths = [len(row) for row in columns["input_ids"]]
         columns = self._padded(columns, padding, max_length, pad_to_multiple_of, padding_side)
-        if return_length:
-            columns["length"] = lengths
+        lengths = {"length": [len(row) for row in columns["input_ids"]]} if return_length else {}
         if single and kind is None:
-            return BatchFeature({name: rows[0] for name, rows in columns.items()})
-        return BatchFeature(columns, kind)
+            columns = {name: rows[0] for name, rows in columns.items()}
+        return BatchFeature({**columns, **lengths}, kind)
 
     def encode(self, text: str, *, return_tensors: str | None = None, **options: Any) -> Any:
         """The `input_ids` of a call alone."""

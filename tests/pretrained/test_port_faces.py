@@ -12,9 +12,9 @@ import inspect
 from typing import Any
 
 import pytest
+from pretrained import port_table as table
 
 import bt_cli
-from tests.pretrained import port_table as table
 
 transformers = pytest.importorskip("transformers")
 
