@@ -330,17 +330,22 @@ FACES: dict[str, dict[str, Verdict]] = {
 
 
 def rendered() -> str:
-    """The table of docs/pretrained.md: for each class how many names are the same, and each reason with its names."""
-    lines = [BEGIN, "", "| class | names | verdict | why |", "|---|---|---|---|"]
+    """The table of docs/pretrained.md: how many names of each class are the same, then each reason with its names."""
+    lines = [BEGIN, "", "| class | its names | the same |", "|---|---|---|"]
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for face, names in FACES.items():
         count = sum(verdict == "same" for verdict, _ in names.values())
-        lines.append(f"| `{face}` | {count} names | same | |")
+        lines.append(f"| `{face}` | {len(names)} | {count} |")
         groups: dict[Verdict, list[str]] = {}
         for name, verdict in names.items():
             if verdict[0] != "same":
                 groups.setdefault(verdict, []).append(f"`{name}`")
-        for (verdict, why), members in sorted(groups.items()):
-            lines.append(f"| `{face}` | {', '.join(sorted(members))} | {verdict} | {why} |")
+        for (verdict, why), members in groups.items():
+            rows.setdefault((verdict, ", ".join(sorted(members)), why), []).append(face)
+    lines += ["", "| class | names | verdict | why |", "|---|---|---|---|"]
+    for (verdict, members, why), faces in sorted(rows.items()):
+        shown = "all" if len(faces) == len(FACES) else ", ".join(f"`{face}`" for face in faces)
+        lines.append(f"| {shown} | {members} | {verdict} | {why} |")
     return "\n".join([*lines, "", END])
 
 

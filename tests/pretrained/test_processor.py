@@ -263,9 +263,7 @@ def test_what_is_saved_is_read_here_and_by_transformers(processor: BridgeTowerPr
     assert (
         again.to_dict() == processor.to_dict() == json.loads((tmp_path / "new" / "processor_config.json").read_text())
     )
-    images = transformers.BridgeTowerImageProcessorPil.from_pretrained(tmp_path / "new")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "new")
-    port = transformers.BridgeTowerProcessor(images, tokenizer)
+    port = transformers.BridgeTowerProcessor.from_pretrained(tmp_path / "new", backend="pil")
     texts = ["two cats", "a <mask> dog"]
     for one in (again, processor):
         mine = one([picture(), picture(1)], texts, padding=True, return_tensors="pt")
@@ -277,14 +275,6 @@ def test_what_is_saved_is_read_here_and_by_transformers(processor: BridgeTowerPr
     assert from_port.image_processor == processor.image_processor
     assert from_port.tokenizer.model_max_length == 64
     assert from_port(text=texts).input_ids == processor(text=texts).input_ids
-
-
-def test_transformers_own_loader_reads_what_is_saved(processor: BridgeTowerProcessor, tmp_path: Path) -> None:
-    """Its processor loads its torchvision image processor, which needs torchvision."""
-    pytest.importorskip("torchvision")
-    processor.save_pretrained(tmp_path)
-    port = transformers.BridgeTowerProcessor.from_pretrained(tmp_path)
-    assert port(picture(), "two cats")["input_ids"] == processor(picture(), "two cats").input_ids
 
 
 def test_a_folder_of_vocabulary_and_merges_will_do(tmp_path: Path) -> None:
