@@ -15,9 +15,9 @@ from PIL import Image
 
 from bt_cli.checkpoints.hub_cache import CONFIG, IMAGE_SETTINGS
 from bt_cli.checkpoints.settings_files import settings_folder
-from bt_cli.errors import BadConfig, Misuse, NotFound
+from bt_cli.errors import BadConfig, Misuse
 from bt_cli.files.atomic_write import write_whole
-from bt_cli.files.shown_path import shown_path
+from bt_cli.files.json_object import read_json_object
 from bt_cli.preprocessing.image_processor import ImageProcessor, pad_batch
 from bt_cli.preprocessing.image_settings import BICUBIC, CLIP_MEAN, CLIP_STD, DEFAULT_SIZE, ImageSettings
 from bt_cli.pretrained.batch import BatchFeature, tensor_kind
@@ -303,17 +303,7 @@ WHERE = ("cache_dir", "force_download", "local_files_only", "token", "revision",
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The JSON object in a file of settings. Raises NotFound or BadConfig, naming the file."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise NotFound(f"{shown_path(path)}: no such file") from None
-    except OSError as error:
-        raise BadConfig(f"{shown_path(path)}: can't be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:  # RecursionError: nested a thousand deep
-        raise BadConfig(f"{shown_path(path)}: not valid JSON ({error}); fetch the file again") from None
-    if not isinstance(values, dict):
-        raise BadConfig(f"{shown_path(path)}: a JSON object is needed")
-    return values
+    return read_json_object(path, BadConfig, way_out="fetch the file again")
 
 
 def image_settings_in(folder: Path) -> dict[str, Any]:

@@ -329,7 +329,7 @@ def test_options_go_over_the_file_and_unused_ones_come_back(tmp_path: Path) -> N
     with pytest.raises(NotFound, match="no preprocessor_config.json or processor_config.json or config.json in it"):
         BridgeTowerImageProcessor.from_pretrained(tmp_path.parent, subfolder="none")
     (tmp_path / "preprocessor_config.json").write_text("[]")
-    with pytest.raises(BadConfig, match="a JSON object is needed"):
+    with pytest.raises(BadConfig, match="holds a list, but has to be a JSON object"):
         BridgeTowerImageProcessor.from_pretrained(tmp_path)
     with pytest.raises(Misuse, match="hf upload"):
         processor.save_pretrained(tmp_path, push_to_hub=True)
