@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from bt_cli.version import __version__
 
 if TYPE_CHECKING:
-    from bt_cli.bridgetower.configuration import BridgeTowerConfig
     from bt_cli.checkpoints.checkpoint import Checkpoint
     from bt_cli.checkpoints.saving import save_checkpoint
     from bt_cli.datasets.captions import read_captions
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
         Unwritable,
     )
     from bt_cli.inference.model import Model, load
+    from bt_cli.pretrained.configuration import BridgeTowerConfig, BridgeTowerTextConfig, BridgeTowerVisionConfig
+    from bt_cli.pretrained.image_processor import BridgeTowerImageProcessor, BridgeTowerImageProcessorPil
+    from bt_cli.pretrained.processor import BridgeTowerProcessor
     from bt_cli.search.candidates import Hit
     from bt_cli.search.index import Index
 
@@ -49,6 +51,11 @@ __all__ = [
     "BadConfig",
     "BadTokenizer",
     "BridgeTowerConfig",
+    "BridgeTowerImageProcessor",
+    "BridgeTowerImageProcessorPil",
+    "BridgeTowerProcessor",
+    "BridgeTowerTextConfig",
+    "BridgeTowerVisionConfig",
     "BrokenCheckpoint",
     "BrokenIndex",
     "BtError",
@@ -81,7 +88,12 @@ __all__ = [
 ]
 
 HOMES: dict[str, str] = {
-    "BridgeTowerConfig": "bt_cli.bridgetower.configuration",
+    "BridgeTowerConfig": "bt_cli.pretrained.configuration",
+    "BridgeTowerImageProcessor": "bt_cli.pretrained.image_processor",
+    "BridgeTowerImageProcessorPil": "bt_cli.pretrained.image_processor",
+    "BridgeTowerProcessor": "bt_cli.pretrained.processor",
+    "BridgeTowerTextConfig": "bt_cli.pretrained.configuration",
+    "BridgeTowerVisionConfig": "bt_cli.pretrained.configuration",
     "Checkpoint": "bt_cli.checkpoints.checkpoint",
     "Hit": "bt_cli.search.candidates",
     "Index": "bt_cli.search.index",

@@ -27,7 +27,7 @@ _MOST, _MOST_LAYERS, _MOST_CHANNELS = 10_000_000, 1_000, 1_000
 
 
 @dataclass
-class _Section:
+class ConfigSection:
     """One JSON object of the configuration: known fields, legacy names for them, and the rest kept as it came."""
 
     legacy: ClassVar[Mapping[str, str]] = {}
@@ -36,7 +36,7 @@ class _Section:
     extra: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Any:
+    def from_dict(cls, values: Mapping[str, Any], /) -> Any:
         """Read a JSON object; legacy names are translated, unknown ones kept in `extra`. Raises BadConfig."""
         known = {item.name for item in fields(cls)} - {"extra"}
         arguments: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def _is_size(value: Any) -> bool:
 
 
 @dataclass
-class BridgeTowerVisionConfig(_Section):
+class BridgeTowerVisionConfig(ConfigSection):
     """The CLIP vision transformer: pre-LN, QuickGELU, heads of 64, feed-forward of four times the width."""
 
     legacy: ClassVar[Mapping[str, str]] = {
@@ -168,7 +168,7 @@ class BridgeTowerVisionConfig(_Section):
 
 
 @dataclass
-class BridgeTowerTextConfig(_Section):
+class BridgeTowerTextConfig(ConfigSection):
     """The RoBERTa text transformer: post-LN, positions counted from `pad_token_id + 1`."""
 
     where: ClassVar[str] = "text_config."
@@ -207,7 +207,7 @@ class BridgeTowerTextConfig(_Section):
 
 
 @dataclass
-class BridgeTowerConfig(_Section):
+class BridgeTowerConfig(ConfigSection):
     """The whole network.
 
     `contrastive_hidden_size` is None where the file has none (no ITC head). Four fields are ours, for checkpoints that
@@ -264,13 +264,10 @@ class BridgeTowerConfig(_Section):
             self._refuse("num_hidden_layers", f"at most the depth of either tower ({depths})")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BridgeTowerConfig:
+    def from_dict(cls, values: Mapping[str, Any], /) -> BridgeTowerConfig:
         """Read the hub's config.json as a dict; missing sections take the base model's values. Raises BadConfig."""
-        values = dict(values)
-        text = _section(values, "text_config")
-        vision = _section(values, "vision_config")
-        if "init_layernorm_from_vit" in vision:  # bridgetower-base keeps this one in the wrong section
-            values.setdefault("init_layernorm_from_vit", vision.pop("init_layernorm_from_vit"))
+        values = with_fields_in_place(values)
+        text, vision = _section(values, "text_config"), _section(values, "vision_config")
         values["text_config"] = BridgeTowerTextConfig.from_dict(_without_nulls(text))
         values["vision_config"] = BridgeTowerVisionConfig.from_dict(_without_nulls(vision))
         return super().from_dict(values)
@@ -293,8 +290,7 @@ class BridgeTowerConfig(_Section):
         """Read a config.json, or the one in a folder. Raises NotFound or BadConfig, naming the file."""
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
-        missing = "no such file; a checkpoint folder needs a config.json"
-        values = read_json_object(path, BadConfig, missing=missing, way_out="fetch the file again")
+        values = read_object(path)
         try:
             return cls.from_dict(values)
         except BadConfig as error:
@@ -304,7 +300,11 @@ class BridgeTowerConfig(_Section):
         """Write config.json (or into a folder), aside and renamed. Raises Unwritable."""
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
-        write_whole(path, json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n")
+        write_whole(path, json.dumps(self.to_diff_dict(), indent=2, sort_keys=True) + "\n")
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What a config.json needs to hold; here that is all of `to_dict`."""
+        return self.to_dict()
 
     @property
     def cross_heads(self) -> int:
@@ -326,6 +326,22 @@ class BridgeTowerConfig(_Section):
     def vision_depth(self) -> int:
         """Vision blocks that are run. The port counts by the text tower and leaves deeper blocks unused."""
         return min(self.vision_config.depth, self.text_config.num_hidden_layers)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a config.json. Raises NotFound or BadConfig, naming the file."""
+    missing = "no such file; a checkpoint folder needs a config.json"
+    return read_json_object(path, BadConfig, missing=missing, way_out="fetch the file again")
+
+
+def with_fields_in_place(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole configuration's values, where bridgetower-base's file keeps one of them in the wrong section."""
+    name, whole = "init_layernorm_from_vit", dict(values)
+    vision = whole.get("vision_config")
+    if isinstance(vision, Mapping) and name in vision:
+        whole["vision_config"] = {each: value for each, value in vision.items() if each != name}
+        whole.setdefault(name, vision[name])
+    return whole
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def _downloaded(repo_id: str, revision: str | None, token: str | None, progress:
             f"{repo_id} is not in the cache ({cache_folder()}) and HF_HUB_OFFLINE forbids fetching it; "
             "use --model tiny, which is bundled, or go online once"
         )
-    with _in_our_words(repo_id, revision):
+    with in_our_words(repo_id, revision):
         return _Download(repo_id, revision, token, progress).run()
 
 
@@ -117,12 +117,12 @@ def fetch_tokenizer(repo_id: str) -> Path:
     """
     if is_offline():
         raise Offline(f"HF_HUB_OFFLINE forbids fetching the tokenizer of {repo_id}")
-    with _in_our_words(repo_id, None):
+    with in_our_words(repo_id, None):
         return _Download(repo_id, None, None, None).tokenizer()
 
 
 @contextmanager
-def _in_our_words(repo_id: str, revision: str | None) -> Iterator[None]:
+def in_our_words(repo_id: str, revision: str | None) -> Iterator[None]:
     """What the hub's client raises within becomes one of our errors; what it logs about retries is left out."""
     import huggingface_hub.hf_api  # first, since importing it sets the level back
 

@@ -28,21 +28,26 @@ def cache_folder() -> Path:
     return Path(os.path.expandvars(home)).expanduser() / "hub"
 
 
-def repo_folder(repo_id: str) -> Path:
-    """The cache's folder for one checkpoint."""
-    return cache_folder() / ("models--" + repo_id.replace("/", "--"))
+def repo_folder(repo_id: str, cache: Path | None = None) -> Path:
+    """The folder for one checkpoint in `cache` (default: the hub's own)."""
+    return (cache or cache_folder()) / ("models--" + repo_id.replace("/", "--"))
 
 
-def cached_snapshot(repo_id: str, revision: str | None = None) -> Path | None:
-    """The folder of a cached revision (default `main`) that has a config and all of its weights; None without one."""
-    repo = repo_folder(repo_id)
+def snapshot_folder(repo_id: str, revision: str | None = None, cache: Path | None = None) -> Path | None:
+    """Where the cache keeps what it has of a revision (default `main`), whole or not; None where it knows none."""
+    repo = repo_folder(repo_id, cache)
     revision = revision or "main"
     try:
         commit = revision if _COMMIT.fullmatch(revision) else (repo / "refs" / revision).read_text("utf-8").strip()
     except OSError:
         return None
-    snapshot = repo / "snapshots" / commit
-    return snapshot if has_weights(snapshot) else None
+    return repo / "snapshots" / commit
+
+
+def cached_snapshot(repo_id: str, revision: str | None = None) -> Path | None:
+    """The folder of a cached revision (default `main`) that has a config and all of its weights; None without one."""
+    snapshot = snapshot_folder(repo_id, revision)
+    return snapshot if snapshot is not None and has_weights(snapshot) else None
 
 
 def has_weights(folder: Path) -> bool:

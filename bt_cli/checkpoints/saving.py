@@ -195,7 +195,7 @@ def _shards(entries: Mapping[str, TensorEntry], shard_bytes: int) -> list[list[s
 
 
 def _config_json(config: BridgeTowerConfig, heads: set[str], dtype: str) -> str:
-    values = config.to_dict()
+    values = config.to_diff_dict()
     architecture = next((name for head, name in _ARCHITECTURES.items() if head in heads), "BridgeTowerModel")
     values["architectures"] = [architecture]
     values["dtype"] = dtype

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from bt_cli.errors import BadConfig
+from bt_cli.errors import BadConfig, UnreadableImage
 from bt_cli.preprocessing.image_file import DecodedImage, ImageSource, decode_image
 from bt_cli.preprocessing.image_settings import ImageSettings
 
@@ -137,6 +137,31 @@ class ImageProcessor:
         """
         return self.pixels(self.decoded(image, exact=exact), out=out, exact=exact)
 
+    def values(self, numbers: NDArray[Any]) -> NDArray[np.float32]:
+        """An image as numbers (3, h, w) that aren't bytes, such as a tensor of 0 to 1, to (3, h, w) float32.
+
+        Where it is resized, numbers from 0 to 1 that aren't all whole become 8-bit levels for that, cut off below, and
+        0 to 1 again, as in the port; whole ones from 0 to 255 are taken as levels. Without resizing nothing is rounded.
+
+        Raises:
+            UnreadableImage: Not all are finite, or it is resized and they are outside these ranges.
+        """
+        settings = self.settings
+        if not np.isfinite(numbers).all():
+            raise UnreadableImage(f"array: {numbers.dtype} with values that are infinite or no numbers is no image")
+        if settings.do_resize:
+            levels, unit = _levels(numbers)
+            picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(levels, 0, -1)))
+            decoded = decode_image(picture)
+            tables = _normalisation_tables(settings, unit=unit)
+            resized = np.moveaxis(np.asarray(self._resized(decoded, exact=True)), -1, 0)
+            return np.stack([table[channel] for table, channel in zip(tables, resized, strict=True)])
+        if settings.do_center_crop:
+            numbers = _centre_crop_of_numbers(numbers, *settings.crop_size)
+        if settings.do_rescale:
+            numbers = numbers.astype(np.float64) * settings.rescale_factor
+        return _normalised(numbers.astype(np.float32), settings)
+
     def _resized(self, decoded: DecodedImage, exact: bool) -> Image.Image:
         picture = decoded.picture
         # By the whole image's size: a draft's is rounded, which can cost a cell.
@@ -200,21 +225,51 @@ def _centre_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
     return picture.crop((left, top, left + width, top + height))
 
 
-def _normalisation_tables(settings: ImageSettings) -> NDArray[np.float32]:
-    """(3, 256) float32: what each 8-bit value of a channel becomes.
+def _centre_crop_of_numbers(numbers: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """`_centre_crop` of an array (c, h, w), zero outside."""
+    top, left = (numbers.shape[1] - height) // 2, (numbers.shape[2] - width) // 2
+    cropped = np.zeros((numbers.shape[0], height, width), numbers.dtype)
+    inside = numbers[:, max(top, 0) : top + height, max(left, 0) : left + width]
+    row, column = max(-top, 0), max(-left, 0)
+    cropped[:, row : row + inside.shape[1], column : column + inside.shape[2]] = inside
+    return cropped
+
+
+def _levels(numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], bool]:
+    """Numbers as 8-bit levels, and whether they were from 0 to 1."""
+    low, high = float(numbers.min(initial=0)), float(numbers.max(initial=0))
+    whole = np.allclose(numbers, numbers.astype(np.int64))
+    if low >= 0 and high <= (255 if whole else 1):
+        levels = numbers if whole else (numbers.astype(np.float64) * 255).astype(np.float32)
+        return levels.astype(np.uint8), not whole
+    raise UnreadableImage(
+        f"array: {numbers.dtype} from {low:g} to {high:g} can't be resized as an image; "
+        "it has to be from 0 to 1, or whole numbers from 0 to 255"
+    )
+
+
+def _normalisation_tables(settings: ImageSettings, *, unit: bool = False) -> NDArray[np.float32]:
+    """(3, 256) float32: what each 8-bit value of a channel becomes; with `unit` it stands for that part of 255.
 
     (u8 -> float64) * factor -> float32, then (x - mean) / std in float32: this order alone gives the port's bits. A
     look-up of 256 values gives the same bits as the arithmetic on every pixel, eight times faster.
     """
     values = np.arange(256, dtype=np.float64)
+    if unit:
+        values = (values * (1 / 255)).astype(np.float32).astype(np.float64)
     if settings.do_rescale:
         values = values * settings.rescale_factor
-    tables = np.repeat(values.astype(np.float32)[None], 3, axis=0)
+    tables = np.repeat(values.astype(np.float32)[None, :, None], 3, axis=0)
+    return np.ascontiguousarray(_normalised(tables, settings)[:, :, 0])
+
+
+def _normalised(values: NDArray[np.float32], settings: ImageSettings) -> NDArray[np.float32]:
+    """(3, h, w) less the mean, by the deviation of each channel; as it is where the settings say so."""
     if settings.do_normalize:
         with np.errstate(all="ignore"):  # looked at below
-            mean = np.array(settings.image_mean, np.float32)[:, None]
-            std = np.array(settings.image_std, np.float32)[:, None]
-            tables = (tables - mean) / std
-    if not np.isfinite(tables).all():
+            mean = np.array(settings.image_mean, np.float32)[:, None, None]
+            std = np.array(settings.image_std, np.float32)[:, None, None]
+            values = (values - mean) / std
+    if not np.isfinite(values).all():
         raise BadConfig("preprocessor_config.json: image_mean, image_std and rescale_factor leave the range of float32")
-    return np.ascontiguousarray(tables)
+    return values

@@ -107,7 +107,7 @@ class Tokenizer:
     @functools.cached_property
     def vocab_size(self) -> int:
         """One more than the largest id: the least size of a word embedding that serves these ids."""
-        return max(self._bpe.get_vocab(with_added_tokens=True).values()) + 1
+        return max(self.vocabulary().values()) + 1
 
     def encode(self, texts: Iterable[str], max_length: int | None = None) -> TokenBatch:
         """Texts to padded ids; those longer than `max_length` tokens lose their end but keep `</s>`.
@@ -121,7 +121,7 @@ class Tokenizer:
         limit = self.max_length if max_length is None else min(max_length, self.max_length)
         if limit < 3:
             raise Misuse(f"max_length is {limit}; at least 3 tokens are needed, two of them <s> and </s>")
-        rows = [encoding.ids for encoding in self._encode_all(_checked(texts))]
+        rows = [encoding.ids for encoding in self.encodings(texts)]
         truncated = [row for row, ids in enumerate(rows) if len(ids) > limit]
         for row in truncated:
             rows[row] = [*rows[row][: limit - 1], self.end_id]
@@ -133,10 +133,23 @@ class Tokenizer:
             attention_mask[row, : len(ids)] = 1
         return TokenBatch(input_ids, attention_mask, truncated)
 
-    def _encode_all(self, texts: list[str]) -> Sequence[tokenizers.Encoding]:
-        if len(texts) == 1:  # spares the start of a thread pool
-            return [self._bpe.encode(texts[0])]
-        return self._bpe.encode_batch_fast(texts)
+    def encodings(
+        self, texts: Iterable[str], *, special: bool = True, offsets: bool = False
+    ) -> Sequence[tokenizers.Encoding]:
+        """Each text's ids and tokens, whole and unpadded, without `<s>` and `</s>` where `special` is off.
+
+        `offsets` has each token know where in its text it stands, which takes longer. Raises Misuse as `encode`.
+        """
+        checked = _checked(texts)
+        if len(checked) == 1:  # spares the start of a thread pool
+            return [self._bpe.encode(checked[0], add_special_tokens=special)]
+        encode = self._bpe.encode_batch if offsets else self._bpe.encode_batch_fast
+        return encode(checked, add_special_tokens=special)
+
+    def vocabulary(self) -> dict[str, int]:
+        """Every token, special ones too, with its id."""
+        vocabulary: dict[str, int] = self._bpe.get_vocab(with_added_tokens=True)
+        return vocabulary
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """Ids to text; special tokens are left out unless `special`. Bytes that aren't UTF-8 become U+FFFD."""
@@ -171,7 +184,7 @@ class Tokenizer:
         folder = Path(folder)
         whole = json.loads(self._bpe.to_str())
         pairs = (merge if isinstance(merge, str) else " ".join(merge) for merge in whole["model"]["merges"])
-        vocab = dict(sorted(self._bpe.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1]))
+        vocab = dict(sorted(self.vocabulary().items(), key=lambda item: item[1]))
         mask = {"__type": "AddedToken", "content": MASK, "lstrip": True, "normalized": False, "special": True}
         described = {
             # `transformers` builds a RobertaTokenizer from vocabulary and merges, and so forgets a normalizer.

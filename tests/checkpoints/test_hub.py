@@ -339,7 +339,7 @@ def test_a_file_that_is_listed_and_not_there_is_named(served: FakeHub) -> None:
 CHATTER = """
     import logging, sys
     from bt_cli.checkpoints import hub
-    with hub._in_our_words("a/b", None):
+    with hub.in_our_words("a/b", None):
         from huggingface_hub import file_download
         file_download.logger.warning("Error while downloading, trying to resume")
 """

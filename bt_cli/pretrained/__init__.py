@@ -1,0 +1,1 @@
+"""The ten documented BridgeTower classes under their own names, thin over the rooms below."""
