@@ -11,7 +11,7 @@ import numpy as np
 from bt_cli.errors import Misuse
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 class BatchFeature(UserDict):

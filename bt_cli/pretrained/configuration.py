@@ -24,8 +24,9 @@ from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import torch
-    from typing_extensions import Self
 
 # How files and arguments may also call what has another name here.
 _OTHER_NAMES = {
