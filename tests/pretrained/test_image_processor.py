@@ -277,7 +277,6 @@ def test_the_batch_is_a_mapping_with_attributes_that_moves() -> None:
         (picture(), {"do_pad": "yes"}, BadConfig, "do_pad"),
         (picture(), {"image_std": 0}, BadConfig, "image_std is 0; a number above zero is needed"),
     ],
-    ids=str,
 )
 def test_what_can_not_be_is_one_clear_line(images: Any, options: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message) as caught:
