@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_packaging import FLOORS
+from test_packaging import FLOORS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / "docs" / "architecture.md").read_text("utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bt_cli
-from tests.console_blocks import commands_in, first_difference, same_line
+from console_blocks import commands_in, first_difference, same_line
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

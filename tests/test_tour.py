@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import bt_cli
-from tests.console_blocks import same_line
+from console_blocks import same_line
 from tools.refresh_tour import TOUR, executed
 
 

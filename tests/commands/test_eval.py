@@ -18,7 +18,7 @@ from PIL import Image
 import bt_cli
 from bt_cli.datasets import trec
 from bt_cli.metrics import recall
-from tests.random_checkpoint import random_checkpoint
+from random_checkpoint import random_checkpoint
 
 IMAGES = 16
 COLOURS = ["red", "green", "blue", "white", "black", "pink", "grey", "brown"]

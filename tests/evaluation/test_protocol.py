@@ -13,7 +13,7 @@ from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.protocol import run_protocol
 from bt_cli.evaluation.resume import ResumableArrays
 from bt_cli.metrics.recall import metrics_from_scores as metrics_of_matrix
-from tests.evaluation.exact_model import ExactModel
+from evaluation.exact_model import ExactModel
 
 
 def unit_rows(rng, rows, d=8):
