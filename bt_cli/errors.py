@@ -46,6 +46,10 @@ class Misuse(BtError):
     exit_code = 2
 
 
+class BadInput(Misuse, ValueError):
+    """A model was called with what it can't compute: no image, more texts than images, ids of another vocabulary."""
+
+
 class NotFound(BtError):
     """A file or folder that was named does not exist."""
 
