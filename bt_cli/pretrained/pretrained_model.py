@@ -59,8 +59,10 @@ class BridgeTowerPreTrainedModel(nn.Module):
                 f"{type(self).__name__} is made of a BridgeTowerConfig, not of {type(config).__name__}; "
                 f"for a checkpoint use {type(self).__name__}.from_pretrained(...)"
             )
-        documented = isinstance(config, BridgeTowerConfig)
-        self.config = config if documented else BridgeTowerConfig.from_dict(config.to_dict())
+        if isinstance(config, BridgeTowerConfig):
+            self.config = config
+        else:
+            self.config = BridgeTowerConfig.from_dict(config.to_dict())
         self.name_or_path: str = self.config.name_or_path
         self.use_fast_network = True
         self._fast = FastNetwork()
