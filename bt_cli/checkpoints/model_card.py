@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
-from bt_cli.checkpoints.model_names import is_hub_name
+from bt_cli.checkpoints.model_names import BUNDLED, is_hub_name
 from bt_cli.files.atomic_write import write_whole
 
 README = "README.md"
+WRITTEN_HERE = "<!-- Written by bt, which writes it anew when it saves here again, until this line is taken out. -->"
 
 # A head, the class that a program loads, and what it is good for; the first that is there names the pipeline.
 _USES = {
@@ -47,7 +48,8 @@ def model_card(
         lines.append(f"base_model: {base_model}")
     lines += _listed("datasets", datasets) + _listed("metrics", list(metrics or ()))
     lines += [*_listed("tags", ["bridgetower", "vision-language", *have]), "language:", "- en", "---", ""]
-    lines += ["# BridgeTower" + (f", from {base_model}" if base_model else ""), ""]
+    named = is_hub_name(base_model) or base_model in BUNDLED  # a folder's name says nothing elsewhere
+    lines += ["# BridgeTower" + (f", from {base_model}" if named else ""), ""]
     vision, text = config.vision_config, config.text_config
     size = " x ".join(map(str, vision.image))
     lines += [
@@ -73,17 +75,26 @@ def model_card(
         f'model = {called}.from_pretrained("PATH OR NAME OF THIS CHECKPOINT")',
         "```",
     ]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(line.rstrip() for line in [*lines, "", WRITTEN_HERE]) + "\n"
 
 
-def write_card(folder: Path, config: BridgeTowerConfig, heads: Collection[str], **about: object) -> None:
-    """Write `model_card` to the folder, unless a README.md is there: what a person wrote stays."""
+def write_card(
+    folder: Path,
+    config: BridgeTowerConfig,
+    heads: Collection[str],
+    *,
+    base_model: str = "",
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Write `model_card` to the folder. A README.md that a person wrote, or made theirs, stays as it is.
+
+    Raises Unwritable.
+    """
     path = folder / README
-    if not path.exists():
-        write_whole(path, model_card(config, heads, **about))  # type: ignore[arg-type]
+    if not path.exists() or WRITTEN_HERE in path.read_text("utf-8", "replace"):
+        write_whole(path, model_card(config, heads, base_model=base_model, metrics=metrics))
 
 
 def _listed(name: str, values: Sequence[str]) -> list[str]:
-    """A YAML list, each entry quoted as JSON where it is more than a plain word."""
-    plain = [value if value.replace("-", "").replace("_", "").isalnum() else json.dumps(value) for value in values]
-    return [f"{name}:", *(f"- {value}" for value in plain)] if values else []
+    """A YAML list; every entry is quoted, as JSON quotes it, since `1` and `no` would be no texts."""
+    return [f"{name}:", *(f"- {json.dumps(value, ensure_ascii=False)}" for value in values)] if values else []

@@ -115,7 +115,13 @@ def test_a_hook_on_every_named_module_is_called(model):
     model(**batch())
     kinds = (torch.nn.ModuleList,)
     silent = {name for name, module in model.named_modules() if not isinstance(module, kinds)} - called
-    held = ("vision_model", "vision_model.visual", "vision_model.visual.transformer", "text_model", "text_model.encoder")
+    held = (
+        "vision_model",
+        "vision_model.visual",
+        "vision_model.visual.transformer",
+        "text_model",
+        "text_model.encoder",
+    )
     unused = ("text_model.pooler", "text_model.pooler.dense", "text_model.pooler.activation")
     inner = {f"bridgetower.{name}" for name in (*held, *unused)} | {"bridgetower"}
     tables = {"bridgetower.token_type_embeddings", "bridgetower.vision_model.visual.embeddings.position_embedding"}

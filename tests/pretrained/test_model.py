@@ -171,7 +171,7 @@ def test_losses_are_the_ports(checkpoint):
     for name, asked in cases.items():
         mine, theirs = ours(name).from_pretrained(checkpoint), port(name, checkpoint)
         assert float(abs(mine(**inputs, **asked).loss - theirs(**inputs, **asked).loss).detach()) < 1e-4
-        assert list(mine(**inputs, **asked))[0] == "loss"
+        assert next(iter(mine(**inputs, **asked))) == "loss"
     assert ours(name).from_pretrained(checkpoint)(**inputs).loss is None
 
 
@@ -280,7 +280,9 @@ def test_dtype_and_device(checkpoint, tmp_path):
     assert model(**batch()).pooler_output.dtype == torch.bfloat16
     model.save_pretrained(tmp_path / "half")
     assert bt_cli.BridgeTowerModel.from_pretrained(tmp_path / "half").dtype == torch.bfloat16
-    single = bt_cli.BridgeTowerModel.from_pretrained(tmp_path / "half", torch_dtype=torch.float32, device_map={"": "cpu"})
+    single = bt_cli.BridgeTowerModel.from_pretrained(
+        tmp_path / "half", torch_dtype=torch.float32, device_map={"": "cpu"}
+    )
     assert single.dtype == torch.float32
     assert single.device == torch.device("cpu")
     assert single.to(torch.float64)(**batch()).pooler_output.dtype == torch.float64
@@ -320,7 +322,9 @@ def test_missing_heads_are_drawn_anew_and_missing_bodies_refused(tmp_path, caplo
         bt_cli.BridgeTowerModel.from_pretrained(folder, state_dict=tensors)
     with pytest.raises(CheckpointMismatch, match="mis-shaped: .*word_embeddings.weight is "):
         bt_cli.BridgeTowerModel.from_pretrained(folder, text_config={"vocab_size": 300})
-    other = bt_cli.BridgeTowerModel.from_pretrained(folder, text_config={"vocab_size": 300}, ignore_mismatched_sizes=True)
+    other = bt_cli.BridgeTowerModel.from_pretrained(
+        folder, text_config={"vocab_size": 300}, ignore_mismatched_sizes=True
+    )
     assert other.get_input_embeddings().weight.shape[0] == 300
 
 
@@ -331,7 +335,10 @@ def test_a_new_model_has_the_statistics_of_the_ports():
     port_config = transformers.BridgeTowerConfig(**config.to_dict())
     torch.manual_seed(0)
     for name in CLASSES:
-        mine, theirs = ours(name)(bt_cli.BridgeTowerConfig.from_dict(config.to_dict())), getattr(transformers, name)(port_config)
+        mine, theirs = (
+            ours(name)(bt_cli.BridgeTowerConfig.from_dict(config.to_dict())),
+            getattr(transformers, name)(port_config),
+        )
         expected = dict(theirs.named_parameters())
         for key, value in mine.named_parameters():
             other = expected[key].detach()
@@ -371,7 +378,10 @@ def test_resizing_the_vocabulary(name, count, checkpoint, tmp_path):
         expected, again = [expected[0][..., :250]], [again[0][..., :250]]
     assert furthest(expected, again) < LOGITS
     model.save_pretrained(tmp_path / "resized")
-    assert furthest(ours(name).from_pretrained(tmp_path / "resized")(**inputs).to_tuple(), model(**inputs).to_tuple()) < 1e-6
+    assert (
+        furthest(ours(name).from_pretrained(tmp_path / "resized")(**inputs).to_tuple(), model(**inputs).to_tuple())
+        < 1e-6
+    )
     assert model.resize_token_embeddings(count + 1, pad_to_multiple_of=64).num_embeddings == -(-(count + 1) // 64) * 64
 
 
@@ -387,7 +397,9 @@ def test_tied_words(tmp_path):
     again = bt_cli.BridgeTowerForMaskedLM.from_pretrained(tmp_path / "tied")
     assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
     assert furthest(again(**batch()).to_tuple(), model(**batch()).to_tuple()) < LOGITS
-    assert furthest(port("BridgeTowerForMaskedLM", tmp_path / "tied")(**batch())[:1], model(**batch()).to_tuple()) < LOGITS
+    assert (
+        furthest(port("BridgeTowerForMaskedLM", tmp_path / "tied")(**batch())[:1], model(**batch()).to_tuple()) < LOGITS
+    )
 
 
 WRONG = {

@@ -64,7 +64,9 @@ def test_an_adapter_trains_and_the_port_loads_it(checkpointing, checkpoint, tmp_
     after = adapted(**batch()).logits.detach()
     assert float((after - before).abs().max()) > 1e-3
     adapted.save_pretrained(tmp_path / "adapter")
-    theirs = peft.PeftModel.from_pretrained(port("BridgeTowerForImageAndTextRetrieval", checkpoint), tmp_path / "adapter")
+    theirs = peft.PeftModel.from_pretrained(
+        port("BridgeTowerForImageAndTextRetrieval", checkpoint), tmp_path / "adapter"
+    )
     assert float((theirs.eval()(**batch()).logits - after).abs().max().detach()) < 1e-4
     fresh = bt_cli.BridgeTowerForImageAndTextRetrieval.from_pretrained(checkpoint)
     again = peft.PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
@@ -83,7 +85,9 @@ def test_an_adapter_on_every_linear_layer(checkpoint):
     idle = [
         name
         for name, each in adapted.named_parameters()
-        if "lora_A" in name and not bool(each.grad is not None and each.grad.any()) and not any(u in name for u in unused)
+        if "lora_A" in name
+        and not bool(each.grad is not None and each.grad.any())
+        and not any(u in name for u in unused)
     ]
     # Of the last cross-modal layer only the text stream reaches the words.
     assert all("cross_modal_image_layers.1" in name for name in idle), idle
