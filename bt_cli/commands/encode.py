@@ -13,6 +13,8 @@ from bt_cli.commands.options import BatchSize, Device, Dtype, Json, Model, Quiet
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
+from bt_cli.errors import UnreadableCaptions
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     from bt_cli.indexing.build import IndexSummary
@@ -122,6 +124,8 @@ def pairs(
 
     folder = images if images is not None else file.parent
     items = read_captions(file, format=format, split=split, images=folder).items
+    if not any(item.image is not None for item in items):
+        raise UnreadableCaptions(f"{shown_path(file)}: no caption names an image, so there are no pairs")
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
         progress("encoding", "pair") as ticked,

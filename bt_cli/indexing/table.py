@@ -119,10 +119,9 @@ def encode_pair_table(
 ) -> IndexSummary:
     """Write a table of pairs: each caption's embedding joined with its image's, in the order of the captions.
 
-    `image` is the file's path. A pair whose image can't be read is left out, and counted and named once an image.
+    `image` is the file's path; captions without one make no row. A pair whose image can't be read is left out, and counted and named once an image.
 
     Raises:
-        EmptyFolder: No caption has an image.
         UnreadableImage: A file can't be read, when `strict`.
         MissingHead: The checkpoint embeds no pairs.
         Unwritable: `out` can't be written.
@@ -130,8 +129,6 @@ def encode_pair_table(
     start = time.monotonic()
     summary = IndexSummary(index=out)
     paired = [caption for caption in captions if caption.image is not None]
-    if not paired:
-        raise EmptyFolder(f"{shown_path(out)}: no caption has an image, so there are no pairs")
     schema = caption_schema(encoder.identity, dtype, pairs=True)
     unreadable: dict[str, str] = {}
     with open_whole(out) as target, TableWriter(target, schema) as table:

@@ -182,8 +182,13 @@ class BridgeTowerModel(BridgeTowerPreTrainedModel):
             image, image_map, _ = run_layer(self._recomputes, run[1], image_in, text_in, None, batch.keep, maps)
             cross_states.append((text, image))
             attentions.append((text_map, image_map))
-        pooled = torch.cat([self.cross_modal_text_pooler(text), self.cross_modal_image_pooler(image)], dim=-1)
+        pooled = self.get_cls_features(text, image)
         return BodyStates(text, image, pooled, text_states, image_states, tuple(cross_states), tuple(attentions))
+
+    def get_cls_features(self, text_features: Tensor, image_features: Tensor) -> Tensor:
+        """The pooled pair (B, 2h) of features (B, T, h) and (B, P, h)."""
+        pooled = self.cross_modal_text_pooler(text_features), self.cross_modal_image_pooler(image_features)
+        return torch.cat(pooled, dim=-1)
 
     @property
     def _recomputes(self) -> bool:

@@ -165,17 +165,16 @@ class BridgeTowerPreTrainedModel(nn.Module):
     def save_pretrained(
         self,
         save_directory: str | os.PathLike[str],
-        *,
-        state_dict: Mapping[str, Tensor] | None = None,
-        max_shard_size: int | str = SHARD_BYTES,
         is_main_process: bool = True,
-        safe_serialization: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
         push_to_hub: bool = False,
+        max_shard_size: int | str = SHARD_BYTES,
+        safe_serialization: bool = True,
         save_function: Any = None,
     ) -> None:
         """Write config.json, the weights as safetensors, and a model card where the folder has none.
 
-        `max_shard_size` is bytes, or text such as "2GB"; weights beyond it go into several files. `state_dict` is
+        With `is_main_process` off nothing is written: of several processes one saves. `max_shard_size` is bytes, or text such as "2GB"; weights beyond it go into several files. `state_dict` is
         written instead of the model's own. `save_function` is without effect.
 
         Raises:
@@ -226,6 +225,15 @@ class BridgeTowerPreTrainedModel(nn.Module):
             for each in self.parameters()
             if id(each) not in tables and (each.requires_grad or not only_trainable)
         )
+
+    def get_memory_footprint(self, return_buffers: bool = True) -> int:
+        """Bytes of the parameters, and with `return_buffers` of the buffers; the packed network's are not among them."""
+        held = [*self.parameters(), *(self.buffers() if return_buffers else ())]
+        return sum(each.numel() * each.element_size() for each in held)
+
+    def can_generate(self) -> bool:
+        """False: no text is generated word by word."""
+        return False
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of words."""
@@ -311,6 +319,19 @@ class BridgeTowerPreTrainedModel(nn.Module):
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
         self._set_recompute(False)
+
+    @property
+    def is_activation_checkpointing(self) -> bool:
+        """`is_gradient_checkpointing` by its newer name."""
+        return self.is_gradient_checkpointing
+
+    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """`gradient_checkpointing_enable` by its newer name."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs)
+
+    def activation_checkpointing_disable(self) -> None:
+        """`gradient_checkpointing_disable` by its newer name."""
+        self.gradient_checkpointing_disable()
 
     def _set_recompute(self, on: bool) -> None:
         for each in self.modules():
