@@ -119,7 +119,8 @@ def encode_pair_table(
 ) -> IndexSummary:
     """Write a table of pairs: each caption's embedding joined with its image's, in the order of the captions.
 
-    `image` is the file's path; captions without one make no row. A pair whose image can't be read is left out, and counted and named once an image.
+    `image` is the file's path; captions without one make no row. A pair whose image can't be read is left out, and
+    counted and named once an image.
 
     Raises:
         UnreadableImage: A file can't be read, when `strict`.

@@ -174,8 +174,9 @@ class BridgeTowerPreTrainedModel(nn.Module):
     ) -> None:
         """Write config.json, the weights as safetensors, and a model card where the folder has none.
 
-        With `is_main_process` off nothing is written: of several processes one saves. `max_shard_size` is bytes, or text such as "2GB"; weights beyond it go into several files. `state_dict` is
-        written instead of the model's own. `save_function` is without effect.
+        With `is_main_process` off nothing is written: of several processes one saves. `max_shard_size` is bytes, or
+        text such as "2GB"; weights beyond it go into several files. `state_dict` is written instead of the model's
+        own. `save_function` is without effect.
 
         Raises:
             Unwritable: The folder can't be written.
@@ -227,7 +228,7 @@ class BridgeTowerPreTrainedModel(nn.Module):
         )
 
     def get_memory_footprint(self, return_buffers: bool = True) -> int:
-        """Bytes of the parameters, and with `return_buffers` of the buffers; the packed network's are not among them."""
+        """Bytes of the parameters, and with `return_buffers` of the buffers; without those of the packed network."""
         held = [*self.parameters(), *(self.buffers() if return_buffers else ())]
         return sum(each.numel() * each.element_size() for each in held)
 

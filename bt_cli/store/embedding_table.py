@@ -4,7 +4,8 @@ Columns of an image table: `path`, `path_bytes` (the name's own bytes where it i
 (bytes), `mtime` (nanoseconds since 1970), `content_hash` (SHA-256, hex), `width`, `height` (of the picture as it is
 shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image table, or null),
 `image_bytes`, `caption_id`, `embedding`; a table of pairs has the same columns, each row's embedding joining caption
-and image. The metadata (`bt.*`) name what made the embeddings and of what they are (`bt.kind`: images, captions, pairs).
+and image. The metadata (`bt.*`) name what made the embeddings and what they are of (`bt.kind`: images, captions or
+pairs).
 """
 
 from __future__ import annotations
