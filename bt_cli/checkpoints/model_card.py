@@ -43,7 +43,7 @@ def model_card(
     """
     have = [head for head in _USES if head in heads]
     pipeline = next((_PIPELINES[head] for head in have), "feature-extraction")
-    lines = ["---", f"license: {license}", "library_name: bt-cli", f"pipeline_tag: {pipeline}"]
+    lines = ["---", f"license: {license}", "library_name: bridgetower", f"pipeline_tag: {pipeline}"]
     if is_hub_name(base_model):
         lines.append(f"base_model: {base_model}")
     lines += _listed("datasets", datasets) + _listed("metrics", list(metrics or ()))

@@ -28,7 +28,7 @@ def test_the_hub_reads_the_metadata():
     )
     assert card.data.to_dict() == {
         "license": "mit",
-        "library_name": "bt-cli",
+        "library_name": "bridgetower",
         "pipeline_tag": "feature-extraction",
         "base_model": "BridgeTower/bridgetower-base",
         "datasets": ["nlphuji/flickr30k"],

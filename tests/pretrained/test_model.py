@@ -264,7 +264,11 @@ def test_saved_and_loaded_it_is_the_same_model_and_the_port_loads_it(pair, tmp_p
     name, model, _ = pair
     model.save_pretrained(tmp_path / "saved", max_shard_size="200KB")
     assert len(list((tmp_path / "saved").glob("*.safetensors"))) > 2
-    assert (tmp_path / "saved" / "README.md").read_text("utf-8").startswith("---\nlicense: mit\nlibrary_name: bt-cli\n")
+    assert (
+        (tmp_path / "saved" / "README.md")
+        .read_text("utf-8")
+        .startswith("---\nlicense: mit\nlibrary_name: bridgetower\n")
+    )
     again, report = ours(name).from_pretrained(tmp_path / "saved", output_loading_info=True)
     assert report == {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
     for key, value in model.state_dict().items():
