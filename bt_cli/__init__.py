@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bt_cli.datasets.captions import read_captions
     from bt_cli.errors import (
         BadConfig,
+        BadInput,
         BadTokenizer,
         BrokenCheckpoint,
         BrokenIndex,
@@ -44,17 +45,30 @@ if TYPE_CHECKING:
     from bt_cli.inference.model import Model, load
     from bt_cli.metrics.recall import metrics_from_scores
     from bt_cli.pretrained.configuration import BridgeTowerConfig, BridgeTowerTextConfig, BridgeTowerVisionConfig
+    from bt_cli.pretrained.head_models import (
+        BridgeTowerForContrastiveLearning,
+        BridgeTowerForImageAndTextRetrieval,
+        BridgeTowerForMaskedLM,
+    )
     from bt_cli.pretrained.image_processor import BridgeTowerImageProcessor, BridgeTowerImageProcessorPil
+    from bt_cli.pretrained.model import BridgeTowerModel
+    from bt_cli.pretrained.pretrained_model import BridgeTowerPreTrainedModel
     from bt_cli.pretrained.processor import BridgeTowerProcessor
     from bt_cli.search.candidates import Hit
     from bt_cli.search.index import Index
 
 __all__ = [
     "BadConfig",
+    "BadInput",
     "BadTokenizer",
     "BridgeTowerConfig",
+    "BridgeTowerForContrastiveLearning",
+    "BridgeTowerForImageAndTextRetrieval",
+    "BridgeTowerForMaskedLM",
     "BridgeTowerImageProcessor",
     "BridgeTowerImageProcessorPil",
+    "BridgeTowerModel",
+    "BridgeTowerPreTrainedModel",
     "BridgeTowerProcessor",
     "BridgeTowerTextConfig",
     "BridgeTowerVisionConfig",
@@ -96,6 +110,11 @@ HOMES: dict[str, str] = {
     "BridgeTowerImageProcessor": "bt_cli.pretrained.image_processor",
     "BridgeTowerImageProcessorPil": "bt_cli.pretrained.image_processor",
     "BridgeTowerProcessor": "bt_cli.pretrained.processor",
+    "BridgeTowerForContrastiveLearning": "bt_cli.pretrained.head_models",
+    "BridgeTowerForImageAndTextRetrieval": "bt_cli.pretrained.head_models",
+    "BridgeTowerForMaskedLM": "bt_cli.pretrained.head_models",
+    "BridgeTowerModel": "bt_cli.pretrained.model",
+    "BridgeTowerPreTrainedModel": "bt_cli.pretrained.pretrained_model",
     "BridgeTowerTextConfig": "bt_cli.pretrained.configuration",
     "BridgeTowerVisionConfig": "bt_cli.pretrained.configuration",
     "Checkpoint": "bt_cli.checkpoints.checkpoint",

@@ -17,6 +17,7 @@
     ├── BrokenCheckpoint
     ├── UnsafePickle
     ├── MissingHead          working with them
+    ├── BadInput             (a ValueError as well)
     ├── NoDevice
     ├── NoMask
     ├── NoIndex              the index
@@ -104,6 +105,10 @@ class UnsafePickle(BtError):
 
 class MissingHead(BtError):
     """The work needs a head (ITM, MLM, ITC) that the checkpoint does not have."""
+
+
+class BadInput(BtError, ValueError):
+    """A model was called with what it can't compute: no image, more texts than images, ids of another vocabulary."""
 
 
 class NoDevice(BtError):

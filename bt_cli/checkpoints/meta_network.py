@@ -18,11 +18,11 @@ def meta_network(
     config: BridgeTowerConfig, heads: Collection[str], towers: Collection[str] | None = None
 ) -> BridgeTower:
     """The network with these heads and towers (None: all), every parameter on the meta device."""
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), Undrawn():
         return BridgeTower(config, heads=heads, towers=PARTS if towers is None else towers)
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Leaves out drawing initial values.
 
     On the meta device there is nothing to draw, yet the attempt makes torch import its symbolic algebra: three

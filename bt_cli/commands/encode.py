@@ -1,4 +1,4 @@
-"""`bt encode`: embeddings of images or captions as a Parquet table, without an index."""
+"""`bt encode`: embeddings of images, captions or pairs of them as a Parquet table, without an index."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from bt_cli.commands.options import BatchSize, Device, Dtype, Json, Model, Quiet
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
+from bt_cli.errors import UnreadableCaptions
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     from bt_cli.indexing.build import IndexSummary
@@ -23,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Embeddings of images or captions as Parquet, without an index.",
+    help="Embeddings of images, captions or pairs as Parquet, without an index.",
 )
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="X.parquet", help="The table to write.")]
@@ -88,6 +90,51 @@ def captions(
         encoder = ModelEncoder(models.retriever())
         summary = encode_caption_table(items, str(output), encoder, dtype=store_dtype.value, progress=ticked)
     _finish(summary, encoder, "caption", as_json)
+
+
+@app.command("pairs")
+def pairs(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Caption file that names an image for each caption.")],
+    output: Output,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Folder that the images' names are meant in; else the file's own."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
+    ] = None,
+    store_dtype: Stored = StoreDtype.float16,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one row a pair: caption, image, caption id, and one embedding of both, which a text finds."""
+    from bt_cli.datasets.captions import read_captions
+    from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.indexing.table import encode_pair_table
+
+    folder = images if images is not None else file.parent
+    items = read_captions(file, format=format, split=split, images=folder).items
+    if not any(item.image is not None for item in items):
+        raise UnreadableCaptions(f"{shown_path(file)}: no caption names an image, so there are no pairs")
+    with (
+        open_models(model, device=device, dtype=dtype, threads=threads) as models,
+        progress("encoding", "pair") as ticked,
+    ):
+        encoder = ModelEncoder(models.retriever())
+        summary = encode_pair_table(
+            items, str(output), encoder, dtype=store_dtype.value, strict=strict, progress=ticked
+        )
+    _finish(summary, encoder, "pair", as_json)
 
 
 def _finish(summary: IndexSummary, encoder: ModelEncoder, noun: str, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from bt_cli.datasets.image_folder import content_hash
+from bt_cli.errors import UnreadableImage
 from bt_cli.inference.model_identity import identity_of
 from bt_cli.store.identity import Identity
 
@@ -96,6 +97,13 @@ class ModelEncoder:
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """See `FileEncoder`."""
         return self.model.encode_texts(texts)
+
+    def encode_pairs(
+        self, paths: Sequence[str], texts: Sequence[str], on_error: Callable[[int, UnreadableImage], None]
+    ) -> np.ndarray:
+        """Embeddings of image files each with its text, (n, d) float32 of norm 1; those that can't be read are NaN and
+        told to `on_error(position, error)`. Raises MissingHead for a checkpoint without cross-modal ITC head."""
+        return self.model.encode_pairs(paths, texts, on_error=on_error)
 
     def _embeddings(self, pixels: np.ndarray, files: list[str]) -> np.ndarray:
         if not len(pixels):

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Protocol
 
 import numpy as np
 
@@ -17,8 +18,23 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, vector_array
+from bt_cli.store.identity import Identity
 
 TEXTS_AT_A_TIME = 256
+
+
+class PairEncoder(Protocol):
+    """A checkpoint that embeds pairs; see `ModelEncoder.encode_pairs`."""
+
+    @property
+    def identity(self) -> Identity:
+        """What makes the embeddings."""
+
+    def encode_pairs(
+        self, paths: Sequence[str], texts: Sequence[str], on_error: Callable[[int, UnreadableImage], None]
+    ) -> np.ndarray:
+        """Embeddings of image files each with its text, (n, d) float32; NaN for those that can't be read."""
+
 
 Progress = Callable[[int, int], None]
 
@@ -84,21 +100,68 @@ def encode_caption_table(
         for first in range(0, len(captions), TEXTS_AT_A_TIME):
             part = captions[first : first + TEXTS_AT_A_TIME]
             embeddings = encoder.encode_texts([caption.text for caption in part])
-            images, raw = path_columns([caption.image or "" for caption in part])
-            table.write(
-                {
-                    "caption": [caption.text for caption in part],
-                    "image": [image or None for image in images],
-                    "image_bytes": raw,
-                    "caption_id": [caption.caption_id for caption in part],
-                    "embedding": vector_array(embeddings, dtype),
-                }
-            )
+            table.write(_caption_columns(part, embeddings, dtype))
             summary.encoded += len(part)
             if progress is not None:
                 progress(summary.encoded, len(captions))
     summary.captions = len(captions)
     return _finished(summary, start)
+
+
+def encode_pair_table(
+    captions: Sequence[Caption],
+    out: str,
+    encoder: PairEncoder,
+    *,
+    dtype: str = "float16",
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> IndexSummary:
+    """Write a table of pairs: each caption's embedding joined with its image's, in the order of the captions.
+
+    `image` is the file's path; captions without one make no row. A pair whose image can't be read is left out, and
+    counted and named once an image.
+
+    Raises:
+        UnreadableImage: A file can't be read, when `strict`.
+        MissingHead: The checkpoint embeds no pairs.
+        Unwritable: `out` can't be written.
+    """
+    start = time.monotonic()
+    summary = IndexSummary(index=out)
+    paired = [caption for caption in captions if caption.image is not None]
+    schema = caption_schema(encoder.identity, dtype, pairs=True)
+    unreadable: dict[str, str] = {}
+    with open_whole(out) as target, TableWriter(target, schema) as table:
+        for first in range(0, len(paired), TEXTS_AT_A_TIME):
+            part = paired[first : first + TEXTS_AT_A_TIME]
+            paths = [caption.image or "" for caption in part]
+
+            def tell(pair: int, error: UnreadableImage, paths: list[str] = paths) -> None:
+                if paths[pair] not in unreadable:
+                    unreadable[paths[pair]] = str(error)
+                    _skip(summary, paths[pair], str(error), strict)
+
+            embeddings = encoder.encode_pairs(paths, [caption.text for caption in part], tell)
+            read = [place for place in range(len(part)) if not np.isnan(embeddings[place, 0])]
+            if read:
+                table.write(_caption_columns([part[place] for place in read], embeddings[read], dtype))
+            summary.encoded += len(read)
+            if progress is not None:
+                progress(first + len(part), len(paired))
+    summary.captions = summary.encoded
+    return _finished(summary, start)
+
+
+def _caption_columns(captions: Sequence[Caption], embeddings: np.ndarray, dtype: str) -> dict[str, object]:
+    images, raw = path_columns([caption.image or "" for caption in captions])
+    return {
+        "caption": [caption.text for caption in captions],
+        "image": [image or None for image in images],
+        "image_bytes": raw,
+        "caption_id": [caption.caption_id for caption in captions],
+        "embedding": vector_array(embeddings, dtype),
+    }
 
 
 def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> dict[str, object]:

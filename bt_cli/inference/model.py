@@ -28,6 +28,7 @@ from bt_cli.inference.encoding import (
     to_device,
     token_batches,
 )
+from bt_cli.inference.joint import aligned, distinct, embed_blocks, ranked, require_joint_head
 from bt_cli.inference.lazy_network import LazyNetwork, image_needs
 from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks, pair_logits
 from bt_cli.packed.precision import choose_precision
@@ -211,6 +212,53 @@ class Model:
                 progress(done, len(texts))
         return rows
 
+    def encode_pairs(
+        self,
+        images: Sequence[Any],
+        texts: Sequence[str],
+        *,
+        progress: Progress | None = None,
+        on_error: OnError | None = None,
+    ) -> NDArray[np.float32]:
+        """One embedding of each image together with its text: (n, d) float32, rows of norm 1.
+
+        Row i joins `images[i]` and `texts[i]`, by the ITC head on the pooled pair. Texts and images find such rows by
+        their own embeddings. What stands in several pairs is encoded once; images that can't be read as in
+        `encode_images`. Raises MissingHead for a checkpoint without that head, Misuse for lists of unequal length.
+        """
+        images, texts = _images(images), _texts(texts)
+        rows = np.full((aligned(images, texts), self.dimension), np.nan, dtype=np.float32)
+        require_joint_head(self.checkpoint)
+        network = self.parts.need(("text", "vision", "cross"), {"itc"})
+        (first, by_image), (first_text, by_text) = distinct(images), distinct(texts)
+        cache = TextCache([texts[place] for place in first_text], self.text_states)
+        tell = None if on_error is None else _to_each_pair(on_error, by_image)
+        parts = self._image_parts([images[place] for place in first], True, False, None, None, None, tell)
+        with torch.inference_mode():
+            embed_blocks(network, parts, cache, by_image, by_text, rows, progress)
+        return rows
+
+    def rank(
+        self,
+        query: str,
+        images: Sequence[Any],
+        *,
+        top_k: int | None = None,
+        return_documents: bool = False,
+        progress: Progress | None = None,
+    ) -> list[dict[str, Any]]:
+        """`images` in the order in which they match the query, best first, as cross-encoders rank documents.
+
+        Each entry has `corpus_id` (the image's place in `images`) and `score` (the ITM match logit), with
+        `return_documents` also `document`, the image as it was given. `top_k` keeps the best alone; equal scores stand
+        by id. Raises as `score` does.
+        """
+        if top_k is not None and top_k < 1:
+            raise Misuse(f"top_k is {top_k}, but has to be at least 1")
+        images = _images(images)
+        scores = self.score(images, [query], progress=progress)[:, 0] if len(images) else np.empty(0, np.float32)
+        return ranked(scores, images if return_documents else None, top_k)
+
     def image_states(
         self,
         images: Iterable[Any],
@@ -367,6 +415,16 @@ class Model:
         for positions, ids, mask in token_batches(texts, self.tokenizer, self.device):
             with torch.inference_mode():
                 yield positions, network.encode_texts(ids, mask, bridges=bridges, embeds=embeds)
+
+
+def _to_each_pair(on_error: OnError, by_image: NDArray[np.int64]) -> OnError:
+    """Tells `on_error` of an image that can't be read once for each pair it stands in."""
+
+    def tell(image: int, error: UnreadableImage) -> None:
+        for pair in np.flatnonzero(by_image == image).tolist():
+            on_error(pair, error)
+
+    return tell
 
 
 def _several(images: Any) -> Iterable[Any]:

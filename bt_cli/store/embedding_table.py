@@ -3,7 +3,9 @@
 Columns of an image table: `path`, `path_bytes` (the name's own bytes where it is no UTF-8, else null), `size`
 (bytes), `mtime` (nanoseconds since 1970), `content_hash` (SHA-256, hex), `width`, `height` (of the picture as it is
 shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image table, or null),
-`image_bytes`, `caption_id`, `embedding`. The metadata (`bt.*`) name what made the embeddings.
+`image_bytes`, `caption_id`, `embedding`; a table of pairs has the same columns, each row's embedding joining caption
+and image. The metadata (`bt.*`) name what made the embeddings and what they are of (`bt.kind`: images, captions or
+pairs).
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ ROW_GROUP = 2048
 rows (4 MiB a copy at 1,024 dimensions in float16), and many enough that a reader of columns skips well."""
 
 
-def metadata(identity: Identity, dtype: str) -> dict[str, str]:
-    """The key-value metadata of a table."""
+def metadata(identity: Identity, dtype: str, kind: str) -> dict[str, str]:
+    """The key-value metadata of a table; `kind` says what its rows are: "images", "captions" or "pairs"."""
     from bt_cli.version import __version__
 
     return {
@@ -42,6 +44,7 @@ def metadata(identity: Identity, dtype: str) -> dict[str, str]:
         "bt.precision": identity.precision,
         "bt.dimension": str(identity.dimension),
         "bt.dtype": dtype,
+        "bt.kind": kind,
     }
 
 
@@ -59,11 +62,11 @@ def image_schema(identity: Identity, dtype: str) -> pa.Schema:
         pa.field("height", pa.int32(), nullable=False),
         pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
     ]
-    return pa.schema(fields, metadata(identity, dtype))
+    return pa.schema(fields, metadata(identity, dtype, "images"))
 
 
-def caption_schema(identity: Identity, dtype: str) -> pa.Schema:
-    """Columns of a caption table with its metadata."""
+def caption_schema(identity: Identity, dtype: str, *, pairs: bool = False) -> pa.Schema:
+    """Columns of a caption table, or with `pairs` of a table of pairs, with its metadata."""
     import pyarrow as pa
 
     fields = [
@@ -73,7 +76,7 @@ def caption_schema(identity: Identity, dtype: str) -> pa.Schema:
         pa.field("caption_id", pa.string()),
         pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
     ]
-    return pa.schema(fields, metadata(identity, dtype))
+    return pa.schema(fields, metadata(identity, dtype, "pairs" if pairs else "captions"))
 
 
 def path_columns(paths: list[str]) -> tuple[list[str], list[bytes | None]]:

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from bt_cli.checkpoints.saving import save_checkpoint
+from bt_cli.checkpoints.hub_layout import heads_in
+from bt_cli.checkpoints.model_card import write_card
+from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
 from bt_cli.errors import BadConfig
 from bt_cli.training.examples import Batch, Examples, make_examples
 from bt_cli.training.loss_plot import write_loss_plot
@@ -241,6 +243,9 @@ class Trainer:
             network = copy.deepcopy(network).float()
             network.load_state_dict(self.weights.weights())
         save_checkpoint(network, run.out, image_processor=run.processor, tokenizer=run.tokenizer, dtype=dtype)
+        started_from = run.start.partition(" (")[0]
+        heads = heads_in(hub_tensors(network))
+        write_card(run.out, network.config, heads, base_model=started_from, metrics=self.metrics)
 
 
 @contextlib.contextmanager

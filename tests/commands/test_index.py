@@ -223,6 +223,42 @@ def test_encode_captions(bt, home: Path) -> None:
     assert np.linalg.norm(rows[0]["embedding"]) == pytest.approx(1, abs=1e-6)
 
 
+def test_encode_pairs(bt, home: Path, checkpoint_folder: Path) -> None:
+    import bt_cli
+
+    lines = ["image,caption", "a.png,one thing", "c.png,another", "bad.png,third", "a.png,one more"]
+    (home / "c.csv").write_text("\n".join(lines) + "\n")
+    (home / "photos/bad.png").write_bytes(b"no image")
+    ran = bt("encode", "pairs", "c.csv", "--images", "photos", "-o", "x.parquet", "--store-dtype", "float32", "--json")
+    assert ran.code == 0
+    assert {key: ran.objects[0][key] for key in ("added", "skipped", "index")} == {
+        "added": 3,
+        "skipped": 1,
+        "index": "x.parquet",
+    }
+    assert "bad.png" in ran.err
+    table = pyarrow.parquet.read_table("x.parquet")
+    assert table.column("caption").to_pylist() == ["one thing", "another", "one more"]
+    paths = table.column("image").to_pylist()
+    assert paths == ["photos/a.png", "photos/c.png", "photos/a.png"]
+    assert table.schema.metadata[b"bt.kind"] == b"pairs"
+    model = bt_cli.load(str(checkpoint_folder), dtype="float32")
+    rows = np.array(table.column("embedding").to_pylist())
+    assert np.abs(rows - model.encode_pairs(paths, table.column("caption").to_pylist())).max() < 1e-5
+    ran = bt("encode", "pairs", "c.csv", "--images", "photos", "-o", "y.parquet", "--strict")
+    assert (ran.code, (home / "y.parquet").exists()) == (1, False)
+    (home / "t.txt").write_text("only a text\n")
+    ran = bt("encode", "pairs", "t.txt", "-o", "y.parquet")
+    assert (ran.code, ran.err) == (1, "bt: t.txt: no caption names an image, so there are no pairs\n")
+
+
+def test_tables_say_what_they_hold(bt, home: Path) -> None:
+    (home / "c.txt").write_text("one thing\n")
+    for kind, source in (("images", "photos"), ("captions", "c.txt")):
+        assert bt("encode", kind, source, "-o", "x.parquet").code == 0
+        assert pyarrow.parquet.read_schema("x.parquet").metadata[b"bt.kind"].decode() == kind
+
+
 def test_info(bt, home: Path, checkpoint_folder: Path) -> None:
     ran = bt("info", "--json")
     assert ran.code == 0

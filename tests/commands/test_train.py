@@ -158,6 +158,7 @@ def test_from_scratch_for_people(bt: Bt, captions: Path, tmp_path: Path) -> None
     assert summary.startswith("bt: 3 steps, 24 images in ")
     assert "; kept step " in summary
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "README.md",
         *("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"),
         *("vocab.json", "merges.txt", "training"),
     }
