@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from console_blocks import commands_in, first_difference, same_line
 
 import bt_cli
-from console_blocks import commands_in, first_difference, same_line
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

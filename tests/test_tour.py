@@ -11,10 +11,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from console_blocks import same_line
 from PIL import Image
 
 import bt_cli
-from console_blocks import same_line
 from tools.refresh_tour import TOUR, executed
 
 

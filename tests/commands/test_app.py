@@ -22,7 +22,7 @@ HEAVY = ("torch", "faiss", "pyarrow", "numpy", "PIL", "transformers", "tokenizer
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, run) -> None:
     """Put a function in the place of a command's module."""
     module = types.ModuleType(f"bt_cli.commands.{name}")
-    module.run = run
+    module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
@@ -149,7 +149,7 @@ def test_debugging_shows_the_traceback(bt, monkeypatch) -> None:
 
 
 def test_environment_stands_for_options(bt, monkeypatch) -> None:
-    seen = {}
+    seen: dict[str, object] = {}
 
     def run(model: Model = None, device: Device = "auto", dtype: Dtype = "auto", index: Index = None) -> None:
         seen.update(model=model, device=device, dtype=dtype, index=index)

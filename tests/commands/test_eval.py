@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from random_checkpoint import random_checkpoint
 
 import bt_cli
 from bt_cli.datasets import trec
 from bt_cli.metrics import recall
-from random_checkpoint import random_checkpoint
 
 IMAGES = 16
 COLOURS = ["red", "green", "blue", "white", "black", "pink", "grey", "brown"]
@@ -53,7 +53,7 @@ def truth(checkpoint, album):
     texts = [text for _, text in rows]
     unique = sorted(set(texts))  # equal captions have equal embeddings, and equal products in float64
     rows = model.encode_texts(unique)[[unique.index(text) for text in texts]]
-    itc = (model.encode_images(paths).astype(np.float64) @ rows.T.astype(np.float64)).astype(np.float32)
+    itc = (model.encode_images(paths).astype(np.float64) @ np.asarray(rows).T.astype(np.float64)).astype(np.float32)
     return itc, model.score(paths, texts), [c // 2 for c in range(len(texts))]
 
 

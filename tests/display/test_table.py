@@ -29,7 +29,7 @@ class Screen(io.TextIOWrapper):
 
     @property
     def text(self) -> str:
-        return self.buffer.getvalue().decode(self.encoding)
+        return self.buffer.getvalue().decode(self.encoding)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

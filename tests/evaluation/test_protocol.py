@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from evaluation.exact_model import ExactModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.protocol import run_protocol
 from bt_cli.evaluation.resume import ResumableArrays
 from bt_cli.metrics.recall import metrics_from_scores as metrics_of_matrix
-from evaluation.exact_model import ExactModel
 
 
 def unit_rows(rng, rows, d=8):

@@ -6,10 +6,10 @@ import inspect
 
 import port_models
 import pytest
+from pretrained import port_table as table
 from torch import nn
 
 import bt_cli
-from tests.pretrained import port_table as table
 
 transformers = pytest.importorskip("transformers")
 

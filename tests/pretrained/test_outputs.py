@@ -30,7 +30,7 @@ def test_every_way_to_a_value(output):
     with pytest.raises(IndexError):
         output[2]
     with pytest.raises(AttributeError, match="no attribute 'logit'"):
-        output.logit  # noqa: B018
+        output.logit  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(TypeError, match="has no scores"):
         SequenceClassifierOutput(scores=1)
 

@@ -64,6 +64,7 @@ def our_gradients(network: BridgeTower, examples: Examples, stage: Stage) -> tup
     network = copy.deepcopy(network)
     losses = compute_losses(network, examples, stage, Ranks())
     total = sum(stage.weight(name) * loss for name, loss in losses.items())
+    assert isinstance(total, torch.Tensor)
     total.backward()
     for parameter in network.parameters():
         parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
