@@ -18,7 +18,7 @@ PACKAGE = ROOT / "bt_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "huggingface_hub"}
 """Modules whose distribution is called otherwise."""
-OPTIONAL = {"pillow_heif"}
+OPTIONAL = {"rawpy"}
 FLOORS = [
     {"errors", "version"},
     {"files"},

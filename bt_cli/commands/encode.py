@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,19 @@ import typer
 
 from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import BatchSize, Device, Dtype, Json, Model, Quiet, Strict, Threads, Workers
+from bt_cli.commands.options import (
+    BatchSize,
+    DefaultExcludes,
+    Device,
+    Dtype,
+    Exclude,
+    Json,
+    Model,
+    Quiet,
+    Strict,
+    Threads,
+    Workers,
+)
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
@@ -36,6 +49,8 @@ Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of 
 def images(
     roots: Annotated[list[str], typer.Argument(metavar="DIR", help="Folders and files.")],
     output: Output,
+    exclude: Exclude = None,
+    default_excludes: DefaultExcludes = None,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -51,11 +66,20 @@ def images(
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_image_table
 
+    started = time.perf_counter()
     with open_models(model, device=device, dtype=dtype, threads=threads) as models, progress("encoding") as ticked:
         encoder = ModelEncoder(models.retriever(), batch_size=batch_size, workers=workers)
         summary = encode_image_table(
-            roots, str(output), encoder, dtype=store_dtype.value, strict=strict, progress=ticked
+            roots,
+            str(output),
+            encoder,
+            dtype=store_dtype.value,
+            strict=strict,
+            exclude=exclude or (),
+            default_excludes=default_excludes is not False,
+            progress=ticked,
         )
+    summary.seconds = time.perf_counter() - started
     _finish(summary, encoder, "image", as_json)
 
 
@@ -82,6 +106,7 @@ def captions(
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_caption_table
 
+    started = time.perf_counter()
     items = read_captions(file, format=format, split=split).items
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
@@ -89,6 +114,7 @@ def captions(
     ):
         encoder = ModelEncoder(models.retriever())
         summary = encode_caption_table(items, str(output), encoder, dtype=store_dtype.value, progress=ticked)
+    summary.seconds = time.perf_counter() - started
     _finish(summary, encoder, "caption", as_json)
 
 
@@ -146,4 +172,6 @@ def _finish(summary: IndexSummary, encoder: ModelEncoder, noun: str, as_json: bo
         images=summary.encoded if noun == "image" else None,
         model=encoder.model,
         skipped=[message for _, message in summary.failures],
+        incomplete=summary.incomplete,
+        passed_over=summary.passed_over.lines(),
     )

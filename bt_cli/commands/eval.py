@@ -128,9 +128,9 @@ def run(
         skipped.append(str(error))
 
     with _resumable(resume, resume_dir, _identity(gallery, retriever, reranking)) as resumable:
-        from bt_cli.evaluation.protocol import run_protocol
+        from bt_cli.evaluation.protocol import evaluate
 
-        outcome = run_protocol(
+        outcome = evaluate(
             gallery,
             retriever,
             reranking,

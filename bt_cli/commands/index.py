@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,10 @@ import typer
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     BatchSize,
+    DefaultExcludes,
     Device,
     Dtype,
+    Exclude,
     Index,
     Json,
     Model,
@@ -52,6 +55,8 @@ def run(
             show_default=False,
         ),
     ] = None,
+    exclude: Exclude = None,
+    default_excludes: DefaultExcludes = None,
     captions: Annotated[
         list[Path] | None,
         typer.Option("--captions", metavar="FILE", help="Captions to search for, too, in any format. Repeatable."),
@@ -106,12 +111,14 @@ def run(
     """Encode new and changed images, drop vanished ones, and make them searchable.
 
     Run again to update: unchanged files are not opened, moved ones keep their embedding, and a run that was interrupted
-    goes on where it stopped. Folders add up: an index may be made of several.
+    goes on where it stopped. Folders add up: an index may be made of several. What --exclude says is remembered, until
+    another --exclude takes its place (--exclude '' leaves out nothing).
     """
     from bt_cli.indexing.build import build_index
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.store.index_folder import index_place
 
+    started = time.perf_counter()
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
     stored = None if store_dtype is None else store_dtype.value
@@ -137,11 +144,14 @@ def run(
                 strict=strict,
                 store_dtype=stored,
                 factory=factory,
+                exclude=exclude or None,
+                default_excludes=default_excludes,
                 progress=ticked,
             )
         except KeyboardInterrupt:
             remark("what was encoded is kept; the same command goes on from there")
             raise
+    summary.seconds = time.perf_counter() - started
     if as_json:
         write_object(index_record(summary))
     _close(summary, encoder)
@@ -162,6 +172,9 @@ def index_record(summary: IndexSummary) -> dict[str, object]:
         "index": summary.index,
         "encoded": summary.encoded,
         "captions": summary.captions,
+        "incomplete": len(summary.incomplete),
+        "passed_over": dict(summary.passed_over.suffixes.most_common()),
+        "excluded": summary.passed_over.excluded,
     }
 
 
@@ -190,6 +203,8 @@ def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
         model=encoder.model if summary.encoded else None,
         slower=encoder.clock.slower if summary.encoded and encoder.clock is not None else None,
         skipped=[message for _, message in summary.failures],
+        incomplete=summary.incomplete,
+        passed_over=summary.passed_over.lines(),
     )
 
 

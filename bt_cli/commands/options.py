@@ -109,6 +109,22 @@ Quiet = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Fail on the first file that can't be read, instead of skipping it.")
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="Leave out files and folders, in the syntax of .gitignore, as a .btignore file does. Repeatable.",
+    ),
+]
+DefaultExcludes = Annotated[
+    bool | None,
+    typer.Option(
+        "--default-excludes/--no-default-excludes",
+        help="Leave out hidden ones, @eaDir, #recycle, node_modules and the like.",
+        show_default="on",
+    ),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", metavar="N", min=1, help="Images encoded at a time.", show_default="by device"),

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bt_cli.datasets.exclusion import IGNORE_FILE, Exclusion, RootRules
+from bt_cli.datasets.passed_over import SPECIAL, PassedOver
 from bt_cli.errors import NotFound
+from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
+from bt_cli.files.plain_file import is_kernels, is_plain, read_head
 from bt_cli.files.shown_path import shown_path
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
     ".apng", ".avif", ".avifs", ".bmp", ".bmpf", ".cur", ".dds", ".dib", ".gif", ".heic", ".heics", ".heif",
     ".heifs", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg",
-    ".jpx", ".mpo", ".pam", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi", ".tga",
-    ".tif", ".tiff", ".webp", ".xbm", ".xpm",
+    ".jpx", ".jxl", ".mpo", ".pam", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi",
+    ".tga", ".tif", ".tiff", ".webp", ".xbm", ".xpm",
+}) | (RAW_SUFFIXES - {".raw"})
+"""Suffixes (lower case) of the still-image formats that Pillow and this project's extra read: a file so called is taken
+for an image."""
+
+OTHER_SUFFIXES = frozenset({
+    ".7z", ".aac", ".aae", ".avi", ".bin", ".bz2", ".c", ".cfg", ".conf", ".css", ".csv", ".db", ".dll", ".doc",
+    ".docx", ".exe", ".flac", ".gz", ".h", ".htm", ".html", ".ini", ".java", ".js", ".json", ".jsonl", ".lock", ".log",
+    ".lrcat", ".m4a", ".m4v", ".md", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".npy", ".npz", ".odt",
+    ".ogg", ".ogv", ".opus", ".parquet", ".pdf", ".php", ".plist", ".pp3", ".ppt", ".pptx", ".ps", ".py", ".pyc",
+    ".rar", ".rst", ".rtf", ".safetensors", ".sh", ".so", ".sql", ".sqlite", ".srt", ".svg", ".svgz", ".tar", ".tgz",
+    ".toml", ".ts", ".tsv", ".ttf", ".txt", ".vtt", ".wav", ".webm", ".wma", ".wmv", ".xls", ".xlsx", ".xml", ".xmp",
+    ".xz", ".yaml", ".yml", ".zip", ".zst",
 })
 # fmt: on
-"""Suffixes (lower case) of the still-image formats that Pillow reads, HEIC and AVIF included: a file so called is
-taken for an image."""
-
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"8BPS", b"qoif")
-"""First bytes that tell an image among files without a suffix (RIFF/WEBP and the ISO boxes are looked at apart)."""
+"""Suffixes (lower case) of files that are no images and need not be opened to know it."""
 
 HASH_BLOCK = 1 << 20
 
@@ -41,27 +52,36 @@ class ImageFile(NamedTuple):
 
 
 def find_images(
-    roots: Iterable[str | os.PathLike[str]], *, on_error: Callable[[str, OSError], None] | None = None
+    roots: Iterable[str | os.PathLike[str]],
+    *,
+    exclusion: Exclusion | None = None,
+    passed_over: PassedOver | None = None,
+    on_error: Callable[[str, OSError], None] | None = None,
 ) -> Iterator[ImageFile]:
     """Yield the images below `roots`, each real file path once, root after root.
 
-    Within a root the order is that of the path's components compared as bytes: the same on every system. Hidden files
-    and folders (a leading dot) are passed over, a root itself may be hidden. A root that is a file is taken whatever
-    it is called; below a folder the suffix decides, or the first bytes where there is no suffix. Links to folders
-    are followed, each real folder is entered once and never through a link where it is found without one: loops end.
+    Within a root the order is that of the path's components compared as bytes: the same on every system. A root that
+    is a file is taken whatever it is called; below a folder the suffix decides, or the first bytes where the suffix
+    says nothing. What `exclusion` names is left out, hidden files and folders (a leading dot) among it; a root itself
+    may be hidden. Links to folders are followed, each real folder is entered once and never through a link where it is
+    found without one: loops end. Only plain files are opened: no pipes, devices, sockets, nothing below /proc or /sys.
 
     Args:
         roots: Folders and single files.
+        exclusion: What to leave out; None: `DEFAULT_EXCLUDES` and hidden ones.
+        passed_over: Counts what is not yielded.
         on_error: Told of each folder or link that can't be read (path, error); such a one is passed over.
 
     Raises:
         NotFound: A root does not exist. Checked for all roots before anything is yielded.
+        Misuse: A `.btignore` that can't be understood.
     """
     named = [os.fspath(root) for root in roots]
     for root in named:
         if not os.path.exists(root):
             raise NotFound(f"{shown_path(root)}: no such file or folder")
-    return _Walk(named, on_error or (lambda path, error: None)).images()
+    walk = _Walk(named, exclusion or Exclusion(), passed_over or PassedOver(), on_error or (lambda path, error: None))
+    return walk.images()
 
 
 def path_key(path: str) -> tuple[bytes, ...]:
@@ -87,10 +107,20 @@ def content_hash(content: bytes | memoryview | str | os.PathLike[str]) -> str:
 class _Walk:
     """One run over the roots; remembers which files were yielded and which real folders were entered."""
 
-    def __init__(self, roots: list[str], on_error: Callable[[str, OSError], None]) -> None:
+    def __init__(
+        self,
+        roots: list[str],
+        exclusion: Exclusion,
+        passed_over: PassedOver,
+        on_error: Callable[[str, OSError], None],
+    ) -> None:
         self.roots = roots
+        self.exclusion = exclusion
+        self.passed_over = passed_over
         self.on_error = on_error
-        self.real_roots = [os.path.realpath(root) for root in roots if os.path.isdir(root)]
+        self.real_roots = [
+            RootRules(os.path.realpath(root), exclusion) for root in dict.fromkeys(roots) if os.path.isdir(root)
+        ]
         self.entered: set[tuple[int, int]] = set()
         self.named_files: set[str] = set()
         """Files that are roots themselves, absolute: they come at their own place, not again in their folder."""
@@ -101,12 +131,12 @@ class _Walk:
         first_naming = set(files.values())
         for root in self.roots:
             if os.path.isdir(root):
-                yield from self._below(root)
+                yield from self._below(root, RootRules(root, self.exclusion))
             elif root in first_naming and (found := self._file(root)) is not None:
                 first_naming.discard(root)
                 yield found
 
-    def _below(self, folder: str) -> Iterator[ImageFile]:
+    def _below(self, folder: str, rules: RootRules) -> Iterator[ImageFile]:
         try:
             status = os.stat(folder)
             identity = (status.st_dev, status.st_ino)
@@ -114,40 +144,46 @@ class _Walk:
                 return
             self.entered.add(identity)
             with os.scandir(folder) as entries:
-                children = sorted(
-                    ((os.fsencode(entry.name), entry) for entry in entries if not entry.name.startswith(".")),
-                    key=lambda child: child[0],
-                )
+                children = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             self.on_error(folder, error)
             return
-        for _, entry in children:
-            yield from self._child(entry)
+        rules.enter(folder, any(entry.name == IGNORE_FILE for entry in children))
+        for entry in children:
+            yield from self._child(entry, rules)
 
-    def _child(self, entry: os.DirEntry[str]) -> Iterator[ImageFile]:
+    def _child(self, entry: os.DirEntry[str], rules: RootRules) -> Iterator[ImageFile]:
         try:
             is_folder = entry.is_dir()
             through_link = is_folder and entry.is_symlink()
         except OSError as error:
             self.on_error(entry.path, error)
             return
-        if is_folder:
-            if not (through_link and self._found_anyway(entry.path)):
-                yield from self._below(entry.path)
-        elif _may_be_image(entry.path) and not self._is_named(entry.path):
+        if rules.excludes(entry.path, is_folder):
+            self.passed_over.excluded += not rules.is_own(entry.path)
+        elif is_folder:
+            if through_link and is_kernels(os.stat(entry.path)):
+                self.passed_over.suffixes[SPECIAL] += 1
+            elif not (through_link and self._found_anyway(entry.path)):
+                yield from self._below(entry.path, rules)
+        elif not self._is_named(entry.path):
             found = self._file(entry.path)
-            if found is not None:
+            if found is not None and _may_be_image(found):
                 yield found
+            elif found is not None and not rules.is_own(entry.path):
+                self.passed_over.add(entry.path)
 
     def _is_named(self, path: str) -> bool:
         return bool(self.named_files) and os.path.abspath(path) in self.named_files
 
     def _found_anyway(self, link: str) -> bool:
-        """Whether the folder behind a link lies below a root by its own name, with nothing hidden on the way."""
+        """Whether the folder behind a link lies below a root by its own name, with nothing left out on the way."""
         target = Path(os.path.realpath(link))
-        for root in self.real_roots:
-            if target.is_relative_to(root):
-                return not any(part.startswith(".") for part in target.relative_to(root).parts)
+        for rules in self.real_roots:
+            if str(target) == rules.root:
+                return True
+            if target.is_relative_to(rules.root):
+                return not rules.excludes_below(str(target))
         return False
 
     def _file(self, path: str) -> ImageFile | None:
@@ -156,21 +192,16 @@ class _Walk:
         except OSError as error:
             self.on_error(path, error)
             return None
-        if not stat.S_ISREG(status.st_mode):
+        if not is_plain(status):
+            self.passed_over.suffixes[SPECIAL] += 1
             return None
         return ImageFile(path, status.st_size, status.st_mtime_ns)
 
 
-def _may_be_image(path: str) -> bool:
-    suffix = os.path.splitext(path)[1]
-    if suffix:
-        return suffix.lower() in IMAGE_SUFFIXES
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
-            return False
-        with open(path, "rb", buffering=0) as file:
-            head = file.read(16)
-    except OSError:
+def _may_be_image(file: ImageFile) -> bool:
+    suffix = os.path.splitext(file.path)[1].lower()
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    if suffix in OTHER_SUFFIXES or not file.size:
         return False
-    boxes = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"avis", b"jp2 ")
-    return head.startswith(SIGNATURES) or boxes or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return image_format(read_head(file.path, HEAD), suffix) is not None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bt_cli.display.remarks import remark
+
+SHOWN = 5
+"""Files that are named for the same reason before the rest is counted."""
 
 LIMITS = {"network": "the model", "decoding": "image decoding"}
 """What set the pace, in words that nobody takes for the internet."""
@@ -20,8 +25,10 @@ def closing_line(
     model: Any = None,
     slower: str | None = None,
     skipped: Sequence[str] = (),
+    incomplete: Sequence[str] = (),
+    passed_over: Sequence[str] = (),
 ) -> None:
-    """Say what was skipped, one line each with its reason, then what was done.
+    """Say what was skipped, one line each with its reason, then what was done and what was passed over.
 
     Args:
         done: What was done, as a sentence's beginning: `100 images reranked`.
@@ -31,10 +38,15 @@ def closing_line(
         working: Seconds in which they did, loading left out; None: `seconds`.
         model: Anything with `device` and `precision`; None where no network ran.
         slower: Which of two that work side by side the other waited for, `network` or `decoding`.
-        skipped: `path: reason` of each file that was left out.
+        skipped: `path: reason` of each file that was left out. Behind the first `SHOWN` of a reason, the others
+            of it are only counted.
+        incomplete: `path: what is missing` of each image that was taken all the same; so, too.
+        passed_over: Lines on the files that nobody tried to read.
     """
-    for reason in skipped:
-        remark(f"skipped {reason}")
+    for line in _few_of_each(skipped):
+        remark(f"skipped {line}")
+    for line in _few_of_each(incomplete):
+        remark(line)
     parts = [f"{done} in {duration(seconds)}"]
     if model is not None:
         parts.append(f"on {model.device} in {model.precision}")
@@ -44,8 +56,22 @@ def closing_line(
     if slower is not None:
         parts.append(f"limited by {LIMITS[slower]}")
     if skipped:
-        parts.append(f"{len(skipped)} skipped")
-    remark(", ".join(parts))
+        parts.append(f"{len(skipped):,} skipped")
+    if incomplete:
+        parts.append(f"{len(incomplete):,} incomplete")
+    remark("; ".join([", ".join(parts), *passed_over]))
+
+
+def _few_of_each(lines: Sequence[str]) -> Iterator[str]:
+    """The lines; where more than `SHOWN` end in the same words, the first of them and how many there are more."""
+    reasons = [re.sub(r"\d[\d.]*%", "a share", line.split(": ", 1)[-1]) for line in lines]
+    numbers, seen = Counter(reasons), Counter[str]()
+    for line, reason in zip(lines, reasons, strict=True):
+        seen[reason] += 1
+        if seen[reason] <= SHOWN:
+            yield line
+        elif seen[reason] == numbers[reason]:
+            yield f"{numbers[reason] - SHOWN:,} more: {reason}"
 
 
 def duration(seconds: float) -> str:

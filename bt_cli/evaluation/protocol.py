@@ -87,7 +87,7 @@ class Evaluation:
     scores: TwoSidedScores
 
 
-def run_protocol(
+def evaluate(
     gallery: Gallery,
     retriever: EvaluatedModel | None,
     reranker: EvaluatedModel | None = None,

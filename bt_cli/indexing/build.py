@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import find_images
+from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableImage
+from bt_cli.files.image_format import lacks_reader
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.captions import caption_rows, follow_images
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
@@ -30,6 +33,8 @@ from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import Manifest
 
 LOG = logging.getLogger("bt_cli")
+PLAIN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Suffixes of files that need no look before they are encoded; one of these that is something else says so then."""
 TEXTS_AT_A_TIME = 256
 """Captions that are encoded and then written to the journal together."""
 
@@ -58,6 +63,10 @@ class IndexSummary:
     """Of the images encoded, over the time that encoding took; 0 where there were none."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of each skipped file."""
+    incomplete: list[str] = field(default_factory=list)
+    """A line for each picture that was encoded and lacks some rows at its end."""
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    """Files that were not looked at, and images that no installed package reads."""
 
 
 def build_index(
@@ -71,6 +80,8 @@ def build_index(
     strict: bool = False,
     store_dtype: str | None = None,
     factory: str | None = None,
+    exclude: Sequence[str] | None = None,
+    default_excludes: bool | None = None,
     progress: Progress | None = None,
 ) -> IndexSummary:
     """Bring an index up to date with the folders it is made of, or make it.
@@ -93,41 +104,64 @@ def build_index(
         strict: Raise on the first file that can't be read.
         store_dtype: `float16` (default) or `float32`: of the stored embeddings, fixed when an index is made.
         factory: A FAISS factory string in place of the automatic choice, kept for later updates; `auto` returns to it.
+        exclude: Globs of what to leave out (see `Exclusion`), in place of those that the index remembers; what is left
+            out leaves the index. None keeps the remembered ones.
+        default_excludes: Whether to leave out hidden files, thumbnails of other programs and the like; None as before.
         progress: Called with (images encoded, images to encode).
 
     Raises:
         NotFound, EmptyFolder, Misuse: A root does not exist (where all known ones are rebuilt, any of them); there is
             no image below the roots; there are no roots; a root to forget is none.
         IndexBusy, IndexMismatch, BrokenIndex, Unwritable: see `IndexWriter`.
-        UnreadableImage: A file can't be read, when `strict`.
+        UnreadableImage: A file can't be read, when `strict`, or none of those named can.
     """
     start = time.monotonic()
     require_name(index)
     there = _manifest_there(Path(index), rebuild)
+    exclusion = _wanted_exclusion(exclude, default_excludes, there, Path(index))
     run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
     known = there.roots if there else []
     forgotten = [_known_root(root, run.paths, known) for root in forget]
     known = [root for root in known if root not in forgotten]
     given = run.paths.given([_existing(root) for root in roots], [] if rebuild else known)
-    _require_something(run, given, known, rebuild)
+    _require_something(run, given, known, rebuild, exclusion)
     _require_factory(factory, encoder)
-    with IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer:
+    with (
+        _no_folder_for_nothing(run.folder),
+        IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer,
+    ):
         current = writer.image_rows()
         remaining = [root for root in writer.known_roots() if root not in forgotten]
-        looked_through, all_roots = _roots_of_run(run.paths, given, remaining, current.paths, rebuild)
+        looked_through, all_roots = _roots_of_run(run.paths, given, remaining, current.paths, rebuild, exclusion)
         belongs_to = all_roots if forgotten else None
-        plan = plan_update(looked_through, run.paths, current, writer.journal, belongs_to=belongs_to)
+        plan = plan_update(
+            looked_through, run.paths, current, writer.journal, belongs_to=belongs_to, exclusion=exclusion
+        )
         run.report_unreadable(plan)
         run.encode_images(plan, writer)
+        barren = run.barren(plan, _fresh(given, remaining))
+        if (given and set(barren) == set(given)) or (writer.manifest is None and not len(run.kept_rows(plan))):
+            raise run.nothing(given)
+        for root in barren:
+            LOG.warning("%s: no image there that can be read; not added", shown_path(run.paths.absolute(root)))
+        all_roots = [root for root in all_roots if root not in barren]
         all_captions = run.encode_captions(captions, plan, all_roots, writer)
         wanted_factory = _wanted_factory(factory, writer)
-        if captions is None and run.is_same(plan, all_roots, wanted_factory, writer):
+        if captions is None and run.is_same(plan, all_roots, wanted_factory, exclusion, writer):
             writer.journal.clear()
         else:
             kept = run.kept_rows(plan)
             from_table = np.maximum(plan.source[kept], -1)
             rows = plan.rows.take(kept)
-            writer.commit(rows, from_table, roots=all_roots, captions=all_captions, factory=wanted_factory)
+            writer.commit(
+                rows,
+                from_table,
+                roots=all_roots,
+                captions=all_captions,
+                factory=wanted_factory,
+                exclude=exclusion.globs,
+                default_excludes=exclusion.defaults,
+            )
         run.count(plan, all_captions)
     run.summary.seconds = time.monotonic() - start
     return run.summary
@@ -147,7 +181,8 @@ class _Run:
         """Rows of the plan whose file can't be read."""
 
     def report_unreadable(self, plan: Plan) -> None:
-        """Say what could not be looked at."""
+        """Say what could not be looked at, and count it."""
+        self.summary.passed_over = plan.passed_over
         for folder in plan.kept_folders:
             LOG.warning("%s: can't be looked through; what the index has of it stays", shown_path(folder))
         for path, reason in plan.unreadable:
@@ -155,7 +190,7 @@ class _Run:
 
     def encode_images(self, plan: Plan, writer: IndexWriter) -> None:
         """Encode what the plan has to encode, batch by batch into the journal."""
-        todo = plan.to_encode()
+        todo = self._with_reader(plan, plan.to_encode())
         if not len(todo):
             return
         start = time.monotonic()
@@ -166,6 +201,7 @@ class _Run:
                 for number, message in batch.failures:
                     self._skip(self.paths.absolute(plan.rows.paths[todo[number]]), message)
                     self.failed.add(int(todo[number]))
+                self.summary.incomplete += [message for _, message in batch.incomplete]
                 if batch.numbers:
                     with writing(self.folder):
                         writer.journal.append(_journal_columns(plan.rows, todo[batch.numbers], batch, writer.dtype))
@@ -200,16 +236,38 @@ class _Run:
                 writer.caption_journal.append({**columns, "embedding": embeddings})
         return rows
 
+    def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:
+        """The rows whose format some installed package reads; the others are passed over and have no row."""
+        paths = _Paths(self.paths, plan.rows.paths, todo)
+        readable = [is_readable(path, self.summary.passed_over) for path in paths]
+        self.failed.update(todo[np.logical_not(readable)].tolist())
+        return todo[readable] if len(todo) else todo
+
+    def barren(self, plan: Plan, roots: list[str]) -> list[str]:
+        """Those roots that gave nothing and have no row: a file that is no image stays no root for ever."""
+        paths = [plan.rows.paths[row] for row in self.kept_rows(plan)] + plan.current.paths
+        return [root for root in roots if not any(is_below(path, root) for path in paths)]
+
+    def nothing(self, roots: list[str]) -> BtError:
+        """Why the roots give no image at all."""
+        if self.summary.failures:
+            return nothing_readable(self.summary)
+        return no_images([self.paths.absolute(root) for root in roots], self.summary.passed_over)
+
     def kept_rows(self, plan: Plan) -> np.ndarray:
         """The plan's rows but for those that can't be read, ascending."""
         kept = np.ones(len(plan.rows), bool)
         kept[list(self.failed)] = False
         return np.flatnonzero(kept)
 
-    def is_same(self, plan: Plan, roots: list[str], factory: str | None, writer: IndexWriter) -> bool:
+    def is_same(
+        self, plan: Plan, roots: list[str], factory: str | None, exclusion: Exclusion, writer: IndexWriter
+    ) -> bool:
         """Whether the next generation would be the current one again."""
         current = writer.manifest
         if current is None or current.roots != roots or current.factory != factory:
+            return False
+        if (tuple(current.exclude), current.default_excludes) != (exclusion.globs, exclusion.defaults):
             return False
         return plan.changes_nothing(self.kept_rows(plan))
 
@@ -270,31 +328,94 @@ def _manifest_there(folder: Path, rebuild: bool) -> Manifest | None:
         return None
 
 
-def _require_something(run: _Run, given: list[str], known: list[str], rebuild: bool) -> None:
+def _wanted_exclusion(
+    exclude: Sequence[str] | None, defaults: bool | None, there: Manifest | None, folder: Path
+) -> Exclusion:
+    """What this run leaves out: what is asked for, else what the index remembers."""
+    if exclude is None:
+        exclude = there.exclude if there else ()
+    if defaults is None:
+        defaults = there.default_excludes if there else True
+    exclusion = Exclusion(tuple(glob for glob in exclude if glob), defaults, os.path.abspath(folder))
+    exclusion.check()
+    return exclusion
+
+
+@contextmanager
+def _no_folder_for_nothing(folder: Path) -> Iterator[None]:
+    """Take away the index folder that a failing run has made, unless something that was encoded is in it."""
+    was_there = os.path.lexists(folder)
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            with suppress(OSError):
+                journal = folder / "journal"
+                for name in ("images", "captions"):
+                    with suppress(FileNotFoundError):
+                        (journal / name).rmdir()
+                with suppress(FileNotFoundError):
+                    journal.rmdir()
+                if os.listdir(folder) == ["lock"]:
+                    (folder / "lock").unlink()
+                folder.rmdir()
+        raise
+
+
+def is_readable(path: str, passed_over: PassedOver) -> bool:
+    """Whether an installed package reads the file's format; one of a format that none reads is counted."""
+    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path):
+        return True
+    passed_over.add_unread(path)
+    return False
+
+
+def nothing_readable(summary: IndexSummary) -> UnreadableImage:
+    """What to raise where no file could be read: the first one's reason, and how many more there are."""
+    failures = [message for _, message in summary.failures]
+    more = f" (and {len(failures) - 1:,} more that can't be read)" if len(failures) > 1 else ""
+    return UnreadableImage(f"{failures[0]}{more}; nothing was written")
+
+
+def no_images(places: Sequence[str], passed_over: PassedOver) -> EmptyFolder:
+    """What to raise where a walk found no image: what it passed over says why."""
+    shown = ", ".join(shown_path(place) for place in places[:3])
+    said = "; ".join(passed_over.lines())
+    return EmptyFolder(f"{shown}: no images there" + (f": {said}" if said else ""))
+
+
+def _fresh(given: list[str], known: list[str]) -> list[str]:
+    """The roots that are neither in a known one nor hold one."""
+    return [root for root in given if not any(is_below(root, other) or is_below(other, root) for other in known)]
+
+
+def _require_something(run: _Run, given: list[str], known: list[str], rebuild: bool, exclusion: Exclusion) -> None:
     """Refuse a run without roots, or one that finds no image for a new index, before a folder is made for it."""
     if not given and not known:
         raise Misuse("nothing to index: name the folders or files, as in bt index FOLDER")
-    fresh = [root for root in given if not any(is_below(root, other) or is_below(other, root) for other in known)]
-    roots = given if rebuild else fresh
-    if (
-        roots
-        and len(roots) == len(given)
-        and next(find_images([run.paths.absolute(root) for root in roots]), None) is None
-    ):
-        shown = ", ".join(shown_path(run.paths.absolute(root)) for root in roots[:3])
-        raise EmptyFolder(f"{shown}: no images there (folders are searched for files with an image's suffix)")
+    roots = given if rebuild else _fresh(given, known)
+    if not roots or len(roots) < len(given):
+        return
+    places, passed_over = [run.paths.absolute(root) for root in roots], PassedOver()
+    if next(find_images(places, exclusion=exclusion, passed_over=passed_over), None) is None:
+        raise no_images(places, passed_over)
 
 
 def _roots_of_run(
-    paths: RootPaths, given: list[str], known: list[str], current: list[str], rebuild: bool
+    paths: RootPaths,
+    given: list[str],
+    known: list[str],
+    current: list[str],
+    rebuild: bool,
+    exclusion: Exclusion,
 ) -> tuple[list[str], list[str]]:
     """(roots to look through now, roots of the index from now on); `current` are the paths of the index's rows."""
     if rebuild and given:
-        return merge_roots(given, paths), merge_roots(given, paths)
+        return merge_roots(given, paths, exclusion), merge_roots(given, paths, exclusion)
     if given:
         below = [root for root in known if any(is_below(root, other) for other in given)]
         looked_through = [*given, *(root for root in below if os.path.exists(paths.absolute(root)))]
-        return merge_roots(looked_through, paths), merge_roots([*known, *given], paths)
+        return merge_roots(looked_through, paths, exclusion), merge_roots([*known, *given], paths, exclusion)
     if rebuild:
         _require_all(paths, known)
     there = []

@@ -34,6 +34,8 @@ class EncodedBatch:
     heights: list[int]
     failures: list[tuple[int, str]] = field(default_factory=list)
     """(number, message) of files that could not be read; the message names the file."""
+    incomplete: list[tuple[int, str]] = field(default_factory=list)
+    """(number, message) of files that were encoded and lack some rows at their end."""
 
 
 class FileEncoder(Protocol):
@@ -92,6 +94,7 @@ class ModelEncoder:
                     widths=[width for width, _ in batch.sizes],
                     heights=[height for _, height in batch.sizes],
                     failures=[(number, str(error)) for number, error in batch.errors],
+                    incomplete=batch.incomplete,
                 )
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:

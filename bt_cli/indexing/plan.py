@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bt_cli.datasets.exclusion import Exclusion, RootRules
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, content_hash, find_images, path_key
+from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_paths import RootPaths, is_below
 from bt_cli.store.journal import Journal
@@ -40,6 +42,8 @@ class Plan:
     """(absolute path, reason) of files that could not even be looked at."""
     kept_folders: list[str] = field(default_factory=list)
     """Folders (absolute) that could not be read: the rows below them stay."""
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    """What the walk left out and why."""
 
     def changes_nothing(self, kept: np.ndarray) -> bool:
         """Whether the rows `kept` of the plan are the current table again, times and order included."""
@@ -56,11 +60,17 @@ class Plan:
 
 
 def plan_update(
-    roots: list[str], paths: RootPaths, current: ImageRows, journal: Journal, *, belongs_to: list[str] | None = None
+    roots: list[str],
+    paths: RootPaths,
+    current: ImageRows,
+    journal: Journal,
+    *,
+    belongs_to: list[str] | None = None,
+    exclusion: Exclusion | None = None,
 ) -> Plan:
     """Compare the files below `roots` (as stored; one that is gone holds nothing) with the current table and the
     journal. Rows below none of `belongs_to`, all roots of the index from now on, go; None lets all stay."""
-    listing = _Listing(roots, paths)
+    listing = _Listing(roots, paths, exclusion)
     row_of = {path: row for row, path in enumerate(current.paths)}
     stay = [
         row
@@ -79,6 +89,7 @@ def plan_update(
         current=current,
         unreadable=listing.unreadable,
         kept_folders=listing.closed_folders,
+        passed_over=listing.passed_over,
     )
     encoded = {} if not len(names) else _journal_entries(journal)
     twins = _Twins(current)
@@ -106,34 +117,37 @@ def plan_update(
     return plan
 
 
-def merge_roots(roots: Iterable[str], paths: RootPaths) -> list[str]:
+def merge_roots(roots: Iterable[str], paths: RootPaths, exclusion: Exclusion | None = None) -> list[str]:
     """Roots (as stored) in their order, without those that another one covers anyway."""
     unique = list(dict.fromkeys(roots))
-    return [root for root in unique if not any(other != root and covers(other, root, paths) for other in unique)]
+    return [
+        root for root in unique if not any(other != root and covers(other, root, paths, exclusion) for other in unique)
+    ]
 
 
-def covers(root: str, path: str, paths: RootPaths) -> bool:
-    """Whether looking through `root` comes by `path` (both as stored): below it, not hidden, and a folder or by its
-    suffix an image. A file without a suffix is not counted on: its first bytes decide, and they may change."""
+def covers(root: str, path: str, paths: RootPaths, exclusion: Exclusion | None = None) -> bool:
+    """Whether looking through `root` comes by `path` (both as stored): below it, not left out on the way,
+    and a folder or by its suffix an image. Another file is not counted on: its first bytes decide, and may change."""
     if not is_below(path, root) or path == root:
         return path == root
-    tail = path if root == os.curdir else path[len(root.rstrip(os.sep)) + 1 :]
-    suffix = os.path.splitext(path)[1].lower()
-    hidden = any(part.startswith(".") for part in tail.split(os.sep))
-    return not hidden and (suffix in IMAGE_SUFFIXES or (suffix == "" and not os.path.isfile(paths.absolute(path))))
+    place = paths.absolute(path)
+    if os.path.splitext(path)[1].lower() not in IMAGE_SUFFIXES and os.path.isfile(place):
+        return False
+    return not RootRules(paths.absolute(root), exclusion or Exclusion()).excludes_below(place)
 
 
 class _Listing:
     """What the file system has below the roots now."""
 
-    def __init__(self, roots: list[str], paths: RootPaths) -> None:
+    def __init__(self, roots: list[str], paths: RootPaths, exclusion: Exclusion | None) -> None:
         self.files: dict[str, tuple[int, int]] = {}
         """Stored path -> size and time of change."""
         self.unreadable: list[tuple[str, str]] = []
         self.closed_folders: list[str] = []
         self.paths = paths
         present = [path for path in map(paths.absolute, roots) if os.path.exists(path)]
-        for file in find_images(present, on_error=self._note):
+        self.passed_over = PassedOver()
+        for file in find_images(present, exclusion=exclusion, passed_over=self.passed_over, on_error=self._note):
             self.files[self._stored(file.path)] = (file.size, file.mtime_ns)
         self.closed = [self._stored(folder) for folder in self.closed_folders]
 

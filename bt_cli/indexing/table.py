@@ -11,11 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from bt_cli.datasets.captions import Caption
+from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import ImageFile, find_images, path_key
-from bt_cli.errors import EmptyFolder, UnreadableImage
+from bt_cli.errors import UnreadableImage
 from bt_cli.files.atomic_write import open_whole
 from bt_cli.files.shown_path import shown_path
-from bt_cli.indexing.build import IndexSummary
+from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, vector_array
 from bt_cli.store.identity import Identity
@@ -46,24 +47,37 @@ def encode_image_table(
     *,
     dtype: str = "float16",
     strict: bool = False,
+    exclude: Sequence[str] = (),
+    default_excludes: bool = True,
     progress: Progress | None = None,
 ) -> IndexSummary:
     """Write an image table (see `embedding_table`) of the images below `roots`, in the order of their paths as given.
+    `exclude` and `default_excludes` leave out what `Exclusion` says.
 
     Raises:
-        NotFound, EmptyFolder: A root does not exist; there is no image.
-        UnreadableImage: A file can't be read, when `strict`.
+        NotFound, EmptyFolder, Misuse: A root does not exist; there is no image; a glob is none.
+        UnreadableImage: A file can't be read, when `strict`, or none can.
         Unwritable: `out` can't be written. It appears when it is whole, or not at all.
     """
     start = time.monotonic()
     summary = IndexSummary(index=out)
     unreadable: list[tuple[str, str]] = []
-    found = find_images(roots, on_error=lambda path, error: unreadable.append((path, error.strerror or str(error))))
-    files = sorted(found, key=lambda file: path_key(file.path))
+    exclusion = Exclusion(tuple(exclude), default_excludes)
+    exclusion.check()
+    passed_over = summary.passed_over
+    found = find_images(
+        roots,
+        exclusion=exclusion,
+        passed_over=passed_over,
+        on_error=lambda path, error: unreadable.append((path, error.strerror or str(error))),
+    )
+    files = sorted(
+        (file for file in found if is_readable(file.path, passed_over)), key=lambda file: path_key(file.path)
+    )
     for path, reason in unreadable:
         _skip(summary, path, f"{shown_path(path)}: {reason}", strict)
     if not files:
-        raise EmptyFolder(f"{', '.join(map(shown_path, roots))}: no images there")
+        raise no_images(roots, passed_over)
     schema = image_schema(encoder.identity, dtype)
     with (
         open_whole(out) as target,
@@ -76,8 +90,11 @@ def encode_image_table(
             if batch.numbers:
                 table.write(_image_columns(files, batch, dtype))
             summary.encoded += len(batch.numbers)
+            summary.incomplete += [message for _, message in batch.incomplete]
             if progress is not None:
                 progress(summary.encoded + len(summary.failures) - len(unreadable), len(files))
+        if not summary.encoded:
+            raise nothing_readable(summary)
     return _finished(summary, start)
 
 

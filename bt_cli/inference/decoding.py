@@ -15,6 +15,7 @@ import numpy as np
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.shown_path import shown_path
+from bt_cli.inference.memory_budget import DECODING, Reservation
 from bt_cli.preprocessing.image_file import ImageSource, read_image_file
 from bt_cli.preprocessing.image_processor import ImageProcessor
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 16
 """More threads than this only wait for each other: the interpreter's lock is taken between decoding and resizing."""
+
+WHOLE_FILE = 64 << 20
+"""Bytes up to which a file that is hashed, too, is held in memory for both; a longer one is read twice."""
 
 
 @dataclass
@@ -39,6 +43,8 @@ class DecodedBatch:
     """What `content_hash` made of each file's bytes; None without it, and for sources that aren't files."""
     errors: list[tuple[int, UnreadableImage]] = field(default_factory=list)
     """Positions in the sources that have no row, and why."""
+    incomplete: list[tuple[int, str]] = field(default_factory=list)
+    """Positions in the sources whose row is of a picture that lacks some rows at its end, and a line that says it."""
 
 
 @dataclass
@@ -63,6 +69,7 @@ class _Row(NamedTuple):
     size: tuple[int, int]
     content_hash: str | None
     seconds: float
+    incomplete: str | None
 
 
 class _Pending(NamedTuple):
@@ -78,8 +85,9 @@ class DecodeStream:
     """An iterator over `DecodedBatch`es in the order of the sources, a few batches ahead of whoever takes them.
 
     Rows and their order depend neither on the number of threads nor on the batch size. Memory is bounded, however many
-    sources there are: `ahead` + 2 batches of pixels, and one image being decoded per thread. Threads do it, not
-    processes: Pillow lets go of the interpreter's lock while decoding and resizing, and pixels need no copying.
+    sources there are: `ahead` + 2 batches of pixels, and one image being decoded per thread, large ones as the
+    process's budget (see `memory_budget`) lets them through. Threads do it, not processes: Pillow lets go of the
+    interpreter's lock while decoding and resizing, and pixels need no copying.
 
     Iterate once, to the end or not; leaving a `with` block, or the loop's generator, ends the threads.
     """
@@ -92,7 +100,7 @@ class DecodeStream:
         batch_size: int,
         workers: int | None = None,
         exact: bool = False,
-        content_hash: Callable[[bytes], str] | None = None,
+        content_hash: Callable[[bytes | str | os.PathLike[str]], str] | None = None,
         allocate: Callable[[tuple[int, ...]], NDArray[np.float32]] | None = None,
         ahead: int = 2,
     ) -> None:
@@ -104,7 +112,8 @@ class DecodeStream:
             batch_size: Sources in a batch; the last one may be smaller, and others by what can't be read.
             workers: Threads; None takes `default_workers()`, and 0 counts as 1.
             exact: Decode large JPEGs in full, see `ImageProcessor.resized`.
-            content_hash: Called with each file's bytes, which are then read once for both purposes.
+            content_hash: Called with each file's bytes, which are then read once for both purposes, or with the path
+                of a file of more than `WHOLE_FILE` bytes.
             allocate: Makes the arrays of pixels, in page-locked memory for instance; None is `np.empty`.
             ahead: Batches in the making beside the one that is taken next.
         """
@@ -167,12 +176,18 @@ class DecodeStream:
         name, content_hash = f"image {index}", None
         if isinstance(source, (str, os.PathLike)):
             name = shown_path(source)
-            if self._content_hash is not None:
+            if self._content_hash is not None and not _is_long(source):
                 source = read_image_file(source)
                 content_hash = self._content_hash(source)
-        decoded = self._processor.decoded(source, exact=self._exact, name=name)
-        pixels = self._processor.pixels(decoded, out=out, exact=self._exact)
-        return _Row(pixels, (decoded.width, decoded.height), content_hash, time.perf_counter() - begun)
+        with Reservation(DECODING) as memory:
+            decoded = self._processor.decoded(source, exact=self._exact, name=name, reserve=memory.ask)
+            pixels = self._processor.pixels(decoded, out=out, exact=self._exact)
+            size, missing = (decoded.width, decoded.height), decoded.missing
+            del decoded
+        if self._content_hash is not None and isinstance(source, (str, os.PathLike)):
+            content_hash = self._content_hash(source)
+        incomplete = f"{name}: truncated, the last {missing:.1%} of its rows are filled in" if missing else None
+        return _Row(pixels, size, content_hash, time.perf_counter() - begun, incomplete)
 
     def _finish(self, pending: _Pending) -> Iterator[DecodedBatch]:
         """Waits for the batch; where sizes vary, one batch for each run of rows of equal size."""
@@ -202,6 +217,13 @@ class DecodeStream:
             yield _batch([], self._allocate((0, 3, 0, 0)), errors)
 
 
+def _is_long(path: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.getsize(path) > WHOLE_FILE
+    except (OSError, ValueError):
+        return False  # reading it will say what is wrong
+
+
 def default_workers() -> int:
     """As many threads as there are processors for this process, up to `MOST_WORKERS`."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it; it knows a container's share
@@ -218,6 +240,7 @@ def _batch(
         sizes=[row.size for _, row in rows],
         hashes=[row.content_hash for _, row in rows],
         errors=errors,
+        incomplete=[(index, row.incomplete) for index, row in rows if row.incomplete],
     )
 
 

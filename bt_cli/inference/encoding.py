@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,8 @@ from bt_cli.errors import Misuse, UnreadableImage
 from bt_cli.inference.decoding import DecodeStream
 from bt_cli.preprocessing.image_processor import ImageProcessor
 from bt_cli.preprocessing.tokenizer import TokenBatch, Tokenizer
+
+LOG = logging.getLogger("bt_cli")
 
 Progress = Callable[[int, int], None]
 OnError = Callable[[int, UnreadableImage], None]
@@ -36,7 +39,8 @@ def encode_in_batches(
     progress: Progress | None,
     on_error: OnError | None,
 ) -> Iterator[tuple[list[int], ImageStates]]:
-    """Yield (positions in `images`, their states), batch by batch; an image that can't be read is told to `on_error`.
+    """Yield (positions in `images`, their states), batch by batch; an image that can't be read is told to `on_error`,
+    one that lacks some rows is remarked on.
 
     Images are drawn as they are needed. Decoding runs in threads beside the network. Where nobody knows how many
     images there will be, `progress` hears of those so far. Raises UnreadableImage where there is no `on_error`.
@@ -49,6 +53,8 @@ def encode_in_batches(
                 if on_error is None:
                     raise error
                 on_error(position, error)
+            for _, message in batch.incomplete:
+                LOG.warning(message)
             if batch.indices:
                 yield list(batch.indices), encode(to_device(batch.pixel_values, device))
             done += len(batch.indices) + len(batch.errors)

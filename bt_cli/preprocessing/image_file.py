@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import io
+import logging
 import os
 import stat
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, Union, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
+from bt_cli.files.image_format import EXTRA, HEAD, READERS, image_format
+from bt_cli.files.plain_file import is_plain
 from bt_cli.files.shown_path import shown_path
+from bt_cli.preprocessing import damaged_image, raw_file
 from bt_cli.preprocessing.pillow_settings import pillow_settings
 
 if TYPE_CHECKING:
@@ -25,6 +32,15 @@ ImageSource = Union[str, Path, bytes, "os.PathLike[str]", Image.Image, "NDArray[
 
 PIXEL_LIMIT = 178_956_970
 """Pixels beyond which a file counts as a decompression bomb: Pillow's own hard limit. BT_MAX_PIXELS sets another."""
+
+BYTE_LIMIT = 4 << 30
+"""Bytes beyond which a file is not read."""
+
+STRIP_PIXELS = 1 << 22
+"""Transparency is laid on white in strips of about so many pixels: a large picture would need four times its size."""
+
+Reserve = Callable[[int], None]
+"""Told how many bytes decoding will take, once the header is read and before a pixel is; may wait."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,7 +57,11 @@ _BOTTOM_TO_TOP = (3, 4, 7, 8)
 _Read = TypeVar("_Read")
 _PILLOW_LOCKS = [threading.Lock() for _ in range(256)]  # by id: Pillow images have no hash
 _ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+_MAX_SAMPLE_VALUE = 281  # TIFF 6.0, section 8
+_WHITE_LEVELS = (255, 1023, 4095, 16_383, 65_535)  # of 8, 10, 12, 14 and 16 bits
+_WHOLE_FILE_FORMATS = ("AVIF", "HEIF", "JPEG2000", "JXL", "WEBP")  # their decoders hold the picture once more
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what no handler takes
 
 
 class DecodedImage(NamedTuple):
@@ -55,13 +75,16 @@ class DecodedImage(NamedTuple):
     box: tuple[float, float, float, float]
     """(left, top, right, bottom) of the picture that the whole image covers. A draft at half size of 1501 pixels has
     751, of which the image covers 750.5: without this, resizing would shift it."""
+    missing: float = 0.0
+    """Share of the rows, at the end of the file, that a truncated JPEG lacks; they are filled in by its decoder."""
 
 
 def open_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> Image.Image:
     """Decodes an image to mode RGB, upright as its EXIF orientation says, first frame of an animation.
 
-    Transparency is laid on white. Greyscale of 16 bits is divided by 257; 32-bit integers and floats are scaled as
-    `_narrow` says. Colour profiles are not applied. RGB images without orientation come back as they are, uncopied.
+    Transparency is laid on white. Greyscale of more than 8 bits is scaled as `_narrow` says. Colour profiles are not
+    applied. Of a camera's raw file the embedded preview is taken. A JPEG that ends too early is taken while it lacks at
+    most `damaged_image.MOST_MISSING` of its rows. RGB images without orientation come back as they are, uncopied.
 
     Args:
         source: What to open, see `ImageSource`.
@@ -76,22 +99,25 @@ def open_image(source: ImageSource, *, draft: int | None = None, name: str | Non
     return decode_image(source, draft=draft, name=name).picture
 
 
-def decode_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> DecodedImage:
-    """`open_image`, for those who also need the size of the whole image."""
+def decode_image(
+    source: ImageSource, *, draft: int | None = None, name: str | None = None, reserve: Reserve | None = None
+) -> DecodedImage:
+    """`open_image`, for those who also need the size of the whole image, or to be asked before memory is used."""
+    reserve = reserve or (lambda size: None)
     if isinstance(source, Image.Image):
         return _guarded(lambda: _from_pillow(source), name or "image")
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source, name or "array"), None)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
-        return _guarded(lambda: _decode(io.BytesIO(data), draft), name or "image")
+        return _guarded(lambda: _decode(io.BytesIO(data), draft, reserve), name or "image")
     if not isinstance(source, (str, os.PathLike)):
         raise UnreadableImage(f"{name or 'image'}: {type(source).__name__} is neither a path nor an image")
     path = os.fspath(source)
 
     def decode_file() -> DecodedImage:
         with _open_file(path) as file:
-            return _decode(file, draft)
+            return _decode(file, draft, reserve)
 
     return _guarded(decode_file, name or shown_path(path))
 
@@ -108,7 +134,7 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
             if os.fstat(file.fileno()).st_size > 64 << 20:
                 _identify(file).close()
                 file.seek(0)
-            return file.read()
+            return _read_bounded(file)
 
     return _guarded(read, shown_path(path))
 
@@ -157,35 +183,104 @@ def _reason(error: Exception) -> str:
 
 
 def _open_file(path: str) -> IO[bytes]:
-    kind = os.stat(path).st_mode
-    if stat.S_ISDIR(kind):
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
         raise UnreadableImage("a folder, not an image")
-    if stat.S_ISFIFO(kind):  # a shell's <(...)
+    if stat.S_ISFIFO(status.st_mode):  # a shell's <(...)
         with open(path, "rb") as pipe:
-            return io.BytesIO(pipe.read())
-    if not stat.S_ISREG(kind):
+            return io.BytesIO(_read_bounded(pipe))
+    if not is_plain(status):
         raise UnreadableImage("not a regular file")
-    return open(path, "rb")
+    return open(path, "rb", opener=_open_without_waiting)
 
 
-def _decode(file: IO[bytes], draft: int | None) -> DecodedImage:
-    with _identify(file) as image:
-        return _upright_rgb(image, draft)
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opens what was a plain file a moment ago; a pipe that has taken its place is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read_bounded(file: IO[bytes]) -> bytes:
+    content = file.read(BYTE_LIMIT + 1)
+    if len(content) > BYTE_LIMIT:
+        raise UnreadableImage(f"more than {BYTE_LIMIT >> 30} GiB, the most that is read of a file")
+    return content
+
+
+def _decode(file: IO[bytes], draft: int | None, reserve: Reserve) -> DecodedImage:
+    try:
+        with _identify(file) as image:
+            if raw_file.is_raw(image):
+                return _decode_raw(file, draft, reserve, image)
+            try:
+                return _upright_rgb(image, draft, reserve)
+            except OSError as error:
+                if image.format not in ("JPEG", "MPO") or "truncated" not in str(error):
+                    raise
+    except raw_file.NeedsRawReader:
+        return _decode_raw(file, draft, reserve, None)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        file.seek(0)
+        return _decode(io.BytesIO(damaged_image.without_long_texts(_read_bounded(file))), draft, reserve)
+    file.seek(0)
+    return _decode_truncated(_read_bounded(file), draft, reserve)
+
+
+def _decode_truncated(data: bytes, draft: int | None, reserve: Reserve) -> DecodedImage:
+    """A JPEG that ends before its end mark."""
+
+    def stored(ended: bytes) -> Image.Image:
+        image = _identify(io.BytesIO(ended))
+        if draft is not None:
+            _draft(image, draft)
+        image.load()
+        return image
+
+    missing = damaged_image.missing_share(data, stored)
+    if missing > damaged_image.MOST_MISSING:
+        raise UnreadableImage(
+            f"broken image: truncated, the last {missing:.0%} of its rows are missing, and at most "
+            f"{damaged_image.MOST_MISSING:.0%} may be"
+        )
+    with _identify(io.BytesIO(data + damaged_image.END_MARK)) as image:
+        return _upright_rgb(image, draft, reserve)._replace(missing=missing)
+
+
+def _decode_raw(file: IO[bytes], draft: int | None, reserve: Reserve, as_tiff: Image.Image | None) -> DecodedImage:
+    """The preview of a camera's raw file; what LibRaw does not know, and Pillow opened, is the picture that it is."""
+    _require_reader("RAW")
+    file.seek(0)
+    try:
+        preview = raw_file.preview(cast("BinaryIO", file))
+    except raw_file.NotRaw:
+        if as_tiff is None:
+            raise UnreadableImage("not an image that can be read") from None
+        return _upright_rgb(as_tiff, draft, reserve)
+    with Image.fromarray(preview.pixels) if preview.pixels is not None else _identify(preview.file()) as image:
+        return _upright_rgb(image, draft, reserve, turned=preview.orientation)
 
 
 def _identify(file: IO[bytes]) -> Image.Image:
-    """Opens the image by its first bytes, registering HEIC when one turns up and pillow_heif is there."""
+    """Opens the image by its first bytes, loading the package that its format needs when one turns up.
+
+    Raises:
+        NeedsRawReader: It is a camera's raw file, and says so in its first bytes.
+    """
     limit = pixel_limit()
-    head = file.read(16)
+    head = file.read(HEAD)
     file.seek(0)
     if not head:
         raise UnreadableImage("the file is empty")
+    name = image_format(head)
+    if name == "RAW":
+        raise raw_file.NeedsRawReader
     try:
         image = Image.open(file)
     except UnidentifiedImageError:
-        if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+        if name not in ("HEIC", "AVIF", "JPEG XL"):
             raise
-        _register_heif()
+        _require_reader("HEIC" if name == "AVIF" else name)
         file.seek(0)
         image = Image.open(file)
     width, height = image.size
@@ -194,24 +289,55 @@ def _identify(file: IO[bytes]) -> Image.Image:
     return image
 
 
-def _register_heif() -> None:
+def _require_reader(name: str) -> None:
+    """Loads the package that a format needs; it tells Pillow of itself.
+
+    Raises:
+        UnreadableImage: It is not installed; names the extra.
+    """
     try:
-        import pillow_heif
+        package = importlib.import_module(READERS[name])
     except ImportError:
-        raise UnreadableImage("HEIC/AVIF needs an extra: pip install 'bridgetower[images]'") from None
-    pillow_heif.register_heif_opener()
+        raise UnreadableImage(f"{name} needs an extra: pip install '{EXTRA}'") from None
+    if name == "HEIC":
+        package.register_heif_opener()
 
 
-def _upright_rgb(image: Image.Image, draft: int | None) -> DecodedImage:
+@cache
+def _silence_libtiff() -> None:
+    """Takes libtiff's own error lines from stderr: what it can't decode, Pillow raises anyway.
+
+    The library is told so itself, by the handle that Pillow's extension module has on it. Catching file descriptor 2
+    instead would catch other threads' lines, too.
+    """
+    try:
+        library = ctypes.CDLL(Image.core.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(library, name)
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler(None)
+    except (AttributeError, OSError, TypeError):  # a Pillow without libtiff, or one that hides it
+        return
+
+
+def _upright_rgb(
+    image: Image.Image, draft: int | None, reserve: Reserve | None = None, turned: int = 1
+) -> DecodedImage:
+    """`turned`: the EXIF orientation where the image itself names none."""
+    _silence_libtiff()
     width, height = image.size
     if width < 1 or height < 1:
         raise UnreadableImage("the image has no pixels")
     factor = _draft(image, draft) if draft is not None else 1
+    if reserve is not None:
+        reserve(_decoding_bytes(image, width * height))
     image.load()
     if factor == 1:  # after loading, since some formats turn themselves
         width, height = image.size
     # Asked after loading, too: PNG and WebP may carry EXIF behind the pixels.
     orientation = _orientation(image)
+    if orientation not in _UPRIGHT:
+        orientation = turned
     picture = _rgb(image)
     if orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[orientation])
@@ -222,6 +348,24 @@ def _upright_rgb(image: Image.Image, draft: int | None) -> DecodedImage:
     left = picture.width - covered_width if orientation in _RIGHT_TO_LEFT else 0.0
     top = picture.height - covered_height if orientation in _BOTTOM_TO_TOP else 0.0
     return DecodedImage(picture, width, height, (left, top, left + covered_width, top + covered_height))
+
+
+def _decoding_bytes(image: Image.Image, whole: int) -> int:
+    """About how many bytes an opened image takes while it becomes RGB; `whole` is its size in pixels before a draft."""
+    pixels = image.width * image.height
+    if image.mode in ("I", "F"):
+        a_pixel = 36  # 64-bit floats in a few steps
+    elif image.mode.startswith("I;16"):
+        a_pixel = 16
+    else:
+        a_pixel = 1 if image.mode in ("1", "L", "P") else 4
+        if image.mode != "RGB" or "transparency" in image.info or "exif" in image.info:
+            a_pixel += 4
+    if image.format in _WHOLE_FILE_FORMATS:
+        a_pixel += 12
+    # A progressive JPEG's coefficients are all held, 16 bits each, whatever the draft.
+    coefficients = 2 * len(image.getbands()) * whole if "progressive" in image.info else 0
+    return pixels * a_pixel + coefficients
 
 
 def _draft(image: Image.Image, shorter: int) -> int:
@@ -253,6 +397,17 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    rows = max(STRIP_PIXELS // width, 1)
+    if rows >= height:
+        return _strip_on_white(image)
+    picture = Image.new("RGB", image.size)
+    for top in range(0, height, rows):
+        picture.paste(_strip_on_white(image.crop((0, top, width, min(top + rows, height)))), (0, top))
+    return picture
+
+
+def _strip_on_white(image: Image.Image) -> Image.Image:
     rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
     white = Image.new("RGB", rgba.size, (255, 255, 255))
     white.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
@@ -271,25 +426,38 @@ def _narrow_on_white(image: Image.Image) -> Image.Image:
 def _narrow(image: Image.Image) -> Image.Image:
     """Greyscale of more than 8 bits (modes I;16*, I, F) to mode L, whole range to whole range.
 
-    16 bits: value / 257, rounded. For I and F the file doesn't say what white is, so the values do: floats within 0..1
-    are times 255; anything within 0..255 stays; integers within 0..65535 are 16 bits; the rest is stretched from its
-    least to its greatest value. Not-a-number counts as black.
+    Integers within 0..65535: white is what a TIFF states as its MaxSampleValue, else the most that 8, 10, 12, 14 or 16
+    bits can hold, the least of these that no value goes beyond: cameras and scanners put 10 to 14 bits into 16. With 16
+    that is value / 257, rounded; values within 0..255 stay. Floats within 0..1 are times 255, within 0..255 they stay.
+    All else is stretched from its least to its greatest value. Not-a-number counts as black.
     """
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
-        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        white = _white_level(image, int(values.max()))
+        values = values.astype(np.uint32)
+        narrow = (values + 128) // 257 if white == 65_535 else (values * 255 + white // 2) // white
+        return Image.fromarray(narrow.astype(np.uint8))
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if low >= 0 and high <= 1 and image.mode == "F":
         values = values * 255
+    elif low >= 0 and high <= 65_535 and image.mode == "I":
+        values = values / (_white_level(image, int(high)) / 255)
     elif low >= 0 and high <= 255:
         pass
-    elif low >= 0 and high <= 65535 and image.mode == "I":
-        values = values / 257
     else:
         values = (np.clip(values, low, high) - low) * (255 / (high - low or 1))
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _white_level(image: Image.Image, greatest: int) -> int:
+    stated = getattr(image, "tag_v2", {}).get(_MAX_SAMPLE_VALUE)
+    if isinstance(stated, tuple) and stated:
+        stated = stated[0]
+    if isinstance(stated, int) and max(greatest, 1) <= stated <= 65_535:
+        return stated
+    return next(level for level in _WHITE_LEVELS if greatest <= level)
 
 
 def _from_pillow(image: Image.Image) -> DecodedImage:

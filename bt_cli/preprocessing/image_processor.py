@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bt_cli.errors import BadConfig, UnreadableImage
-from bt_cli.preprocessing.image_file import DecodedImage, ImageSource, decode_image
+from bt_cli.preprocessing.image_file import DecodedImage, ImageSource, Reserve, decode_image
 from bt_cli.preprocessing.image_settings import ImageSettings
 
 if TYPE_CHECKING:
@@ -104,13 +104,17 @@ class ImageProcessor:
         """
         return self._resized(self.decoded(image, exact=exact), exact)
 
-    def decoded(self, image: ImageSource, *, exact: bool = True, name: str | None = None) -> DecodedImage:
+    def decoded(
+        self, image: ImageSource, *, exact: bool = True, name: str | None = None, reserve: Reserve | None = None
+    ) -> DecodedImage:
         """The image as `pixels` takes it: whole, or a draft where `exact` is off and the file large enough.
+
+        `reserve` is told how many bytes that will take before it does, and may wait.
 
         Raises:
             UnreadableImage: `image` is a path, bytes or an array that is no image; `name` is what the message calls it.
         """
-        return decode_image(image, draft=None if exact else self.draft_side(), name=name)
+        return decode_image(image, draft=None if exact else self.draft_side(), name=name, reserve=reserve)
 
     def pixels(
         self, decoded: DecodedImage, *, out: NDArray[np.float32] | None = None, exact: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,8 @@ from bt_cli.search.candidates import Hit
 
 if TYPE_CHECKING:
     import numpy as np
+
+LOG = logging.getLogger("bt_cli")
 
 DEPTH = 128
 """Fewest answers asked of the index. An approximate index looks around more the more it is asked for, so a small `k`
@@ -88,7 +91,8 @@ def search_captions(
 def matching_images(index: ImageSearch, globs: Sequence[str]) -> np.ndarray | None:
     """Ids `(m,) int64`, ascending, of the images that the globs leave, or None where there are no globs.
 
-    As with ripgrep, a glob that begins with `!` takes images away; where all do, they take away from everything.
+    As with ripgrep, a glob that begins with `!` takes images away; where all do, they take away from everything. Such a
+    glob means a folder, too, with all that is in it: `!@eaDir`. One that changes nothing is remarked on.
     """
     if not globs:
         return None
@@ -98,10 +102,18 @@ def matching_images(index: ImageSearch, globs: Sequence[str]) -> np.ndarray | No
     kept = np.zeros(len(index), dtype=bool)
     kept[:] = not wanted
     for glob in wanted:
-        kept[index.matching(glob)] = True
+        found = index.matching(glob)
+        if len(found) == len(index):
+            LOG.warning("--glob %s: every image of the index matches", glob)
+        elif not len(found) and len(wanted) > 1:  # one alone leaves no answer, and that is said there
+            LOG.warning("--glob %s: no image of the index matches", glob)
+        kept[found] = True
     for glob in globs:
         if glob.startswith("!"):
-            kept[index.matching(glob[1:])] = False
+            found = np.union1d(index.matching(glob[1:]), index.matching(glob[1:].rstrip("/") + "/"))
+            if not kept[found].any():
+                LOG.warning("--glob %s: takes nothing away", glob)
+            kept[found] = False
     return np.flatnonzero(kept)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 def glob_matcher(pattern: str) -> Callable[[str], bool]:
     """A function from absolute path to truth; see `IndexFolder.matching`."""
+    if pattern.endswith("/"):
+        return glob_matcher(f"{'' if '/' in pattern[:-1] else '**/'}{pattern}**")
     if "/" not in pattern:
         name = re.compile(_glob_expression(pattern), re.DOTALL)
         return lambda path: name.fullmatch(os.path.basename(path)) is not None

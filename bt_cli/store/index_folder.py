@@ -209,11 +209,14 @@ class IndexFolder(_VectorSet):
 
         `*` and `?` match within one component, `**` across them, `[...]` one character. A pattern without `/` is
         compared with the file's name; any other with the whole path or a tail of it that begins a component, and
-        one that begins with `/`, `./` or `../` with the whole path.
+        one that begins with `/`, `./` or `../` with the whole path. One that ends with `/` means what is in the folders
+        that it names, `@eaDir/` those of that name below the indexed folders, at any depth.
         """
         matches = glob_matcher(pattern)
         strings = (os.fsdecode(self.strings[number]) for number in range(len(self)))
-        return np.array([n for n, path in enumerate(strings) if matches(os.path.join(self._home, path))], np.int64)
+        # A folder's bare name means none of those that lead to the pictures: the user's own, /tmp.
+        home = "" if "/" not in pattern.removesuffix("/") and pattern.endswith("/") else self._home
+        return np.array([n for n, path in enumerate(strings) if matches(os.path.join(home, path))], np.int64)
 
     def table(self, columns: list[str] | None = None) -> pyarrow.Table:
         """The embedding table, read whole (search does without it). Raises BrokenIndex where it is damaged."""

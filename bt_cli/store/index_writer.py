@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +100,8 @@ class IndexWriter:
         roots: list[str],
         captions: CaptionRows | None = None,
         factory: str | None = None,
+        exclude: Sequence[str] = (),
+        default_excludes: bool = True,
     ) -> Manifest:
         """Put a new generation in place.
 
@@ -110,6 +112,7 @@ class IndexWriter:
             roots: For the manifest.
             captions: All captions; the embeddings of those not in the current table are in the caption journal.
             factory: FAISS factory string, or None for the automatic choice.
+            exclude, default_excludes: For the manifest: what was left out.
 
         Raises:
             Unwritable: A full disk; the current generation and the journal stay.
@@ -136,6 +139,8 @@ class IndexWriter:
                 written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 version=__version__,
                 factory=factory,
+                exclude=list(exclude),
+                default_excludes=default_excludes,
             )
             manifest.write(self.folder)
         self.manifest = self._current = manifest

@@ -92,6 +92,10 @@ class Manifest:
     """Of bt."""
     factory: str | None = None
     """The factory string that the user asked for, kept for later updates."""
+    exclude: list[str] = field(default_factory=list)
+    """The globs of what the user wants left out (see `datasets.exclusion`), kept for later updates."""
+    default_excludes: bool = True
+    """Whether hidden files, other programs' thumbnails and the like are left out, too."""
 
     def files(self) -> set[str]:
         """Names of all files of this generation."""
@@ -103,9 +107,10 @@ class Manifest:
         _check("store_dtype", self.store_dtype in ("float16", "float32"))
         for name in ("home", "written", "version"):
             _check(name, isinstance(getattr(self, name), str))
-        for name in ("roots", "caption_files"):
+        for name in ("roots", "caption_files", "exclude"):
             value = getattr(self, name)
             _check(name, isinstance(value, list) and all(isinstance(path, str) for path in value))
+        _check("default_excludes", isinstance(self.default_excludes, bool))
         _check("factory", self.factory is None or isinstance(self.factory, str))
         for entry in (self.images, self.captions):
             if entry is not None:

@@ -59,6 +59,9 @@ def test_a_first_index_and_an_update(bt, home: Path) -> None:
         "index": ".bt",
         "encoded": 0,
         "captions": 0,
+        "incomplete": 0,
+        "passed_over": {},
+        "excluded": 0,
     }
     assert validate_text(ran.err) == "bt: 2 images in .bt (1 removed, 2 unchanged) in TIME\n"
 
@@ -114,6 +117,9 @@ def test_the_index_above_is_taken_and_a_named_one_before_it(bt, home: Path, monk
         "index": "own",
         "encoded": 3,
         "captions": 0,
+        "incomplete": 0,
+        "passed_over": {},
+        "excluded": 0,
     }
 
 
@@ -301,6 +307,55 @@ def test_info_counts_the_files_that_are_still_there(tmp_path: Path, monkeypatch:
     (tmp_path / "b").unlink()  # by a writer, between the listing and the look at the file
     monkeypatch.setattr(os, "walk", lambda folder: iter(walked))
     assert info._bytes_below(tmp_path) == 5
+
+
+def test_what_is_passed_over_and_left_out_is_counted(bt, home: Path) -> None:
+    for name in ("notes.txt", "a.mp4", "b.mp4", "drawing.svg", "@eaDir/t.png", "raw/x.png"):
+        (home / "photos" / name).parent.mkdir(exist_ok=True)
+        (home / "photos" / name).write_bytes(b"no image")
+    (home / "photos/a.png").rename(home / "photos/shot at 10.15.30")
+    ran = bt("index", "photos", "--exclude", "raw", "--json")
+    assert ran.code == 0
+    (record,) = ran.objects
+    assert (record["added"], record["skipped"], record["excluded"]) == (3, 0, 2)
+    assert record["passed_over"] == {".mp4": 2, ".svg": 1, ".txt": 1}
+    assert validate_text(ran.err) == (
+        "bt: 3 images in .bt (3 added) in TIME; 4 files passed over: 2 .mp4, 1 .svg, 1 .txt; "
+        "2 files and folders excluded\n"
+    )
+    assert bt("index", "--json", "--quiet").objects[0]["excluded"] == 2, "what is left out is remembered"
+    ran = bt("index", "--exclude", "", "--no-default-excludes")
+    assert ran.code == 0
+    assert "bt: skipped 2 more" not in ran.err
+    assert len(re.findall(r"bt: skipped .*: not an image that can be read", ran.err)) == 2
+    ran = bt("encode", "images", "photos", "-o", "x.parquet", "--exclude", "raw", "--json")
+    assert {key: ran.objects[0][key] for key in ("encoded", "excluded")} == {"encoded": 3, "excluded": 2}
+    ran = bt("index", "photos", "--exclude", "!")
+    assert (ran.code, ran.err.startswith("bt: --exclude !: "), ran.err.count("\n")) == (2, True, 1)
+
+
+def test_nothing_that_can_be_read_is_a_failure_and_leaves_nothing(bt, home: Path) -> None:
+    (home / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
+    (home / "notes.txt").write_text("no image")
+    for name in ("broken.jpg", "notes.txt"):
+        ran = bt("index", name)
+        assert (ran.code, ran.out) == (1, "")
+        assert re.fullmatch(rf"bt: {home}/{name}: .*; nothing was written\n", ran.err), ran.err
+        assert not (home / ".bt").exists()
+        ran = bt("encode", "images", name, "-o", "x.parquet")
+        assert (ran.code, (home / "x.parquet").exists()) == (1, False)
+
+
+def test_a_truncated_picture_is_taken_and_told(bt, home: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 100, 3), np.uint8)
+    Image.fromarray(noise).save(home / "photos/cut.jpg")
+    content = (home / "photos/cut.jpg").read_bytes()
+    (home / "photos/cut.jpg").write_bytes(content[: len(content) * 9 // 10])
+    ran = bt("index", "photos", "--json")
+    assert (ran.code, ran.objects[0]["added"], ran.objects[0]["incomplete"]) == (0, 4, 1)
+    first, last = validate_text(ran.err).splitlines()
+    assert re.fullmatch(rf"bt: {home}/photos/cut\.jpg: truncated, the last 1\d\.\d% of its rows are filled in", first)
+    assert last == "bt: 4 images in .bt (4 added) in TIME, 1 incomplete"
 
 
 def test_a_bridge_cache_without_end_is_refused(bt, home: Path) -> None:

@@ -174,6 +174,16 @@ def test_filters(bt, gallery) -> None:
     ran = bt("search", "cat", "-g", "z*")
     assert (ran.code, ran.out) == (0, "")
     assert validate_text(ran.err) == "bt: no image matches --glob z*\nbt: 0 of 4 images in TIME\n"
+    for globs, said in [
+        (["*.jpg"], "--glob *.jpg: every image of the index matches"),
+        (["c*", "z*"], "--glob z*: no image of the index matches"),
+        (["!@eaDir"], "--glob !@eaDir: takes nothing away"),
+    ]:
+        ran = bt("search", "cat", *(word for glob in globs for word in ("-g", glob)))
+        assert ran.code == 0
+        assert ran.err.splitlines()[0] == f"bt: {said}"
+    ran = bt("search", "cat", "-g", "!*")
+    assert validate_text(ran.err) == "bt: no image matches --glob !*\nbt: 0 of 4 images in TIME\n"
 
 
 def test_least_scores(bt, gallery) -> None:

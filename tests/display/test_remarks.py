@@ -96,6 +96,7 @@ class Terminal(io.StringIO):
 def test_progress_shows_rate_and_total_on_a_terminal_and_remarks_go_above(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("bt_cli.display.progress.LEAST_SECONDS", 0.0)
     with progress("encoding", "image") as tick:
         tick(1, 4)
         remark("note")

@@ -639,3 +639,84 @@ def test_progress_counts_what_is_encoded(home: Path) -> None:
     ticks: list[tuple[int, int]] = []
     index("photos", encoder=FakeEncoder(batch_size=2), progress=lambda *tick: ticks.append(tick))
     assert ticks == [(0, 3), (2, 3), (3, 3)]
+
+
+def test_what_is_left_out_leaves_the_index_and_is_remembered(home: Path) -> None:
+    write(home / "photos/raw/x.jpg", "x")
+    write(home / "photos/@eaDir/t.jpg", "t")
+    assert counts(index("photos")) == {"added": 4, "encoded": 4}
+    summary = index("photos", exclude=["raw"])
+    assert counts(summary) == {"removed": 1, "unchanged": 3}
+    assert summary.passed_over.excluded == 2
+    assert counts(index()) == {"unchanged": 3}, "a bare update keeps what is left out"
+    assert Manifest.read(".bt").exclude == ["raw"]
+    assert counts(index(rebuild=True)) == {"added": 3, "encoded": 3}
+    assert counts(index("photos", exclude=["*.png"])) == {"added": 1, "removed": 1, "unchanged": 2, "encoded": 1}
+    assert counts(index(exclude=[""], default_excludes=False)) == {"added": 2, "unchanged": 3, "encoded": 2}
+    assert counts(index()) == {"unchanged": 5}
+    assert (Manifest.read(".bt").exclude, Manifest.read(".bt").default_excludes) == ([], False)
+
+
+def test_a_root_that_is_left_out_below_another_stays_one(home: Path) -> None:
+    write(home / "photos/@eaDir/t.jpg", "t")
+    assert counts(index("photos", "photos/@eaDir")) == {"added": 4, "encoded": 4}
+    assert Manifest.read(".bt").roots == ["photos", "photos/@eaDir"]
+    assert counts(index("photos")) == {"unchanged": 4}
+    assert counts(index()) == {"unchanged": 4}
+
+
+@pytest.mark.parametrize("names", [["bad.jpg"], ["notes.txt"], ["folder"]])
+def test_nothing_encoded_leaves_no_index_and_no_root(home: Path, names: list[str]) -> None:
+    for name in ("bad.jpg", "notes.txt", "folder/a.jpg", "folder/b.png"):
+        write(home / name, "broken")
+    with pytest.raises(
+        UnreadableImage, match=r"not an image( \(and 1 more that can't be read\))?; nothing was written$"
+    ):
+        index(*names)
+    assert not (home / ".bt").exists()
+    index("photos")
+    with pytest.raises(UnreadableImage):
+        index(*names)
+    assert counts(index()) == {"unchanged": 3}
+    assert Manifest.read(".bt").roots == ["photos"]
+
+
+def test_a_root_that_gives_nothing_is_not_kept_beside_one_that_does(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(home / "bad.jpg", "broken")
+    summary = index("photos", "bad.jpg")
+    assert counts(summary) == {"added": 3, "skipped": 1, "encoded": 3}
+    assert Manifest.read(".bt").roots == ["photos"]
+    assert caplog.messages == [f"{home}/bad.jpg: no image there that can be read; not added"]
+
+
+def test_images_that_no_package_reads_are_passed_over(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    heic = "\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    for number in range(60):
+        write(home / f"phone/{number}.HEIC", f"{heic}{number}")
+    with pytest.raises(EmptyFolder) as caught:
+        index("phone")
+    assert str(caught.value) == (
+        f"{home}/phone: no images there: 60 files passed over: 60 .heic; pip install 'bridgetower[images]' reads .heic"
+    )
+    assert not (home / ".bt").exists()
+    summary = index("phone", "photos")
+    assert counts(summary) == {"added": 3, "encoded": 3}
+    assert summary.passed_over.suffixes == {".heic": 60}
+
+
+def test_rows_of_images_that_no_package_reads_any_more_stay(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home / "photos/p.heic", "\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with monkeypatch.context() as patch:
+        patch.setattr("bt_cli.indexing.build.lacks_reader", lambda path: False)
+        assert counts(index("photos")) == {"added": 4, "encoded": 4}
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert counts(index()) == {"unchanged": 4}
+
+
+def test_the_index_folder_is_no_part_of_what_is_counted(home: Path) -> None:
+    for _ in range(2):
+        summary = build_index("photos/own", ["photos"], FakeEncoder())
+        assert (summary.passed_over.suffixes, summary.passed_over.excluded) == ({}, 0)

@@ -280,3 +280,34 @@ def test_the_default_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_workers() == 16
     monkeypatch.setattr(decoding.os, "sched_getaffinity", lambda _: range(3), raising=False)
     assert default_workers() == 3
+
+
+def test_pictures_that_lack_some_rows_are_told(tmp_path: Path) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 100, 3), np.uint8))
+    buffer = io.BytesIO()
+    noise.save(buffer, "JPEG")
+    data = buffer.getvalue()
+    for name, content in [("whole", data), ("cut", data[: len(data) * 9 // 10]), ("unended", data[:-2])]:
+        (tmp_path / f"{name}.jpg").write_bytes(content)
+    paths = [tmp_path / "cut.jpg", tmp_path / "whole.jpg", tmp_path / "unended.jpg"]
+    with DecodeStream(paths, PROCESSOR, batch_size=4, workers=2) as stream:
+        (batch,) = list(stream)
+    assert batch.indices == [0, 1, 2]
+    ((index, said),) = batch.incomplete
+    assert index == 0
+    assert said.startswith(f"{tmp_path}/cut.jpg: truncated, the last ")
+    assert said.endswith("% of its rows are filled in")
+
+
+def test_a_long_file_is_hashed_by_its_path(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "WHOLE_FILE", 100)
+    hashed: list[object] = []
+
+    def digest(source: object) -> str:
+        hashed.append(source)
+        return "x"
+
+    with DecodeStream(files[:3], PROCESSOR, batch_size=4, content_hash=digest) as stream:
+        (batch,) = list(stream)
+    assert batch.hashes == ["x"] * 3
+    assert sorted(map(str, hashed)) == sorted(map(str, files[:3]))

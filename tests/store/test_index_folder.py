@@ -151,6 +151,11 @@ def test_a_link_to_a_library_and_a_link_beside_the_pictures(home: Path, monkeypa
         ("otos/*", []),
         ("*.JPG", []),
         ("[", []),
+        ("photos/", [0, 1, 2]),
+        ("20*/", [0, 1]),
+        ("photos/20*/", [0, 1]),
+        ("tmp/", []),  # above the pictures
+        ("cat.jpg/", []),
     ],
 )
 def test_globs(home: Path, pattern: str, found: list[int]) -> None:
