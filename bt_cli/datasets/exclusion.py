@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 from bt_cli.errors import Misuse
@@ -131,19 +132,20 @@ class RootRules:
 
 
 def _is_default(path: str) -> bool:
-    name = os.path.basename(path)
-    if _DEFAULT_NAME.fullmatch(name):
-        return True
-    parent = os.path.basename(os.path.dirname(path))
-    return _DEFAULT_PAIR.fullmatch(f"{parent}/{name}") is not None
+    parent, name = os.path.split(path)
+    names, pairs = _default_patterns()
+    return bool(names.fullmatch(name) or pairs.fullmatch(f"{os.path.basename(parent)}/{name}"))
+
+
+@cache
+def _default_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """`DEFAULT_EXCLUDES`: those that are names, and those that are a name in another's folder."""
+    pairs = [glob for glob in DEFAULT_EXCLUDES if "/" in glob]
+    return _either([glob for glob in DEFAULT_EXCLUDES if "/" not in glob]), _either(pairs)
 
 
 def _either(globs: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(glob) for glob in globs), re.IGNORECASE)
-
-
-_DEFAULT_NAME = _either([glob for glob in DEFAULT_EXCLUDES if "/" not in glob])
-_DEFAULT_PAIR = _either([glob for glob in DEFAULT_EXCLUDES if "/" in glob])
 
 
 def _lines_below(glob: str, root: str) -> list[str]:
