@@ -21,7 +21,7 @@ from bt_cli.store.index_writer import IndexWriter
 TIME = re.compile(r"in [\d.]+ s, on cpu in float32, [\d.,]+ images/s, limited by (the model|image decoding)")
 
 
-def validate_text(err: str) -> str:
+def without_time(err: str) -> str:
     """Stderr with what varies taken out."""
     return re.sub(r"in [\d.]+ s", "in TIME", TIME.sub("in TIME", err))
 
@@ -43,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Pat
 def test_a_first_index_and_an_update(bt, home: Path) -> None:
     ran = bt("index", "photos")
     assert (ran.code, ran.out) == (0, "")
-    assert validate_text(ran.err) == "bt: 3 images in .bt (3 added) in TIME\n"
+    assert without_time(ran.err) == "bt: 3 images in .bt (3 added) in TIME\n"
     (home / "photos/c.png").unlink()
     ran = bt("index", "--json")
     assert ran.code == 0
@@ -63,7 +63,7 @@ def test_a_first_index_and_an_update(bt, home: Path) -> None:
         "passed_over": {},
         "excluded": 0,
     }
-    assert validate_text(ran.err) == "bt: 2 images in .bt (1 removed, 2 unchanged) in TIME\n"
+    assert without_time(ran.err) == "bt: 2 images in .bt (1 removed, 2 unchanged) in TIME\n"
 
 
 def test_what_is_stored_is_what_the_model_says(bt, home: Path, checkpoint_folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_image(bt, home: Path) -> None:
     bad = home / "photos/bad.jpg"
     ran = bt("index", "photos")
     assert ran.code == 0
-    first, last = validate_text(ran.err).splitlines()
+    first, last = without_time(ran.err).splitlines()
     assert first.startswith(f"bt: skipped {bad}: ")
     assert last == "bt: 3 images in .bt (3 added) in TIME, 1 skipped"
     ran = bt("index", "photos", "--strict")
@@ -220,7 +220,7 @@ def test_encode_captions(bt, home: Path) -> None:
     (home / "c.jsonl").write_text('{"image": "a.png", "caption": "one", "id": 4}\n{"caption": "two"}\n')
     ran = bt("encode", "captions", "c.jsonl", "-o", "x.parquet", "--store-dtype", "float32")
     assert ran.code == 0
-    assert validate_text(ran.err).startswith("bt: 2 captions in x.parquet in TIME")
+    assert without_time(ran.err).startswith("bt: 2 captions in x.parquet in TIME")
     rows = pyarrow.parquet.read_table("x.parquet").to_pylist()
     assert [(row["caption"], row["image"], row["caption_id"]) for row in rows] == [
         ("one", "a.png", "4"),
@@ -319,7 +319,7 @@ def test_what_is_passed_over_and_left_out_is_counted(bt, home: Path) -> None:
     (record,) = ran.objects
     assert (record["added"], record["skipped"], record["excluded"]) == (3, 0, 2)
     assert record["passed_over"] == {".mp4": 2, ".svg": 1, ".txt": 1}
-    assert validate_text(ran.err) == (
+    assert without_time(ran.err) == (
         "bt: 3 images in .bt (3 added) in TIME; 4 files passed over: 2 .mp4, 1 .svg, 1 .txt; "
         "2 files and folders excluded\n"
     )
@@ -353,7 +353,7 @@ def test_a_truncated_picture_is_taken_and_told(bt, home: Path) -> None:
     (home / "photos/cut.jpg").write_bytes(content[: len(content) * 9 // 10])
     ran = bt("index", "photos", "--json")
     assert (ran.code, ran.objects[0]["added"], ran.objects[0]["incomplete"]) == (0, 4, 1)
-    first, last = validate_text(ran.err).splitlines()
+    first, last = without_time(ran.err).splitlines()
     assert re.fullmatch(rf"bt: {home}/photos/cut\.jpg: truncated, the last 1\d\.\d% of its rows are filled in", first)
     assert last == "bt: 4 images in .bt (4 added) in TIME, 1 incomplete"
 
