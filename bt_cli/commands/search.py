@@ -154,8 +154,7 @@ def _search_queries(
     from bt_cli.search.many import ManyTexts
 
     asked = ManyTexts(read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score)
-    with progress("downloading", "byte") as fetched:
-        models = SearchModels(model, device=device, dtype=dtype, progress=fetched)
+    with open_models(model, device=device, dtype=dtype) as models:
         search_queries(models, asked, index, as_json=as_json)
 
 
