@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bt_cli.preprocessing.tokenizer import TokenBatch
 
 PRODUCTS = 20e9
-"""Multiplications done here before torch takes over: about a second of one core, of which torch, once it is imported
-and has read its weights, would need half. See docs/performance.md."""
+"""Multiplications done here before torch takes over: two to three seconds of one core, about what importing torch and
+reading its weights takes. See docs/performance.md."""
 
 
 class LightTexts:
