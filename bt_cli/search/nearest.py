@@ -125,10 +125,12 @@ def matching_images(index: ImageSearch, globs: Sequence[str]) -> np.ndarray | No
         kept[found] = True
     for glob in globs:
         if glob.startswith("!"):
-            found = np.union1d(index.matching(glob[1:]), index.matching(glob[1:].rstrip("/") + "/"))
-            if not kept[found].any():
+            taken = np.zeros(len(index), dtype=bool)
+            for spelling in (glob[1:], glob[1:].rstrip("/") + "/"):
+                taken[index.matching(spelling)] = True
+            if not (kept & taken).any():
                 LOG.warning("--glob %s: takes nothing away", glob)
-            kept[found] = False
+            kept &= ~taken
     return np.flatnonzero(kept)
 
 
