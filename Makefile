@@ -8,7 +8,7 @@ TEST_THREADS ?= 1
 # Processes that retrain tiny: one a core; RANKS=1 with a GPU.
 RANKS ?= 2
 
-.PHONY: help demo test coverage lint format bench bench-full parity tiny eval sample-data clean
+.PHONY: help demo test coverage lint format bench bench-full bench-start parity tiny eval sample-data clean
 
 help:
 	@echo 'make demo         index sample_data, search, rerank, fill a mask (no network after the install)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make parity       the network against transformers, config by config'
 	@echo 'make eval         recall of the bundled checkpoint on held-out scenes, without and with reranking'
 	@echo 'make bench        speed against transformers, within 3 minutes;  make bench-full  takes its time'
+	@echo 'make bench-start  how long each command takes to start, over the floor of its imports'
 	@echo 'make tiny         retrain the bundled checkpoint from nothing'
 	@echo 'make sample-data  redraw sample_data (needs the Noto Color Emoji font)'
 
@@ -60,6 +61,9 @@ bench: $(VENV)/.dev
 
 bench-full: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.speed --full
+
+bench-start: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.start
 
 eval: $(VENV)/.package
 	@echo '$$ bt eval sample_data/captions.csv --images sample_data/images --model tiny'

@@ -1,7 +1,6 @@
-"""Whole commands: `python -m benchmarks.whole_commands [indexing] [starting] [memory]` (all three without a name).
+"""Whole commands: `python -m benchmarks.whole_commands [indexing] [memory]` (both without a name).
 
 - indexing: `bt index` on 12-megapixel JPEGs, beside decoding alone and encoding alone;
-- starting: `bt search` with `tiny` on an index of 100,000 images, beside `python -c "import torch"`;
 - memory: peak memory of `bt index` for 20,000 small images, beside 2,000.
 """
 
@@ -9,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -74,36 +71,6 @@ def large_photographs(place: Path, count: int) -> None:
         (place / f"{number:05}.jpg").write_bytes(first[number % 8] + number.to_bytes(4, "big"))
 
 
-def starting(folder: Path, count: int = 100_000, rounds: int = 7) -> None:
-    """Start-up of a search beside that of torch itself."""
-    import bt_cli
-    from bt_cli.inference.model_identity import identity_of
-    from bt_cli.store.embedding_table import vector_array
-    from bt_cli.store.image_rows import ImageRows
-    from bt_cli.store.index_writer import IndexWriter
-
-    index = folder / "hundred-thousand"
-    model = bt_cli.load("tiny")
-    rows = ImageRows.blank([f"photos/{number:06}.jpg" for number in range(count)])
-    vectors = np.random.default_rng(0).normal(size=(count, model.dimension)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with IndexWriter(index, identity_of(model)) as writer:
-        columns = rows.columns(0, count)
-        columns["embedding"] = vector_array(vectors, "float16")
-        columns["content_hash"] = [f"{number:064x}" for number in range(count)]
-        writer.journal.append(columns)
-        writer.commit(rows, np.full(count, -1), roots=["photos"])
-    torch, search = [], []
-    for _ in range(rounds):
-        torch.append(run(sys.executable, "-c", "import torch").seconds)
-        search.append(run(*BT, "search", "a red fish", "--index", index, "--model", "tiny", "--json").seconds)
-    ratio = statistics.median(ours / theirs for ours, theirs in zip(search, torch, strict=True))
-    print(
-        f"bt search with tiny on {count:,} images: {statistics.median(search):.2f} s, import torch "
-        f"{statistics.median(torch):.2f} s, ratio {ratio:.2f} (goal 1.35)"
-    )
-
-
 def memory(folder: Path, few: int = 2_000, many: int = 20_000) -> None:
     """Peak memory for few and for many images."""
     peaks = []
@@ -129,19 +96,17 @@ def small_pictures(place: Path, count: int) -> None:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.whole_commands", description=__doc__.splitlines()[0])
-    parser.add_argument("which", nargs="*", choices=[[], "indexing", "starting", "memory"], default=[])
+    parser.add_argument("which", nargs="*", choices=[[], "indexing", "memory"], default=[])
     parser.add_argument("--images", type=int, default=500, help="for indexing")
     parser.add_argument("--model", help="for indexing; default: random weights of the official base shape")
     parser.add_argument("--dtype", default="auto", help="for indexing")
     asked = parser.parse_args()
-    which = asked.which or ["indexing", "starting", "memory"]
+    which = asked.which or ["indexing", "memory"]
     cache_folder().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=cache_folder()))
     try:
         if "indexing" in which:
             indexing(folder, asked.images, asked.model or str(base_checkpoint()), asked.dtype)
-        if "starting" in which:
-            starting(folder)
         if "memory" in which:
             memory(folder)
     finally:

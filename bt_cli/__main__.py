@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -9,6 +10,9 @@ INTERRUPTED = 130
 
 def start() -> int:
     """Run the command line and return its exit code."""
+    # numpy's products here are small or wait for memory: its threads would take longer to start, and on a busy machine
+    # to meet, than they save. torch, which does the large products, keeps its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from bt_cli.commands.app import main
 

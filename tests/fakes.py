@@ -53,6 +53,7 @@ class FakeModel:
 
     device = "cpu"
     precision = "float32"
+    engine = SimpleNamespace(device="cpu", precision="float32")
     dimension = DIMENSION
 
     def __init__(self, checkpoint: FakeCheckpoint | None = None) -> None:
@@ -135,7 +136,9 @@ class FakeIndex:
     def search(self, vectors: np.ndarray, k: int, *, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         self.depths.append(k)
         ids = np.arange(len(self)) if ids is None else np.asarray(ids)
-        scores = vectors @ self.vectors[ids].T
+        # In float64, so that a score depends on nothing else in the call, as those of the real index.
+        scores = np.asarray(vectors, np.float64) @ np.asarray(self.vectors[ids], np.float64).T
+        scores = scores.astype(np.float32)
         order = np.stack([np.lexsort((-ids, -row)) for row in scores])[:, :k]
         return np.take_along_axis(scores, order, 1).astype(np.float32), ids[order]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from bt_cli.errors import BrokenCheckpoint
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -33,6 +35,8 @@ TORCH_NAMES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+NUMPY_NAMES = {**TORCH_NAMES, "BF16": "uint16"}
+"""As `mapped` gives them: numpy has no bfloat16, so those are given as their bits."""
 DTYPE_CODES = {name: code for code, name in TORCH_NAMES.items()}
 
 _LARGEST_HEADER = 100 << 20  # the format's own limit
@@ -56,12 +60,16 @@ class TensorEntry:
 
 
 class SafetensorsFile:
-    """The tensors of one file; no handle or mapping is held. Raises `BrokenCheckpoint` for a file that is cut short."""
+    """The tensors of one file. No handle is held, and no mapping but for `mapped`.
+
+    Raises `BrokenCheckpoint` for a file that is cut short.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, TensorEntry] = {}
         self._starts: dict[str, int] = {}
+        self._mapping: mmap.mmap | None = None
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             header, data_start = _read_header(path, file, size)
@@ -106,6 +114,18 @@ class SafetensorsFile:
                 chunk = torch.empty(min(step, entry.elements - first), dtype=dtype)
                 _read_exactly(self.path, file, chunk.view(torch.uint8).numpy().data)
                 flat[first : first + len(chunk)].copy_(chunk)
+
+    def mapped(self, name: str) -> np.ndarray:
+        """The tensor where it lies in the file, mapped and not to be written; bfloat16 as its bits, uint16."""
+        import numpy as np
+
+        entry = self.entries[name]
+        if self._mapping is None:
+            with open(self.path, "rb") as file:
+                self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        dtype = np.dtype(NUMPY_NAMES[entry.dtype]).newbyteorder("<")
+        flat = np.frombuffer(self._mapping, dtype, entry.elements, self._starts[name])
+        return flat.reshape(entry.shape)
 
     def spans(self, name: str, spans: Sequence[tuple[int, int]]) -> bytes:
         """The bytes of the tensor between the given offsets, one span after another."""

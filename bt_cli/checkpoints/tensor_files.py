@@ -14,6 +14,7 @@ from bt_cli.files.json_object import read_json_object
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 SAFETENSORS = "model.safetensors"
@@ -79,6 +80,16 @@ class TensorFiles:
         """
         self._files[name].read_into(name, destination)
 
+    def can_map(self, name: str) -> bool:
+        """Whether the tensor can be used where it lies; pickles have to be read by torch."""
+        return isinstance(self._files[name], SafetensorsFile)
+
+    def mapped(self, name: str) -> np.ndarray:
+        """The tensor where it lies, of a file that `can_map`; see `SafetensorsFile.mapped`."""
+        file = self._files[name]
+        assert isinstance(file, SafetensorsFile)
+        return file.mapped(name)
+
     def spans(self, name: str, spans: Sequence[tuple[int, int]]) -> bytes:
         """The tensor's stored bytes between the given byte offsets, one span after another."""
         return self._files[name].spans(name, spans)
@@ -112,6 +123,14 @@ class NamedTensors:
     def entry(self, name: str) -> TensorEntry:
         """Shape and dtype of a tensor by its canonical name."""
         return self.files.entries[self.names[name]]
+
+    def can_map(self, name: str) -> bool:
+        """Whether `mapped` gives this tensor."""
+        return self.files.can_map(self.names[name])
+
+    def mapped(self, name: str) -> np.ndarray:
+        """A tensor by its canonical name, where it lies; see `SafetensorsFile.mapped`."""
+        return self.files.mapped(self.names[name])
 
     def read_into(self, name: str, destination: torch.Tensor) -> None:
         """Fill `destination` with a tensor by its canonical name; see `TensorFiles.read_into`."""

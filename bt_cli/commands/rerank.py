@@ -105,14 +105,14 @@ def run(
             with IndexFolder.open(IndexFolder.locate(index)) as folder:
                 answer = search(folder, request, models, progress=ticked)
     show_answer(answer.hits, paths=paths, nul=nul and paths, as_json=as_json)
-    if answer.model is None:
+    if answer.engine is None:
         return
     closing_line(
         f"{count(answer.read, 'image')} reranked",
         seconds=time.perf_counter() - started,
         images=answer.read,
         working=answer.reading,
-        model=answer.model,
+        model=answer.engine,
         skipped=answer.skipped,
     )
 
@@ -168,4 +168,4 @@ def _rerank_given(
     started = time.perf_counter()
     found = rerank_images(reranker, candidates, query.texts, strict=strict, progress=progress)
     reading = time.perf_counter() - started
-    return Answer(found.hits[:k], len(candidates), len(found.hits), reranker, found.skipped, reading)
+    return Answer(found.hits[:k], len(candidates), len(found.hits), reranker.engine, found.skipped, reading)

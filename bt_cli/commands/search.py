@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +49,12 @@ def run(
     subtract: Annotated[
         list[str] | None,
         typer.Option("--subtract", "-s", metavar="TEXT", help="Take a text away from the query. Repeatable."),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            "--queries", metavar="FILE", help="Look for every text of a file, one a line or id<TAB>text; as a TREC run."
+        ),
     ] = None,
     rerank: Annotated[
         bool, typer.Option("--rerank", help="Let the ITM head read the best candidates and put them in order.")
@@ -95,6 +102,17 @@ def run(
         raise Misuse("--paths prints images; for captions use --json")
     if candidates is not None and not rerank:
         raise Misuse("--candidates belongs to --rerank")
+    if queries is not None:
+        if text is not None or image is not None or add or subtract:
+            raise Misuse("--queries brings its own texts; leave QUERY, --image, --add and --subtract out")
+        if rerank:
+            raise Misuse("--queries only finds; bt rerank --run RUN --queries FILE reranks the run that it writes")
+        if paths or nul:
+            raise Misuse("answers to several queries are written as a TREC run or with --json, not as paths")
+        if to is To.captions and not as_json:
+            raise Misuse("a TREC run names images; for captions use --json")
+        _search_queries(queries, k, to, glob, min_score, model, device, dtype, index, as_json)
+        return
     from bt_cli.store.index_folder import IndexFolder
 
     started = time.perf_counter()
@@ -117,6 +135,27 @@ def run(
     _remark_on_number(request, answer, asked=k is not None)
     show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)
     _close(request, answer, time.perf_counter() - started)
+
+
+def _search_queries(
+    queries: Path,
+    k: int | None,
+    to: To,
+    glob: list[str] | None,
+    min_score: float | None,
+    model: str | None,
+    device: str,
+    dtype: str,
+    index: Path | None,
+    as_json: bool,
+) -> None:
+    from bt_cli.commands.search_queries import search_queries
+    from bt_cli.datasets.trec import read_texts
+    from bt_cli.search.many import ManyTexts
+
+    asked = ManyTexts(read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score)
+    with open_models(model, device=device, dtype=dtype) as models:
+        search_queries(models, asked, index, as_json=as_json)
 
 
 def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, captions: bool = False) -> None:
@@ -163,6 +202,6 @@ def _close(request: Request, answer: Answer, seconds: float) -> None:
         seconds=seconds,
         images=0 if request.to_captions else answer.read,
         working=answer.reading,
-        model=answer.model,
+        model=answer.engine,
         skipped=answer.skipped,
     )

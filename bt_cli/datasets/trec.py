@@ -171,6 +171,21 @@ def read_queries(path: PathLike) -> dict[str, str]:
     return queries
 
 
+def read_texts(path: PathLike) -> dict[str, str]:
+    """Read queries as `read_queries` does, or texts alone, one a line: their ids are then the lines' numbers.
+
+    Raises:
+        NotFound: There is no such file.
+        UnreadableRun: There is no query in it, or as `read_queries` where any line has a tab.
+    """
+    lines = list(_lines(path))
+    if any("\t" in line.strip() for _, line in lines):
+        return read_queries(path)
+    if not lines:
+        raise UnreadableRun(f"{shown_path(path)}: no query there; write one a line, or id<TAB>text")
+    return {str(number): line.strip() for number, line in lines}
+
+
 def descending_scores(scores: Sequence[float]) -> list[str]:
     """Scores, best first, as decimal float32 numbers that fall strictly (see `write_run`).
 

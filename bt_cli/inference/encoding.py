@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,15 +15,16 @@ from torch import Tensor
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.errors import Misuse, UnreadableImage
 from bt_cli.inference.decoding import DecodeStream
+from bt_cli.inference.token_batches import TOKENS_AT_ONCE, batches, warn_of_truncation
 from bt_cli.preprocessing.image_processor import ImageProcessor
-from bt_cli.preprocessing.tokenizer import TokenBatch, Tokenizer
+from bt_cli.preprocessing.tokenizer import Tokenizer
 
 LOG = logging.getLogger("bt_cli")
 
 Progress = Callable[[int, int], None]
 OnError = Callable[[int, UnreadableImage], None]
 
-_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+_TOKENS_AT_ONCE = {"cpu": TOKENS_AT_ONCE, "cuda": 32768, "mps": 8192}
 
 
 def encode_in_batches(
@@ -127,33 +127,10 @@ def token_batches(
     texts: Sequence[str], tokenizer: Tokenizer, device: torch.device
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Yield (positions in `texts`, ids (B, T), mask (B, T)), texts of like length together: little is padding."""
-    limit = _TOKENS_AT_ONCE.get(device.type, 1024)
     tokens = tokenizer.encode(texts)
     warn_of_truncation(texts, tokens, tokenizer)
-    lengths = tokens.attention_mask.sum(axis=1)
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and int(lengths[order[end]]) * (end + 1 - start) <= limit:
-            end += 1
-        rows = order[start:end]
-        width = int(lengths[rows[-1]])
-        ids, mask = tokens.input_ids[rows, :width], tokens.attention_mask[rows, :width]
-        yield rows.tolist(), torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
-        start = end
-
-
-def warn_of_truncation(texts: Sequence[str], tokens: TokenBatch, tokenizer: Tokenizer) -> None:
-    """One warning for each of the texts that `tokens` holds only the beginning of."""
-    for row in tokens.truncated:
-        what = f"text {beginning(texts[row])} is longer than {tokenizer.max_length} tokens"
-        warnings.warn(f"{what}: its end is not read", stacklevel=3)
-
-
-def beginning(text: str) -> str:
-    """The text as a message quotes it: its first 40 characters."""
-    return f"{text[:40]!r}..." if len(text) > 40 else repr(text)
+    for batch in batches(tokens, _TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE)):
+        yield batch.positions, torch.from_numpy(batch.ids).to(device), torch.from_numpy(batch.mask).to(device)
 
 
 def texts_in_order(parts: Sequence[tuple[list[int], TextStates]]) -> TextStates:

@@ -1,42 +1,36 @@
-"""A checkpoint ready to work: images and texts in, arrays out."""
+"""A checkpoint ready to work: images and texts in, arrays out.
+
+Torch is imported when work first needs it: a few texts are embedded without (see `text_encoder.py`), which takes less
+than that import.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from bt_cli.bridgetower.network import BridgeTower
-from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.errors import MissingHead, Misuse, UnreadableImage
-from bt_cli.inference.cache import ImageCache, TextCache
-from bt_cli.inference.device import choose_device, keep_freed_memory, set_threads
-from bt_cli.inference.encoding import (
-    Counted,
-    encode_in_batches,
-    gathered,
-    scattered,
-    texts_in_order,
-    to_device,
-    token_batches,
-)
-from bt_cli.inference.joint import aligned, distinct, embed_blocks, ranked, require_joint_head
-from bt_cli.inference.lazy_network import LazyNetwork, image_needs
-from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks, pair_logits
-from bt_cli.packed.precision import choose_precision
-from bt_cli.store.bridge_cache import BridgeCache
+from bt_cli.inference.light_texts import LightTexts
+from bt_cli.inference.token_batches import warn_of_truncation
 
 if TYPE_CHECKING:
+    import torch
+
+    from bt_cli.bridgetower.network import BridgeTower
+    from bt_cli.bridgetower.states import ImageStates, TextStates
+    from bt_cli.inference.cache import ImageCache
+    from bt_cli.inference.lazy_network import LazyNetwork
     from bt_cli.preprocessing.image_processor import ImageProcessor
     from bt_cli.preprocessing.tokenizer import Tokenizer
+    from bt_cli.store.bridge_cache import BridgeCache
 
 Progress = Callable[[int, int], None]
 OnError = Callable[[int, UnreadableImage], None]
@@ -64,18 +58,24 @@ def load(
 
     Raises UnknownModel, NotFound, Offline, DownloadFailed, BadConfig, CheckpointMismatch, MissingHead or NoDevice.
     """
-    set_threads(threads)
-    place = choose_device(device)
-    precision = choose_precision(dtype, place)
+    if threads is not None:
+        from bt_cli.inference.device import set_threads
+
+        set_threads(threads)
     checkpoint = name if isinstance(name, Checkpoint) else Checkpoint.open(name, progress=progress)
-    if place.type == "cpu":
-        keep_freed_memory()
-    model = Model(checkpoint, precision, place, heads)
+    model = Model(checkpoint, device=device, dtype=dtype, heads=heads)
     if heads is not None:
         checkpoint.require(heads)
     if towers is not None:
         model.parts.need(towers, heads or ())
     return model
+
+
+class Engine(NamedTuple):
+    """What computes: the device's name, and the precision."""
+
+    device: str
+    precision: str
 
 
 class Model:
@@ -87,18 +87,75 @@ class Model:
     `checkpoint` is what it was made of, `device` a torch.device, `precision` "float32", "bfloat16" or "int8".
     Results are float32 arrays. In float32 they do not depend on the batch size or on what else is in a call (within
     1e-5); in bfloat16 and int8 what else is there moves an ITM logit by no more than that precision's own rounding.
+
+    Where device and dtype are left to bt (or are "cpu" and "float32"), texts that come first are embedded without
+    torch, in float32 on the CPU; `engine` says what did the last work.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, precision: str, device: torch.device, heads: Collection[str] | None = None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        heads: Collection[str] | None = None,
     ) -> None:
-        self.checkpoint, self.precision, self.device = checkpoint, precision, device
-        self.parts = LazyNetwork(checkpoint, precision, device, heads)
-        self.dtype = self.parts.dtype
-        self.batch_size = max(IMAGES_PER_BATCH.get(device.type, 8), 4 * self.parts.pool.size)
+        self.checkpoint = checkpoint
         self.exact_decoding = False
         self.bridge_cache: BridgeCache | None = None
-        self._memory = ImageCache.in_memory()
+        self._asked = device, dtype
+        self._planned = heads
+        self._making = threading.Lock()
+        self._parts: LazyNetwork | None = None
+        self._light: LightTexts | None = None
+        if device in ("auto", "cpu") and dtype in ("auto", "float32"):
+            self._light = LightTexts(checkpoint)
+        else:
+            self.parts  # what this machine can't do is said now  # noqa: B018
+
+    @property
+    def parts(self) -> LazyNetwork:
+        """The network as far as it is loaded; from here on everything is torch's."""
+        with self._making:
+            if self._parts is None:
+                from bt_cli.inference.device import choose_device, keep_freed_memory
+                from bt_cli.inference.lazy_network import LazyNetwork
+                from bt_cli.packed.precision import choose_precision
+
+                device, dtype = self._asked
+                place = choose_device(device)
+                precision = choose_precision(dtype, place)
+                if place.type == "cpu":
+                    keep_freed_memory()
+                self._parts = LazyNetwork(self.checkpoint, precision, place, self._planned)
+            return self._parts
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.parts.device
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: "float32", "bfloat16" or "int8"."""
+        return self.parts.precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's hidden states."""
+        return self.parts.dtype
+
+    @functools.cached_property
+    def batch_size(self) -> int:
+        """Images decoded and handed to the vision tower at a time."""
+        return max(IMAGES_PER_BATCH.get(self.device.type, 8), 4 * self.parts.pool.size)
+
+    @property
+    def engine(self) -> Engine:
+        """What did the last work: the network, or what stands in for it while there are but a few texts."""
+        if self._parts is None and self._light is not None and self._light.used:
+            return Engine("cpu", "float32")
+        return Engine(str(self.device), self.precision)
 
     def __enter__(self) -> Model:
         return self
@@ -111,8 +168,10 @@ class Model:
 
         No other thread may be at work with the model. Work that comes later reads the weights again.
         """
-        self.parts.close()
-        self._memory.clear()
+        if self._parts is not None:
+            self._parts.close()
+        if "_memory" in self.__dict__:
+            self._memory.clear()
         if self.bridge_cache is not None:
             self.bridge_cache.close()
 
@@ -145,6 +204,8 @@ class Model:
         What another checkpoint, preprocessing or precision made is never used. Close the returned cache to sync it, or
         the model. Raises Misuse for a limit that is infinite, not a number or negative.
         """
+        from bt_cli.store.bridge_cache import BridgeCache
+
         made_by = {
             "checkpoint": self.checkpoint.fingerprint,
             "images": self.image_processor.fingerprint(),
@@ -170,6 +231,8 @@ class Model:
         those so far. `workers` decode beside the network. An image that can't be read raises UnreadableImage, or is
         told to `on_error(position, error)` and its row is NaN. Raises MissingHead for a checkpoint without ITC head.
         """
+        from bt_cli.inference.encoding import Counted, scattered
+
         counted = Counted(_several(images))
         parts = self._image_parts(counted, False, True, batch_size, workers, progress, on_error)
         return scattered(parts, lambda: counted.count, self.dimension)
@@ -185,6 +248,8 @@ class Model:
         states = self.pixel_states(pixel_values, bridges=keeps, embeds=True)
         assert states.embeds is not None
         if keeps and files is not None:
+            from bt_cli.inference.cache import ImageCache
+
             ImageCache(ImageCache.in_memory(0), self.bridge_cache, self.device, self.dtype).keep(
                 files, states.need_bridges()
             )
@@ -194,6 +259,8 @@ class Model:
         self, pixel_values: NDArray[np.float32], *, bridges: bool = True, embeds: bool = False
     ) -> ImageStates:
         """Bridge features, ITC embeddings or both of (n, 3, H, W) float32, in one pass through the vision tower."""
+        from bt_cli.inference.encoding import to_device
+
         return self.parts.encode_pixels(to_device(pixel_values, self.device), bridges=bridges, embeds=embeds)
 
     def encode_texts(self, texts: Iterable[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
@@ -203,6 +270,12 @@ class Model:
         """
         texts = _texts(texts)
         rows = np.empty((len(texts), self.dimension), dtype=np.float32)
+        if self._light is not None and self._parts is None:
+            tokens = self.tokenizer.encode(texts)
+            if self._light.can_take(tokens):
+                warn_of_truncation(texts, tokens, self.tokenizer)
+                self._light.encode(tokens, rows, progress)
+                return rows
         done = 0
         for positions, states in self._text_parts(texts, False, True):
             assert states.embeds is not None
@@ -226,6 +299,11 @@ class Model:
         their own embeddings. What stands in several pairs is encoded once; images that can't be read as in
         `encode_images`. Raises MissingHead for a checkpoint without that head, Misuse for lists of unequal length.
         """
+        import torch
+
+        from bt_cli.inference.cache import TextCache
+        from bt_cli.inference.joint import aligned, distinct, embed_blocks, require_joint_head
+
         images, texts = _images(images), _texts(texts)
         rows = np.full((aligned(images, texts), self.dimension), np.nan, dtype=np.float32)
         require_joint_head(self.checkpoint)
@@ -253,6 +331,8 @@ class Model:
         `return_documents` also `document`, the image as it was given. `top_k` keeps the best alone; equal scores stand
         by id. Raises as `score` does.
         """
+        from bt_cli.inference.joint import ranked
+
         if top_k is not None and top_k < 1:
             raise Misuse(f"top_k is {top_k}, but has to be at least 1")
         images = _images(images)
@@ -270,6 +350,8 @@ class Model:
         on_error: OnError | None = None,
     ) -> ImageStates:
         """Bridge features (L, n, P, h) of images, with `embeds` the ITC embeddings too; options as `encode_images`."""
+        from bt_cli.inference.encoding import gathered
+
         images = _images(images)
         if not len(images):
             raise Misuse("no image to encode")
@@ -279,6 +361,8 @@ class Model:
 
     def text_states(self, texts: Iterable[str], *, embeds: bool = False) -> TextStates:
         """Bridge features (L, n, T, h) of texts, padded to the longest, with `embeds` the ITC embeddings too."""
+        from bt_cli.inference.encoding import texts_in_order
+
         texts = _texts(texts)
         if not texts:
             raise Misuse("no text to encode")
@@ -286,6 +370,10 @@ class Model:
 
     def itm_logits(self, images: ImageStates, texts: TextStates, pairs: Any) -> NDArray[np.float32]:
         """Match logits (p, 2) float32 of `pairs` (p, 2) of (image row, text row) among encoded images and texts."""
+        import torch
+
+        from bt_cli.inference.matching import checked_pairs, pair_logits
+
         network = self.parts.need(("text", "vision", "cross"), {"itm"})
         rows = checked_pairs(pairs, len(images), len(texts))
         if not len(rows):
@@ -342,6 +430,8 @@ class Model:
 
         Tokens stand as they decode, with their leading space. Raises NoMask, MissingHead or UnreadableImage.
         """
+        import torch
+
         from bt_cli.inference.masked_words import fill_masks
 
         network = self.parts.need(("text", "vision", "cross"), {"mlm"})
@@ -358,6 +448,11 @@ class Model:
         progress: Progress | None,
         on_error: OnError | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        import torch
+
+        from bt_cli.inference.cache import TextCache
+        from bt_cli.inference.matching import Matches, all_pairs, candidates_of, checked_pairs, match_blocks
+
         images, texts = _images(images), _texts(texts)
         count, others = len(images), len(texts)
         network = self.parts.need(("text", "vision", "cross"), {"itm", "itc"} if embeds else {"itm"})
@@ -375,7 +470,15 @@ class Model:
             itc = _cosines(matches.image_embeds, matches.text_embeds, None if pairs is None else rows)
         return matches.logits if pairs is not None else matches.logits.reshape(count, others, 2), itc
 
+    @functools.cached_property
+    def _memory(self) -> Any:
+        from bt_cli.inference.cache import ImageCache
+
+        return ImageCache.in_memory()
+
     def _image_cache(self) -> ImageCache:
+        from bt_cli.inference.cache import ImageCache
+
         return ImageCache(self._memory, self.bridge_cache, self.device, self.dtype)
 
     def _image_parts(
@@ -388,6 +491,9 @@ class Model:
         progress: Progress | None,
         on_error: OnError | None,
     ) -> Iterator[tuple[list[int], ImageStates]]:
+        from bt_cli.inference.encoding import encode_in_batches
+        from bt_cli.inference.lazy_network import image_needs
+
         self.parts.need(*image_needs(bridges, embeds))  # a missing head is said before the first image is read
 
         def make(
@@ -410,6 +516,10 @@ class Model:
         return make(images, on_error, progress)
 
     def _text_parts(self, texts: list[str], bridges: bool, embeds: bool) -> Iterator[tuple[list[int], TextStates]]:
+        import torch
+
+        from bt_cli.inference.encoding import token_batches
+
         towers = {"text", "vision", "cross"} if bridges else {"text"}
         network = self.parts.need(towers, {"itc"} if embeds else set())
         for positions, ids, mask in token_batches(texts, self.tokenizer, self.device):
@@ -429,6 +539,8 @@ def _to_each_pair(on_error: OnError, by_image: NDArray[np.int64]) -> OnError:
 
 def _several(images: Any) -> Iterable[Any]:
     """`images` as it came, which may be an array (n, H, W, 3) too; an array (H, W, 3) is one image and no list."""
+    from PIL import Image
+
     of_one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
     shape: tuple[int, ...] = images.shape if isinstance(images, np.ndarray) else ()
     one = isinstance(images, of_one) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
@@ -460,5 +572,7 @@ def _texts(texts: Iterable[str]) -> list[str]:
 def _cosines(images: NDArray[np.float32], texts: NDArray[np.float32], pairs: Any) -> NDArray[np.float32]:
     if pairs is None:
         return images @ texts.T
+    from bt_cli.inference.matching import checked_pairs
+
     rows = checked_pairs(pairs, len(images), len(texts))
     return np.einsum("pd,pd->p", images[rows[:, 0]], texts[rows[:, 1]])

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from bt_cli.store.identity import Identity
 
 
-def identity_of(model: Model) -> Identity:
-    """The identity of the embeddings that a model makes.
+def identity_of(model: Model, *, precision: str | None = None) -> Identity:
+    """The identity of the embeddings that a model makes, in `precision` where not in its own.
 
     A checkpoint that is a folder is named by its absolute path, so that an index finds it again from anywhere.
 
@@ -28,5 +28,5 @@ def identity_of(model: Model) -> Identity:
         fingerprint=model.checkpoint.fingerprint,
         preprocessing=model.image_processor.fingerprint(),
         dimension=model.dimension,
-        precision=model.precision,
+        precision=precision or model.precision,
     )

@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from bt_cli.errors import BadConfig, UnreadableImage
-from bt_cli.preprocessing.image_file import DecodedImage, ImageSource, Reserve, decode_image
 from bt_cli.preprocessing.image_settings import ImageSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
+
+    from bt_cli.preprocessing.image_file import DecodedImage, ImageSource, Reserve
 
 _REVISION = 1
 """Counts changes of this file that change pixels, so that an old index is told apart from a new one."""
@@ -114,6 +115,8 @@ class ImageProcessor:
         Raises:
             UnreadableImage: `image` is a path, bytes or an array that is no image; `name` is what the message calls it.
         """
+        from bt_cli.preprocessing.image_file import decode_image
+
         return decode_image(image, draft=None if exact else self.draft_side(), name=name, reserve=reserve)
 
     def pixels(
@@ -150,6 +153,10 @@ class ImageProcessor:
         Raises:
             UnreadableImage: Not all are finite, or it is resized and they are outside these ranges.
         """
+        from PIL import Image
+
+        from bt_cli.preprocessing.image_file import decode_image
+
         settings = self.settings
         if not np.isfinite(numbers).all():
             raise UnreadableImage(f"array: {numbers.dtype} with values that are infinite or no numbers is no image")
@@ -171,6 +178,8 @@ class ImageProcessor:
         # By the whole image's size: a draft's is rounded, which can cost a cell.
         height, width = self.resized_size(decoded.height, decoded.width)
         if (height, width) != (picture.height, picture.width):
+            from PIL import Image
+
             resample = Image.Resampling(self.settings.resample)
             gap = None if exact else _REDUCING_GAP
             picture = picture.resize((width, height), resample, box=decoded.box, reducing_gap=gap)

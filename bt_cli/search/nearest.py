@@ -56,7 +56,11 @@ def search_images(
         globs: Only images that match one of these and none that begins with `!`. Applied before the best are taken.
         min_score: Only images whose cosine is at least this.
     """
-    scores, ids = nearest(index, embedding, k, ids=matching_images(index, globs), min_score=min_score)
+    return image_hits(index, *nearest(index, embedding, k, ids=matching_images(index, globs), min_score=min_score))
+
+
+def image_hits(index: ImageSearch, scores: np.ndarray, ids: np.ndarray) -> list[Hit]:
+    """The images `ids` with their cosines, as answers."""
     found = zip(ids.tolist(), index.paths(ids), scores.tolist(), strict=True)
     return [Hit(rank, id, path, itc, itc=itc) for rank, (id, path, itc) in enumerate(found, 1)]
 
@@ -71,14 +75,25 @@ def search_captions(
     min_score: float | None = None,
 ) -> list[Hit]:
     """The `k` captions nearest to `embedding`, ties by id; `globs` speak of the images that captions belong to."""
+    ids = captions_of(captions, images, globs)
+    return caption_hits(captions, images, *nearest(captions, embedding, k, ids=ids, min_score=min_score))
+
+
+def captions_of(captions: CaptionSearch, images: ImageSearch, globs: Sequence[str]) -> np.ndarray | None:
+    """Ids `(m,) int64`, ascending, of the captions whose images the globs leave, or None where there are no globs."""
+    allowed = matching_images(images, globs)
+    if allowed is None:
+        return None
     import numpy as np
 
-    allowed = matching_images(images, globs)
-    ids = None
-    if allowed is not None:
-        owners = captions.image_ids(np.arange(len(captions)))
-        ids = np.flatnonzero(np.isin(owners, allowed))
-    scores, ids = nearest(captions, embedding, k, ids=ids, min_score=min_score)
+    owners = captions.image_ids(np.arange(len(captions)))
+    return np.flatnonzero(np.isin(owners, allowed))
+
+
+def caption_hits(captions: CaptionSearch, images: ImageSearch, scores: np.ndarray, ids: np.ndarray) -> list[Hit]:
+    """The captions `ids` with their cosines, as answers."""
+    import numpy as np
+
     owners = captions.image_ids(ids)
     known = owners >= 0
     paths: list[str | None] = [None] * len(ids)
@@ -110,10 +125,12 @@ def matching_images(index: ImageSearch, globs: Sequence[str]) -> np.ndarray | No
         kept[found] = True
     for glob in globs:
         if glob.startswith("!"):
-            found = np.union1d(index.matching(glob[1:]), index.matching(glob[1:].rstrip("/") + "/"))
-            if not kept[found].any():
+            taken = np.zeros(len(index), dtype=bool)
+            for spelling in (glob[1:], glob[1:].rstrip("/") + "/"):
+                taken[index.matching(spelling)] = True
+            if not (kept & taken).any():
                 LOG.warning("--glob %s: takes nothing away", glob)
-            kept[found] = False
+            kept &= ~taken
     return np.flatnonzero(kept)
 
 
@@ -125,21 +142,48 @@ def nearest(
     An index breaks ties as it likes, also at the cut, so it is asked for more until what lies behind the cut is truly
     worse.
     """
+    return nearest_each(index, embedding[None], k, ids=ids, min_score=min_score)[0]
+
+
+def nearest_each(
+    index: VectorSearch,
+    embeddings: np.ndarray,
+    k: int,
+    *,
+    ids: np.ndarray | None = None,
+    min_score: float | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`nearest` of each of `embeddings` `(q, d) float32`, looked for together."""
     import numpy as np
 
     available = len(index) if ids is None else len(ids)
     wanted = min(k, available)
     if wanted == 0:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
+        return [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in embeddings]
+    best: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(embeddings)
+    left = np.arange(len(embeddings))
     depth = min(available, max(DEPTH, wanted + 1))
-    while True:
-        scores, found = (rows[0] for rows in index.search(embedding[None], depth, ids=ids))
-        real = found >= 0
-        scores, found = scores[real], found[real]
-        complete = depth == available or len(found) < depth
-        if complete or scores[-1] < scores[wanted - 1]:
-            break
+    while len(left):
+        open_ended = []
+        for query, scores, found in zip(left, *index.search(embeddings[left], depth, ids=ids), strict=True):
+            real = found >= 0
+            scores, found = scores[real], found[real]
+            complete = depth == available or len(found) < depth
+            if complete or scores[-1] < scores[wanted - 1]:
+                best[query] = _ordered(scores, found, wanted, min_score)
+            else:
+                open_ended.append(query)
+        left = np.array(open_ended, np.int64)
         depth = min(available, depth * 4)
+    return best
+
+
+def _ordered(
+    scores: np.ndarray, found: np.ndarray, wanted: int, min_score: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best `wanted` of what was found, ties by id."""
+    import numpy as np
+
     if min_score is not None:
         good = scores >= min_score
         scores, found = scores[good], found[good]

@@ -89,6 +89,14 @@ class Query:
         return (total / length).astype(np.float32)
 
 
+def text_embeddings(texts: Sequence[str], encoder: QueryEncoder) -> np.ndarray:
+    """The embedding of each text as a query of its own: `(n, d) float32`, rows of norm 1."""
+    import numpy as np
+
+    vectors = np.asarray(encoder.encode_texts(texts), dtype=np.float64)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
 def parse_weighted(item: str, option: str) -> Term:
     """Read `text` (weight 1) or `WEIGHT:text`.
 

@@ -16,7 +16,7 @@ from bt_cli.search.query import Query
 from bt_cli.search.rerank import Reranked, rerank_captions, rerank_images, reranked_texts
 
 if TYPE_CHECKING:
-    from bt_cli.inference.model import Model
+    from bt_cli.inference.model import Engine, Model
     from bt_cli.search.models import SearchModels
     from bt_cli.store.index_folder import IndexFolder
 
@@ -70,13 +70,13 @@ class Answer:
         read: How many candidates the ITM head read; 0 without a second stage.
         skipped: Candidates that could not be read, each with its reason.
         reading: Seconds that the ITM head's work took, without loading.
-        model: The model that made the final order; None where there was nothing to order.
+        engine: What made the final order: device and precision; None where there was nothing to order.
     """
 
     hits: list[Hit]
     searched: int
     read: int
-    model: Model | None
+    engine: Engine | None
     skipped: list[str] = field(default_factory=list)
     reading: float = 0.0
 
@@ -99,7 +99,8 @@ def search(
         raise NoIndex("the index holds no captions; bt index IMAGES --captions FILE adds them")
     second_stage = request.candidates is not None
     retriever = models.retriever(also_reranks=second_stage)
-    folder.require(identity_of(retriever))
+    # The precision is recorded and never compared; to ask the model for its own would import torch.
+    folder.require(identity_of(retriever, precision=folder.identity.precision))
     embedding = request.query.embedding(retriever)
     wanted = request.k if request.candidates is None else request.candidates
     floor = None if second_stage else request.min_score
@@ -110,14 +111,14 @@ def search(
         searched = len(folder)
         hits = search_images(folder, embedding, wanted, globs=request.globs, min_score=floor)
     if not second_stage or not hits:
-        return Answer(hits, searched, 0, retriever)
+        return Answer(hits, searched, 0, retriever.engine)
     del retriever
     reranker = models.reranker()
     started = time.perf_counter()
     reranked = _rerank(reranker, request, hits, progress)
     reading = time.perf_counter() - started
     best = [hit for hit in reranked.hits if request.min_score is None or hit.score >= request.min_score]
-    return Answer(best[: request.k], searched, len(reranked.hits), reranker, reranked.skipped, reading)
+    return Answer(best[: request.k], searched, len(reranked.hits), reranker.engine, reranked.skipped, reading)
 
 
 def _rerank(

@@ -11,7 +11,7 @@ import numpy as np
 from bt_cli.errors import BrokenIndex, Misuse, NoIndex
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.embedding_table import reading
-from bt_cli.store.glob import glob_matcher
+from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, is_below
 from bt_cli.store.manifest import NAME, Manifest, VectorIndexEntry
@@ -212,11 +212,7 @@ class IndexFolder(_VectorSet):
         one that begins with `/`, `./` or `../` with the whole path. One that ends with `/` means what is in the folders
         that it names, `@eaDir/` those of that name below the indexed folders, at any depth.
         """
-        matches = glob_matcher(pattern)
-        strings = (os.fsdecode(self.strings[number]) for number in range(len(self)))
-        # A folder's bare name means none of those that lead to the pictures: the user's own, /tmp.
-        home = "" if "/" not in pattern.removesuffix("/") and pattern.endswith("/") else self._home
-        return np.array([n for n, path in enumerate(strings) if matches(os.path.join(home, path))], np.int64)
+        return matching_rows(pattern, self._home, self.strings.text, self.strings.checked_offsets())
 
     def table(self, columns: list[str] | None = None) -> pyarrow.Table:
         """The embedding table, read whole (search does without it). Raises BrokenIndex where it is damaged."""

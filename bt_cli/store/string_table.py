@@ -79,6 +79,13 @@ class StringTable:
             raise self.broken()
         return self.text[first:last].tobytes()
 
+    def checked_offsets(self) -> np.ndarray:
+        """(n + 1,) int64: where each string begins in `text`, and where the last ends; BrokenIndex if that can't be."""
+        offsets = self.offsets.astype(np.int64)
+        if (offsets[1:] < offsets[:-1]).any():
+            raise self.broken()
+        return offsets
+
     def broken(self) -> BrokenIndex:
         """What to raise where the text can't be what was written."""
         return BrokenIndex(f"{shown_path(self.path)}: damaged; bt index --rebuild makes it anew")

@@ -2,23 +2,21 @@
 
 The file is what `faiss.write_index` writes for an `IndexFlat` (float32) or an `IndexScalarQuantizer` of type fp16
 (float16), inner product, so `faiss.read_index` reads it. The rows lie behind a short header one after another; this
-module knows that header, and so neither writing nor an exact search needs FAISS itself, whose import costs more
-than the search.
+module knows that header, and so neither writing nor an exact search needs FAISS or torch, whose imports cost more than
+the search.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.shown_path import shown_path
-
-if TYPE_CHECKING:
-    import torch
+from bt_cli.store.widening import finite_float16, widen_float16
 
 HEAD = struct.Struct("<4siqqqBi")
 """Kind, dimension, rows, two fields that FAISS ignores, whether trained, metric (0: inner product)."""
@@ -136,8 +134,6 @@ class VectorFile:
             BrokenIndex: A vector holds what is no finite number.
             ValueError: A query does.
         """
-        import torch
-
         if not np.isfinite(queries).all():
             raise ValueError("queries must be finite numbers")
         count = self.rows if ids is None else len(ids)
@@ -147,11 +143,7 @@ class VectorFile:
         turn = max(1, SCORE_ELEMENTS // max(count, 1))
         if k:
             for first in range(0, len(queries), turn):
-                part = torch.from_numpy(np.ascontiguousarray(queries[first : first + turn], dtype=np.float32))
-                products = self._scores(part, count, ids)
-                # One number that is not finite makes the sum so, and scores themselves are far too small to.
-                if not torch.isfinite(products.sum()):
-                    raise BrokenIndex(f"{shown_path(self.path)}: damaged vectors; bt index --rebuild makes it anew")
+                products = self._scores(queries[first : first + turn], count, ids)
                 for row, line in enumerate(products, first):
                     scores[row], found[row] = self._best(line, queries[row], k, ids)
         # Float16 rounds a vector of norm 1 to one slightly longer or shorter; a cosine stays within its range.
@@ -162,31 +154,36 @@ class VectorFile:
         """The vectors of these rows, (n, dimension) float32."""
         return np.asarray(self.vectors[ids], dtype=np.float32)
 
-    def _scores(self, queries: torch.Tensor, count: int, ids: np.ndarray | None) -> torch.Tensor:
+    def _scores(self, queries: np.ndarray, count: int, ids: np.ndarray | None) -> np.ndarray:
         """Inner products (q, count) float32, within `SCORE_NOISE`."""
-        import torch
-
-        scores = torch.empty(len(queries), count)
-        stored = torch.from_numpy(self.vectors)
+        asked = np.ascontiguousarray(queries, dtype=np.float32)
+        scores = np.empty((len(asked), count), np.float32)
         block = max(1, SCAN_ELEMENTS // self.dimension)
+        wide = np.empty((min(block, count), self.dimension), np.float32)
         for first in range(0, count, block):
             last = min(first + block, count)
-            rows = stored[first:last] if ids is None else stored[torch.from_numpy(ids[first:last])]
-            torch.mm(queries, rows.float().T, out=scores[:, first:last])
+            rows = self.vectors[first:last] if ids is None else self.vectors[ids[first:last]]
+            if rows.dtype == np.float16:
+                damaged = not finite_float16(rows)
+                rows = widen_float16(rows, wide[: len(rows)])
+            else:
+                damaged = False
+            np.matmul(asked, rows.T, out=scores[:, first:last])
+            # One number that is not finite makes the sum so, and scores themselves are far too small to.
+            if damaged or not np.isfinite(scores[:, first:last].sum()):
+                raise BrokenIndex(f"{shown_path(self.path)}: damaged vectors; bt index --rebuild makes it anew")
         return scores
 
     def _best(
-        self, scores: torch.Tensor, query: np.ndarray, k: int, ids: np.ndarray | None
+        self, scores: np.ndarray, query: np.ndarray, k: int, ids: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k largest scores of a query and their rows, those that come near the k-th summed up anew.
 
         The new sums, in float64, depend on the row and the query alone: equal vectors have equal scores, wherever they
         stand and whatever else is asked for.
         """
-        import torch
-
-        least = torch.topk(scores, k).values[-1]
-        rows = torch.nonzero(scores >= least - SCORE_NOISE)[:, 0].numpy()
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        rows = np.flatnonzero(scores >= least - SCORE_NOISE)
         if ids is not None:
             rows = ids[rows]
         exact = np.empty(len(rows), np.float32)

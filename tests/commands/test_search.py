@@ -23,8 +23,8 @@ def test_a_table_for_people_and_a_closing_line(bt, gallery) -> None:
     others = [float(embed("red car") @ embed(text)) for text in ("dog left of cat", "cat left of dog")]
     second = max([cosine, *others])
     assert ran.out.splitlines()[0].split() == ["#", "cosine", "(ITC)", "image"]
-    assert ran.out.splitlines()[1] == "1  1.0000  ████████████  c car.jpg"
-    assert ran.out.splitlines()[2].startswith(f"2  {second:.4f}")
+    assert ran.out.splitlines()[1] == "1        1.0000  ████████████  c car.jpg"
+    assert ran.out.splitlines()[2].startswith(f"2        {second:.4f}")
     assert without_time(ran.err) == "bt: 2 of 4 images in TIME\n"
     assert gallery.loaded == ["both"]
 

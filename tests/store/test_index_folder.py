@@ -16,9 +16,10 @@ import pytest
 from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
 from bt_cli.store.embedding_table import vector_array
 from bt_cli.store.generation import CaptionRows
+from bt_cli.store.glob import glob_matcher
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_folder import IndexFolder, glob_matcher
+from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.manifest import Manifest
 
