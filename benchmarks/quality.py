@@ -46,12 +46,12 @@ def measured(name: str, precision: str, folder: Path) -> dict[str, Any]:
     import bt_cli
     from bt_cli.datasets.captions import read_captions
     from bt_cli.evaluation.gallery import Gallery
-    from bt_cli.evaluation.protocol import evaluate
+    from bt_cli.evaluation.protocol import run_protocol
 
     model = bt_cli.load(name, dtype=precision, device="cpu")
     captions = read_captions(folder / "captions.csv")
     gallery = Gallery.of(captions, folder / "images")
-    outcome = evaluate(gallery, model, model, candidates=CANDIDATES)
+    outcome = run_protocol(gallery, model, model, candidates=CANDIDATES)
     texts = [item.text for item in captions.items]
     paths = sorted(str(path) for path in (folder / "images").iterdir())
     rows = np.concatenate([model.encode_images(paths), model.encode_texts(texts)])

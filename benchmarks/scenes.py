@@ -57,13 +57,13 @@ def recall(model: Model, sheet: SpriteSheet, n: int) -> dict[str, dict[str, floa
     """TR and IR of ITC, and of ITM on the top 50 each way."""
     from bt_cli.datasets.captions import read_captions
     from bt_cli.evaluation.gallery import Gallery
-    from bt_cli.evaluation.protocol import evaluate
+    from bt_cli.evaluation.protocol import run_protocol
     from sample_data.collection import write_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(folder, n, "test", sheet=sheet, size=SIDE, quality=QUALITY)
         gallery = Gallery.of(read_captions(Path(folder) / "captions.csv"), Path(folder) / "images")
-        outcome = evaluate(gallery, model, model, candidates=CANDIDATES)
+        outcome = run_protocol(gallery, model, model, candidates=CANDIDATES)
     assert outcome.itc is not None
     assert outcome.itm is not None
     return {"itc": outcome.itc, "itm": outcome.itm}

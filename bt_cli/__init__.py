@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         UnsafePickle,
         Unwritable,
     )
+    from bt_cli.evaluation.captioned_images import evaluate
     from bt_cli.inference.model import Model, load
+    from bt_cli.metrics.recall import metrics_from_scores
     from bt_cli.pretrained.configuration import BridgeTowerConfig, BridgeTowerTextConfig, BridgeTowerVisionConfig
     from bt_cli.pretrained.head_models import (
         BridgeTowerForContrastiveLearning,
@@ -96,7 +98,9 @@ __all__ = [
     "UnsafePickle",
     "Unwritable",
     "__version__",
+    "evaluate",
     "load",
+    "metrics_from_scores",
     "read_captions",
     "save_checkpoint",
 ]
@@ -117,7 +121,9 @@ HOMES: dict[str, str] = {
     "Hit": "bt_cli.search.candidates",
     "Index": "bt_cli.search.index",
     "Model": "bt_cli.inference.model",
+    "evaluate": "bt_cli.evaluation.captioned_images",
     "load": "bt_cli.inference.model",
+    "metrics_from_scores": "bt_cli.metrics.recall",
     "read_captions": "bt_cli.datasets.captions",
     "save_checkpoint": "bt_cli.checkpoints.saving",
 }

@@ -128,9 +128,9 @@ def run(
         skipped.append(str(error))
 
     with _resumable(resume, resume_dir, _identity(gallery, retriever, reranking)) as resumable:
-        from bt_cli.evaluation.protocol import evaluate
+        from bt_cli.evaluation.protocol import run_protocol
 
-        outcome = evaluate(
+        outcome = run_protocol(
             gallery,
             retriever,
             reranking,

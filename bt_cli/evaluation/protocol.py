@@ -87,7 +87,7 @@ class Evaluation:
     scores: TwoSidedScores
 
 
-def evaluate(
+def run_protocol(
     gallery: Gallery,
     retriever: EvaluatedModel | None,
     reranker: EvaluatedModel | None = None,

@@ -346,14 +346,14 @@ def test_a_second_process_at_the_same_evaluation_is_refused(bt, checkpoint, albu
     from bt_cli.evaluation import protocol
 
     inner = []
-    plain = protocol.evaluate
+    plain = protocol.run_protocol
 
     def evaluate(*arguments, **options):
-        monkeypatch.setattr(protocol, "evaluate", plain)
+        monkeypatch.setattr(protocol, "run_protocol", plain)
         inner.append(bt("eval", album / "captions.csv", "--model", checkpoint))
         return plain(*arguments, **options)
 
-    monkeypatch.setattr(protocol, "evaluate", evaluate)
+    monkeypatch.setattr(protocol, "run_protocol", evaluate)
     assert bt("eval", album / "captions.csv", "--model", checkpoint, "--json").code == 0
     assert inner[0].code == 1
     assert re.fullmatch(

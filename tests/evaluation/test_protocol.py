@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation import protocol
 from bt_cli.evaluation.gallery import Gallery
-from bt_cli.evaluation.protocol import evaluate
+from bt_cli.evaluation.protocol import run_protocol
 from bt_cli.evaluation.resume import ResumableArrays
 from bt_cli.metrics.recall import metrics_from_scores as metrics_of_matrix
 
@@ -59,7 +59,7 @@ def literal_protocol(model, texts, k, with_itc=False):
 def test_candidates_equal_the_literal_protocol(seed, images, captions_each, k, with_itc):
     gallery, model, texts = make_case(seed, images, captions_each, distinct=images)
     combine = "itm+itc" if with_itc else "itm"
-    found = evaluate(gallery, model, model, candidates=k, combine=combine)
+    found = run_protocol(gallery, model, model, candidates=k, combine=combine)
     itc, itm = literal_protocol(model, texts, k, with_itc)
     assert found.itc == metrics_of_matrix(itc, gallery.owner)
     assert found.itm == metrics_of_matrix(itm, gallery.owner)
@@ -73,26 +73,26 @@ def test_candidates_equal_the_literal_protocol(seed, images, captions_each, k, w
 
 def test_a_k_as_large_as_the_gallery_is_the_exhaustive_protocol():
     gallery, model, texts = make_case(1, 30, 2)
-    exhaustive = evaluate(gallery, model, model)
+    exhaustive = run_protocol(gallery, model, model)
     for k in (60, 1000):
-        assert evaluate(gallery, model, model, candidates=k).itm == exhaustive.itm
+        assert run_protocol(gallery, model, model, candidates=k).itm == exhaustive.itm
     assert exhaustive.itm == metrics_of_matrix(model.logits[:, texts], gallery.owner)
     assert exhaustive.pairs == 30 * 60
     # 30 candidates are every image of a caption, so every pair, though not every caption of an image.
-    assert evaluate(gallery, model, model, candidates=30).itm == exhaustive.itm
+    assert run_protocol(gallery, model, model, candidates=30).itm == exhaustive.itm
 
 
 def test_without_a_reranker_nothing_is_fused():
     gallery, model, _ = make_case(2, 30, 2)
-    found = evaluate(gallery, model)
+    found = run_protocol(gallery, model)
     assert (found.itm, found.pairs, model.read) == (None, 0, [])
-    assert found.itc == evaluate(gallery, model, model, candidates=10).itc
+    assert found.itc == run_protocol(gallery, model, model, candidates=10).itc
 
 
 def test_a_reranker_of_its_own_gives_the_logits():
     gallery, retriever, texts = make_case(3, 30, 1)
     reranker = ExactModel(retriever.images, retriever.texts, -retriever.logits)
-    found = evaluate(gallery, retriever, reranker, candidates=30)
+    found = run_protocol(gallery, retriever, reranker, candidates=30)
     assert found.itm == metrics_of_matrix(-retriever.logits[:, texts], gallery.owner)
     assert retriever.read == []
 
@@ -100,7 +100,7 @@ def test_a_reranker_of_its_own_gives_the_logits():
 def test_a_model_without_itc_can_read_every_pair():
     gallery, model, texts = make_case(4, 20, 2)
     gallery = with_files(gallery, broken=[])
-    found = evaluate(gallery, None, model)
+    found = run_protocol(gallery, None, model)
     assert found.itc is None
     assert found.itm == metrics_of_matrix(model.logits[:, texts], gallery.owner)
 
@@ -109,7 +109,7 @@ def test_each_image_and_each_different_text_is_encoded_once(monkeypatch):
     monkeypatch.setattr(protocol, "GROUP_IMAGES", 4)
     monkeypatch.setattr(protocol, "GROUP_TEXTS", 5)
     gallery, model, texts = make_case(5, 30, 2, distinct=20)
-    evaluate(gallery, model, model, candidates=10)
+    run_protocol(gallery, model, model, candidates=10)
     assert sorted(model.encoded_images) == sorted(gallery.paths)
     assert sorted(model.encoded_texts) == sorted(set(gallery.captions))
     assert len(model.read) == len(set(model.read))
@@ -119,9 +119,9 @@ def test_without_room_images_are_encoded_twice_and_the_result_is_the_same(monkey
     monkeypatch.setattr(protocol, "GROUP_IMAGES", 4)
     monkeypatch.setattr(protocol, "GROUP_TEXTS", 5)
     gallery, model, texts = make_case(6, 30, 2)
-    roomy = evaluate(gallery, model, model, candidates=12)
+    roomy = run_protocol(gallery, model, model, candidates=12)
     model.encoded_images.clear()
-    cramped = evaluate(gallery, model, model, candidates=12, budget=0)
+    cramped = run_protocol(gallery, model, model, candidates=12, budget=0)
     assert cramped.itm == roomy.itm
     assert sorted(model.encoded_images) == sorted(gallery.paths * 2)
 
@@ -132,7 +132,7 @@ def test_a_fusion_call_is_bounded(monkeypatch):
     calls = []
     plain = model.itm_logits
     model.itm_logits = lambda images, texts, pairs: calls.append(len(pairs)) or plain(images, texts, pairs)
-    found = evaluate(gallery, model, model)
+    found = run_protocol(gallery, model, model)
     assert max(calls) == 7
     assert found.itm == metrics_of_matrix(model.logits[:, texts], gallery.owner)
 
@@ -146,7 +146,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch, tmp_path, cand
     monkeypatch.setattr(protocol, "GROUP_IMAGES", 4)
     monkeypatch.setattr(protocol, "FUSED_PAIRS", 16)
     gallery, model, texts = make_case(8, 30, 2)
-    whole = evaluate(gallery, model, model, candidates=candidates)
+    whole = run_protocol(gallery, model, model, candidates=candidates)
     pairs = sorted(model.read)
     rng = np.random.default_rng(0)
     model.read.clear()
@@ -165,7 +165,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch, tmp_path, cand
         model.itm_logits = dying
         try:
             resumable = ResumableArrays(tmp_path, gallery.fingerprint)
-            resumed = evaluate(gallery, model, model, candidates=candidates, resumable=resumable)
+            resumed = run_protocol(gallery, model, model, candidates=candidates, resumable=resumable)
             break
         except Killed:
             kills += 1
@@ -195,9 +195,9 @@ def test_an_image_that_cannot_be_read_goes_with_its_captions():
     gallery, model, texts = make_case(11, 30, 2)
     model.broken = {"i3", "i17"}
     with pytest.raises(UnreadableImage, match="i3: not an image"):
-        evaluate(gallery, model, model, candidates=10)
+        run_protocol(gallery, model, model, candidates=10)
     skipped = []
-    found = evaluate(
+    found = run_protocol(
         gallery, model, model, candidates=10, on_skip=lambda path, error: skipped.append((path, str(error)))
     )
     assert skipped == [("i3", "i3: not an image"), ("i17", "i17: not an image")]
@@ -205,7 +205,7 @@ def test_an_image_that_cannot_be_read_goes_with_its_captions():
     assert (len(left.paths), len(left.captions)) == (28, 56)
     assert found.gallery == left
     model.broken = set()
-    clean = evaluate(left, model, model, candidates=10)
+    clean = run_protocol(left, model, model, candidates=10)
     assert (found.itc, found.itm, found.pairs) == (clean.itc, clean.itm, clean.pairs)
 
 
@@ -230,7 +230,7 @@ def test_without_a_contrastive_stage_broken_images_are_found_before_fusing():
     gallery, model, texts = make_case(12, 12, 1)
     with_files(gallery, broken=["i5"])
     skipped = []
-    found = evaluate(gallery, None, model, on_skip=lambda path, error: skipped.append(path))
+    found = run_protocol(gallery, None, model, on_skip=lambda path, error: skipped.append(path))
     assert skipped == ["i5"]
     assert "i5" not in model.encoded_images
     assert found.pairs == 11 * 11
@@ -240,7 +240,7 @@ def test_nothing_left_is_said():
     gallery, model, _ = make_case(13, 3, 1)
     model.broken = {"i0", "i1", "i2"}
     with pytest.raises(EmptyFolder) as caught:
-        evaluate(gallery, model, on_skip=lambda path, error: None)
+        run_protocol(gallery, model, on_skip=lambda path, error: None)
     assert str(caught.value) == (
         "no captioned image can be read, so there is nothing to evaluate; first: i0: not an image"
     )
@@ -250,7 +250,7 @@ def test_a_logit_that_is_no_number_is_named():
     gallery, model, texts = make_case(14, 12, 1)
     model.logits[4, texts[7]] = np.nan
     with pytest.raises(BtError, match="i4 with 't.*': the match logit is not a number; try --dtype float32"):
-        evaluate(gallery, model, model)
+        run_protocol(gallery, model, model)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_logit_that_is_no_number_is_named():
 def test_misuse_is_named(options, message):
     gallery, model, _ = make_case(15, 12, 1)
     with pytest.raises(Misuse) as caught:
-        evaluate(gallery, model, model, **options)
+        run_protocol(gallery, model, model, **options)
     assert str(caught.value) == message
 
 
@@ -280,7 +280,7 @@ def test_progress_counts_every_stage_to_its_end(tmp_path):
 
         yield tick
 
-    found = evaluate(gallery, model, model, candidates=10, stage=stage)
+    found = run_protocol(gallery, model, model, candidates=10, stage=stage)
     assert heard == {
         ("encoding captions", "caption"): (len(gallery.texts), len(gallery.texts)),
         ("encoding images", "image"): (20, 20),
