@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,7 @@ class Answer:
         read: How many candidates the ITM head read; 0 without a second stage.
         skipped: Candidates that could not be read, each with its reason.
         reading: Seconds that the ITM head's work took, without loading.
+        first_ranks: After a second stage, the place that the first gave each candidate, from 1, by its id.
         model: The model that made the final order; None where there was nothing to order.
     """
 
@@ -79,6 +80,7 @@ class Answer:
     model: Model | None
     skipped: list[str] = field(default_factory=list)
     reading: float = 0.0
+    first_ranks: Mapping[int, int] = field(default_factory=dict)
 
 
 def search(
@@ -117,7 +119,8 @@ def search(
     reranked = _rerank(reranker, request, hits, progress)
     reading = time.perf_counter() - started
     best = [hit for hit in reranked.hits if request.min_score is None or hit.score >= request.min_score]
-    return Answer(best[: request.k], searched, len(reranked.hits), reranker, reranked.skipped, reading)
+    first_ranks = {hit.id: hit.rank for hit in hits if hit.id is not None}
+    return Answer(best[: request.k], searched, len(reranked.hits), reranker, reranked.skipped, reading, first_ranks)
 
 
 def _rerank(
