@@ -42,7 +42,9 @@ def line_chart(title: str, across: str, series: Sequence[Series]) -> str:
     for number, each in enumerate(series):
         points = " ".join(f"{LEFT + step * place:.1f},{_height(value):.1f}" for place, value in enumerate(each.values))
         parts.append(f'<polyline class="curve s{number}" points="{points}"/>')
-    said = "; ".join(f"{each.name}: {_percent(each.values[0])} at 1, {_percent(each.values[-1])} at {longest}" for each in series)
+    said = "; ".join(
+        f"{each.name}: {_percent(each.values[0])} at 1, {_percent(each.values[-1])} at {longest}" for each in series
+    )
     return _framed(title, across, series, parts, said)
 
 
@@ -82,7 +84,9 @@ def histogram(title: str, across: str, series: Sequence[Series]) -> str:
 def _framed(title: str, across: str, series: Sequence[Series], parts: list[str], said: str) -> str:
     keys, start = [], LEFT
     for number, each in enumerate(series):
-        keys.append(f'<path class="key s{number}" d="M{start} 14h20"/><text x="{start + 26}" y="18">{text(each.name)}</text>')
+        keys.append(
+            f'<path class="key s{number}" d="M{start} 14h20"/><text x="{start + 26}" y="18">{text(each.name)}</text>'
+        )
         start += 46 + 7 * len(each.name)
     return (
         f'<figure><figcaption>{text(title)}</figcaption><svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '

@@ -91,14 +91,14 @@ def _item(rank: int, card: Card, shown: Picture | None, place: Path | None) -> s
             f'<img src="{shown.url}" width="{shown.width}" height="{shown.height}" alt="{alt}"></a>'
         )
     move = "" if card.before is None else _moved(rank, card.before)
-    facts = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in card.facts.items())
+    facts = "".join(f"<span>{text(name)} <b>{text(value)}</b></span>" for name, value in card.facts.items())
     captions = "".join(f"<p>{text(caption)}</p>" for caption in card.captions)
     folder = "" if card.path is None else f'<p class="path">{_breakable(card.path)}</p>'
     heading = "" if card.path is not None and card.path.endswith(card.heading) else f"<h2>{text(card.heading)}</h2>"
     return (
         f'<li class="card" id="r{rank}">{frame}<div class="words">'
         f'<p class="line"><span class="rank">{rank}</span><b>{text(card.figure)}</b>{move}</p>'
-        f"{_bar(card.share)}{heading}{captions}{folder}<dl>{facts}</dl></div></li>"
+        f"{_bar(card.share)}{heading}{captions}{folder}<p class="facts">{facts}</p></div></li>"
     )
 
 

@@ -1,4 +1,4 @@
-"""`bt eval --html`: what an evaluation found, as a page: metrics, curves, spreads, and the worst failures in pictures."""
+"""`bt eval --html`: an evaluation as a page: metrics, curves, spreads, and the worst failures in pictures."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def write_report(place: Path, outcome: Evaluation, remarks: Sequence[str]) -> li
         "</div></section>"
         f'<section aria-labelledby="spreads"><h2 id="spreads">Scores of pairs that match, and of others</h2>'
         f'<div class="charts">{_spreads(outcome, stages)}</div></section>'
-        f'<section aria-labelledby="worst"><h2 id="worst">The worst failures</h2>{_failures(outcome, stages[-1], skipped)}'
+        f'<section aria-labelledby="worst"><h2 id="worst">The worst failures</h2>'
+        f"{_failures(outcome, stages[-1], skipped)}"
         "</section></main>"
     )
     write_whole(place, page("Evaluation · bt", body))
@@ -173,7 +174,8 @@ def _failures(outcome: Evaluation, stage: Stage, skipped: list[str]) -> str:
             f"{_shown(gallery.paths[first], 'This one came first', skipped)}</div></li>"
         )
     missed = int(np.count_nonzero(stage.caption_ranks > 1))
-    hint = f"Captions whose image came last {text(stage.name)}; of {len(gallery.captions):,}, {missed:,} missed the first place."
+    hint = f"Captions whose image came last {text(stage.name)}; of {len(gallery.captions):,}, {missed:,} missed "
+    hint += "the first place."
     return f'<p class="hint">{hint}</p><ol class="failures">{"".join(items)}</ol>'
 
 

@@ -49,9 +49,7 @@ def requested(opened: Any) -> list[str]:
     """Every address that the page asked for since the last call, data: URLs left out."""
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     urls = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
     ]
     return [url for url in urls if not url.startswith("data:")]
 

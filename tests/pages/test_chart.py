@@ -26,7 +26,9 @@ def test_a_line_of_one_place():
 
 def test_a_histogram_compares_shares_of_unlike_numbers():
     rng = np.random.default_rng(0)
-    figure = ElementTree.fromstring(histogram("t", "x", [Series("few", rng.normal(1, 1, 50)), Series("many", rng.normal(0, 1, 5000))]))
+    figure = ElementTree.fromstring(
+        histogram("t", "x", [Series("few", rng.normal(1, 1, 50)), Series("many", rng.normal(0, 1, 5000))])
+    )
     assert len([path for path in figure.iter("path") if "area" in path.get("class")]) == 2
     assert "few: 50 values" in figure.find("svg").get("aria-label")
 
