@@ -98,7 +98,7 @@ def _item(rank: int, card: Card, shown: Picture | None, place: Path | None) -> s
     return (
         f'<li class="card" id="r{rank}">{frame}<div class="words">'
         f'<p class="line"><span class="rank">{rank}</span><b>{text(card.figure)}</b>{move}</p>'
-        f"{_bar(card.share)}{heading}{captions}{folder}<p class="facts">{facts}</p></div></li>"
+        f'{_bar(card.share)}{heading}{captions}{folder}<p class="facts">{facts}</p></div></li>'
     )
 
 
@@ -124,8 +124,8 @@ def _moves(cards: Sequence[Card]) -> str:
     moves = [Move(rank, card.before, card.heading) for rank, card in enumerate(cards, 1) if card.before is not None]
     return (
         '<aside aria-labelledby="moves"><h2 id="moves">What reranking moved</h2>'
-        '<p class="hint">Left: the place by embedding. Right: the place after the matching head has read image and text '
-        f"together.</p>{moves_drawn(moves)}</aside>"
+        '<p class="hint">Left: the place by embedding. Right: the place after the matching head has read image '
+        f"and text together.</p>{moves_drawn(moves)}</aside>"
     )
 
 
