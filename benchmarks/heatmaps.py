@@ -82,7 +82,7 @@ def maps_of(model: Model, picture: Image.Image, text: str, masked: str, word: st
     tokenizer = model.tokenizer
     first = len(word_groups(tokenizer.encode([masked.split("<mask>")[0]]).input_ids[0].tolist(), tokenizer))
     wanted = range(first, first + len(word.split()))
-    words, maps = model.explain(picture, text)
+    _, maps = model.explain(picture, text)
     rows, columns = maps.shape[1:]
     made = {CHOSEN[0]: maps[wanted.start : wanted.stop].sum(0)}
     made[CHOSEN[1]] = model.explain_masks(picture, masked).maps[0]

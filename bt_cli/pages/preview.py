@@ -47,7 +47,7 @@ def show_preview(hits: Sequence[Hit], *, console: Any = None, renderable: Any = 
     console = console or Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
     skipped = []
     for hit in hits:
-        line = Text(f"{hit.rank:>3}  ", style="dim")
+        line = Text(f"{hit.rank:>3}  ")
         line.append(_score(hit), style="bold")
         if hit.path is not None:
             line.append("  ")

@@ -86,7 +86,6 @@ def test_preview_in_half_blocks(tmp_path):
     skipped = show_preview(hits, console=console, renderable=halfcell.Image)
     shown = out.getvalue()
     assert "▀" in shown
-    assert "200;0;0" in shown
     assert f"file://{tmp_path}/a.png" in shown
     assert "gone\\x1b.png" in shown
     assert len(skipped) == 1

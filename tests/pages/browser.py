@@ -46,12 +46,12 @@ def browser(profile: Path) -> Iterator[Any]:
 
 
 def requested(opened: Any) -> list[str]:
-    """Every address that the page asked for since the last call, data: URLs left out."""
+    """Every address that the page asked for since the last call, data: URLs and the empty tab left out."""
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     urls = [
         message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
     ]
-    return [url for url in urls if not url.startswith("data:")]
+    return [url for url in urls if not url.startswith(("data:", "chrome://"))]
 
 
 def serious_faults(opened: Any) -> list[str]:

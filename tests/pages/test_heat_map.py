@@ -30,9 +30,9 @@ def test_panels_stand_in_rows_of_like_length():
 
 
 def test_only_what_the_network_saw_is_shown():
-    processor = ImageProcessor.from_dict({"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}})
-    wide = Image.new("RGB", (48, 32), (255, 0, 0))
-    wide.paste((0, 255, 0), (8, 0, 40, 32))
+    processor = ImageProcessor.from_dict({"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}})
+    wide = Image.new("RGB", (96, 64), (255, 0, 0))
+    wide.paste((0, 255, 0), (16, 0, 80, 64))
     seen = np.asarray(what_was_seen(wide, processor))
     assert seen.shape == (SIDE, SIDE, 3)
     assert (seen[:, 10:-10, 1] > 200).all()
