@@ -18,7 +18,7 @@ PACKAGE = ROOT / "bt_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "huggingface_hub"}
 """Modules whose distribution is called otherwise."""
-OPTIONAL = {"rawpy"}
+OPTIONAL = {"rawpy", "textual_image"}
 FLOORS = [
     {"errors", "version"},
     {"files"},
@@ -26,7 +26,7 @@ FLOORS = [
     {"checkpoints", "packed"},
     {"inference", "pretrained", "training"},
     {"indexing", "search", "evaluation"},
-    {"display"},
+    {"display", "pages"},
     {"commands", "__init__"},
     {"__main__"},
 ]

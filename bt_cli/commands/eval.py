@@ -86,6 +86,9 @@ def run(
         Path | None, _file("--tr-qrels-out", "Write which captions belong to an image, as qrels.")
     ] = None,
     run_depth: Annotated[int, typer.Option("--run-depth", metavar="N", min=1, help="Lines a query in a run.")] = DEPTH,
+    html: Annotated[
+        Path | None, _file("--html", "Write a report as one page: metrics, curves, spreads, failures in pictures.")
+    ] = None,
     memory: Annotated[
         float, typer.Option("--memory", metavar="GIB", min=0, help="Memory for encoded images, and as much for texts.")
     ] = 4.0,
@@ -143,6 +146,8 @@ def run(
         )
         tag = _name(reranking or retriever)
         _write_files(outcome, run_depth, tag, run_out, qrels_out, queries_out, tr_run_out, tr_qrels_out)
+        if html is not None:
+            _write_report(html, outcome, retriever, reranking, k)
         resumable.finish()
     seconds = time.perf_counter() - started
     if as_json:
@@ -228,6 +233,23 @@ def _write_files(
         ranking_files.write_caption_qrels(tr_qrels_out, outcome.gallery)
     if queries_out is not None:
         ranking_files.write_caption_queries(queries_out, outcome.gallery)
+
+
+def _write_report(
+    place: Path,
+    outcome: Evaluation,
+    retriever: LoadedModel | None,
+    reranking: LoadedModel | None,
+    candidates: int | None,
+) -> None:
+    from bt_cli.pages.report import write_report
+
+    said = [] if retriever is None else [f"embedded by {retriever.checkpoint.name}"]
+    if reranking is not None:
+        which = "every pair" if candidates is None else f"the best {candidates} each way"
+        said.append(f"{which} read by {reranking.checkpoint.name}")
+    for reason in write_report(place, outcome, said):
+        remark(f"no picture of {reason}")
 
 
 def _show_object(

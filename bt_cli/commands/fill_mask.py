@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,10 @@ def run(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A text with <mask> where words are wanted.")],
     image: Annotated[str, typer.Option("--image", metavar="FILE", help="The image that the text is about.")],
     k: Annotated[int, typer.Option("-k", "--top", metavar="N", min=1, help="How many words for each mask.")] = 5,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option("--heatmap", metavar="FILE", help="Write where each mask's best word was looked for, as a PNG."),
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -40,6 +45,11 @@ def run(
     with open_models(model, device=device, dtype=dtype) as models:
         filler = models.mask_filler()
     masks = filler.fill_mask(image, text, k)
+    if heatmap is not None:
+        from bt_cli.pages.heat_map import write_heat_map
+
+        words, maps = filler.explain_masks(image, text)
+        write_heat_map(heatmap, image, filler.image_processor, words, maps, overall=None)
     best = [candidates[0][0] for candidates in masks]
     if as_json:
         for number, candidates in enumerate(masks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,10 @@ def run(
     image_folder: Annotated[
         str | None, typer.Option("--images", metavar="DIR", help="Where the images of --pairs are.")
     ] = None,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option("--heatmap", metavar="FILE", help="Write where each word counted in the image, as a PNG."),
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -47,11 +52,18 @@ def run(
     """
     started = time.perf_counter()
     wanted = _pairs(words or [], image or [], pairs, image_folder)
+    if heatmap is not None and len(wanted) != 1:
+        raise Misuse(f"--heatmap explains one image with one text, and these are {len(wanted)} pairs")
     with open_models(model, model, device=device, dtype=dtype) as models, progress("scoring", "pair") as ticked:
         reranker = models.reranker()
         loaded = time.perf_counter()
         scores = score(reranker, wanted, strict=strict, progress=ticked)
     working = time.perf_counter() - loaded
+    if heatmap is not None:
+        from bt_cli.pages.heat_map import write_heat_map
+
+        [(path, text)] = wanted
+        write_heat_map(heatmap, path, reranker.image_processor, *reranker.explain(path, text))
     if as_json:
         for pair in scores.pairs:
             write_object(pair.record())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +24,6 @@ from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 
 SHOWN = 10
 """Answers, where -k does not say how many."""
-"""Images of the index that the ITM head reads, where --candidates does not say how many."""
 
 
 class To(StrEnum):
@@ -81,6 +81,14 @@ def run(
     nul: Annotated[
         bool, typer.Option("-0", "--null", help="As --paths, each path ended by a NUL, for xargs -0.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the answers as a page with pictures, in one file."),
+    ] = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open the page of --html in the browser; without one, the best image.")
+    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
     model: Model = None,
     reranker: Reranker = None,
     device: Device = "auto",
@@ -102,6 +110,12 @@ def run(
         raise Misuse("--paths prints images; for captions use --json")
     if candidates is not None and not rerank:
         raise Misuse("--candidates belongs to --rerank")
+    if preview and (as_json or paths or nul):
+        raise Misuse("--preview shows pictures to people; leave it out with --json and --paths")
+    if preview:
+        from bt_cli.pages.preview import require_preview
+
+        require_preview()
     if queries is not None:
         if text is not None or image is not None or add or subtract:
             raise Misuse("--queries brings its own texts; leave QUERY, --image, --add and --subtract out")
@@ -132,9 +146,17 @@ def run(
         progress("reranking", "pair") as ticked,
     ):
         answer = search(folder, request, models, progress=ticked)
+        if html is not None:
+            from bt_cli.pages.search_page import write_search_page
+
+            _not_shown(write_search_page(html, request, answer, folder))
     _remark_on_number(request, answer, asked=k is not None)
-    show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)
+    shown = preview and _preview(answer.hits)
+    if not shown:
+        show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)
     _close(request, answer, time.perf_counter() - started)
+    if open_it:
+        _open(html, answer.hits)
 
 
 def _search_queries(
@@ -171,6 +193,32 @@ def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, capti
         write_paths(found, nul=nul)
     else:
         show_hits(hits, captions=captions)
+
+
+def _preview(hits: list[Hit]) -> bool:
+    """Show the pictures, and say whether there was a terminal to show them in."""
+    if not sys.stdout.isatty():
+        remark("--preview needs a terminal; here is the table")
+        return False
+    from bt_cli.pages.preview import show_preview
+
+    _not_shown(show_preview(hits))
+    return True
+
+
+def _not_shown(reasons: list[str]) -> None:
+    for reason in reasons:
+        remark(f"no picture of {reason}")
+
+
+def _open(html: Path | None, hits: list[Hit]) -> None:
+    from bt_cli.pages.viewer import open_file
+
+    best = html or next((hit.path for hit in hits if hit.path is not None), None)
+    if best is None:
+        remark("nothing was found, so there is nothing to open")
+    else:
+        open_file(best)
 
 
 def _remark_on_number(request: Request, answer: Answer, *, asked: bool) -> None:

@@ -78,6 +78,7 @@ class Evaluation:
         itm: Metrics after the matching stage; None where it was not asked for.
         pairs: How many pairs the matching head read.
         scores: Those of the last stage.
+        contrastive: Those of the contrastive stage; None where there was none.
     """
 
     gallery: Gallery
@@ -85,6 +86,7 @@ class Evaluation:
     itm: dict[str, float] | None
     pairs: int
     scores: TwoSidedScores
+    contrastive: ContrastiveScores | None = None
 
 
 def run_protocol(
@@ -139,12 +141,12 @@ def run_protocol(
         itc = _metrics(gallery, contrastive)
     if reranker is None or groups is None:
         assert contrastive is not None
-        return Evaluation(gallery, itc, None, 0, contrastive)
+        return Evaluation(gallery, itc, None, 0, contrastive, contrastive)
     plan = _plan(gallery, contrastive, candidates)
     logits = resumable.array(f"itm-{plan.fingerprint}", (len(plan),))
     _read_pairs(reranker, gallery, plan, logits, groups, budget, stage)
     matching = MatchingScores(plan, logits, contrastive if combine == "itm+itc" else None)
-    return Evaluation(gallery, itc, _metrics(gallery, matching), len(plan), matching)
+    return Evaluation(gallery, itc, _metrics(gallery, matching), len(plan), matching, contrastive)
 
 
 def _check(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bt_cli.bridgetower.network import BridgeTower
     from bt_cli.bridgetower.states import ImageStates, TextStates
     from bt_cli.inference.cache import ImageCache
+    from bt_cli.inference.explain import Explanation
     from bt_cli.inference.lazy_network import LazyNetwork
     from bt_cli.preprocessing.image_processor import ImageProcessor
     from bt_cli.preprocessing.tokenizer import Tokenizer
@@ -172,6 +173,7 @@ class Model:
             self._parts.close()
         if "_memory" in self.__dict__:
             self._memory.clear()
+        self.__dict__.pop("_reference", None)
         if self.bridge_cache is not None:
             self.bridge_cache.close()
 
@@ -438,6 +440,36 @@ class Model:
         states = self.image_states([image])
         with torch.inference_mode():
             return fill_masks(network, states, text, self.tokenizer, k, self.device)
+
+    def explain(self, image: Any, text: str) -> Explanation:
+        """Where the image spoke for its match with the text: (words, maps (words, rows, columns) float32).
+
+        Computed in float32 by the reference network, as the fast one keeps no attention. See `inference/explain.py`.
+        Raises MissingHead for a checkpoint without ITM head, or UnreadableImage.
+        """
+        from bt_cli.inference.explain import explain_match
+
+        self.checkpoint.require({"itm"})
+        return explain_match(self._reference, self._pixels(image), text, self.tokenizer)
+
+    def explain_masks(self, image: Any, text: str) -> Explanation:
+        """Where the network looked for each `<mask>`'s likeliest word: (words, maps (masks, rows, columns) float32).
+
+        As `explain`; raises NoMask, MissingHead for a checkpoint without MLM head, or UnreadableImage.
+        """
+        from bt_cli.inference.explain import explain_masks
+
+        self.checkpoint.require({"mlm"})
+        return explain_masks(self._reference, self._pixels(image), text, self.tokenizer)
+
+    @functools.cached_property
+    def _reference(self) -> BridgeTower:
+        return self.checkpoint.network(self.checkpoint.heads & {"itm", "mlm"}, device=self.device)
+
+    def _pixels(self, image: Any) -> torch.Tensor:
+        from bt_cli.inference.encoding import to_device
+
+        return to_device(self.image_processor(image, exact=self.exact_decoding)[None], self.device)
 
     def _match(
         self,

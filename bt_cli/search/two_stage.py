@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,7 @@ class Answer:
         skipped: Candidates that could not be read, each with its reason.
         reading: Seconds that the ITM head's work took, without loading.
         engine: What made the final order: device and precision; None where there was nothing to order.
+        first_ranks: After a second stage, the place that the first gave each candidate, from 1, by its id.
     """
 
     hits: list[Hit]
@@ -79,6 +80,7 @@ class Answer:
     engine: Engine | None
     skipped: list[str] = field(default_factory=list)
     reading: float = 0.0
+    first_ranks: Mapping[int, int] = field(default_factory=dict)
 
 
 def search(
@@ -118,7 +120,9 @@ def search(
     reranked = _rerank(reranker, request, hits, progress)
     reading = time.perf_counter() - started
     best = [hit for hit in reranked.hits if request.min_score is None or hit.score >= request.min_score]
-    return Answer(best[: request.k], searched, len(reranked.hits), reranker.engine, reranked.skipped, reading)
+    first_ranks = {hit.id: hit.rank for hit in hits if hit.id is not None}
+    read = len(reranked.hits)
+    return Answer(best[: request.k], searched, read, reranker.engine, reranked.skipped, reading, first_ranks)
 
 
 def _rerank(

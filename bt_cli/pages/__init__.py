@@ -1,0 +1,1 @@
+"""Results to look at: pages, charts, heat maps and pictures in the terminal. No server."""

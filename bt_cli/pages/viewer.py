@@ -1,0 +1,34 @@
+"""Hand a file to whatever the system opens it with: a page to the browser, an image to the viewer."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bt_cli.errors import BtError, NotFound
+from bt_cli.files.shown_path import shown_path
+
+
+def open_file(path: str | Path) -> None:
+    """Open a file and go on at once.
+
+    Raises:
+        NotFound: There is no such file.
+        BtError: The system has nothing to open files with.
+    """
+    if not Path(path).exists():
+        raise NotFound(f"{shown_path(path)}: no such file to open; bt index brings the index up to date")
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    found = shutil.which(opener)
+    if found is None:
+        raise BtError(f"{shown_path(path)}: can't be opened, as {opener} is not installed; open the file by hand")
+    # An absolute path: a name that begins with a dash is no option.
+    subprocess.Popen(
+        [found, str(Path(path).absolute())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
