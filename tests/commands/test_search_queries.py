@@ -21,7 +21,7 @@ def alone(bt, *options: str) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["-k", "2"], ["--glob", "*r.jpg", "-g", "!b*"], ["--min-score", "0.3"], ["--to", "captions"]]
+    "options", [[], ["-k", "2"], ["--glob", "*r.jpg", "-g", "!c*"], ["--min-score", "0.3"], ["--to", "captions"]]
 )
 def test_answers_are_those_of_each_text_alone(bt, gallery, options: list[str]) -> None:
     Path("q.txt").write_text("".join(f"{text}\n" for text in QUERIES))
