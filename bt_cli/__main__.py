@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 INTERRUPTED = 130
@@ -19,6 +20,9 @@ def start() -> int:
         code = main()
     except KeyboardInterrupt:
         code = INTERRUPTED
+    # What is left is the interpreter's own end, in which libraries still run code of theirs: an interrupt then ends the
+    # process at once, as the signal does, and not with their traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if code == INTERRUPTED:
         # An interrupt that met a string being run (as dataclasses do on import) leaves a mark, by which the interpreter
         # ends itself with the signal whatever the exit code. Running a string to its end removes it.

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
 
+WRAPPERS = ("_orig_mod.", "module.")
+"""What `torch.compile` and (Distributed)DataParallel put before the names of the modules that they wrap."""
+
 PREFIX = "bridgetower."
 """Before the names of everything but the heads; files of the bare network come with it and without."""
 
@@ -161,13 +164,27 @@ class HubLayout:
 
 
 def canonical_name(name: str) -> str | None:
-    """The name with the prefix that the hub's files have or lack; None for what no network of ours has a place for."""
-    bare = name.removeprefix(PREFIX)
+    """The name with the prefix that the hub's files have or lack; None for what no network of ours has a place for.
+
+    What wrappers (:data:`WRAPPERS`) put before it, or before a wrapped part of the network, is taken off.
+    """
+    bare = _unwrapped(name).removeprefix(PREFIX)
     if bare.endswith(("position_ids", "token_type_ids")):
         return None
     if bare.startswith(_OURS):
         return PREFIX + bare
     return bare if bare.startswith(_OUR_HEADS) or bare == "logit_scale" else None
+
+
+def _unwrapped(name: str) -> str:
+    """`module._orig_mod.bridgetower._orig_mod.text_model.x` is `bridgetower.text_model.x`.
+
+    No part of the network is called as a wrapper is, so one may stand before any part, in any order.
+    """
+    for wrapper in WRAPPERS:
+        if wrapper in name:
+            name = re.sub(rf"(^|\.){re.escape(wrapper)}", r"\1", name)
+    return name
 
 
 def heads_in(names: Iterable[str]) -> set[str]:

@@ -26,7 +26,7 @@ from bt_cli.commands.options import (
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
-from bt_cli.errors import UnreadableCaptions
+from bt_cli.errors import Misuse, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -41,7 +41,24 @@ app = typer.Typer(
     help="Embeddings of images, captions or pairs as Parquet, without an index.",
 )
 
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="X.parquet", help="The table to write.")]
+SUFFIXES = ("", ".parquet", ".pq")
+STDOUT = Path("/dev/stdout")
+
+
+def table_file(value: str) -> Path:
+    """Where the table goes; `-` is stdout. A name that promises another format is refused, unless a pipe bears it."""
+    if value == "-":
+        return STDOUT
+    path = Path(value)
+    if path.suffix.lower() not in SUFFIXES and not (path.exists() and not path.is_file()):
+        raise typer.BadParameter(f"{value!r}: the table is Parquet; name it .parquet, or - for stdout")
+    return path
+
+
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="X.parquet", parser=table_file, help="The table to write; - is stdout."),
+]
 Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of the stored embeddings.")]
 
 
@@ -66,6 +83,7 @@ def images(
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_image_table
 
+    _require_one_output(output, as_json)
     started = time.perf_counter()
     with open_models(model, device=device, dtype=dtype, threads=threads) as models, progress("encoding") as ticked:
         encoder = ModelEncoder(models.retriever(), batch_size=batch_size, workers=workers)
@@ -106,6 +124,7 @@ def captions(
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_caption_table
 
+    _require_one_output(output, as_json)
     started = time.perf_counter()
     items = read_captions(file, format=format, split=split).items
     with (
@@ -144,6 +163,7 @@ def pairs(
     quiet: Quiet = False,
 ) -> None:
     """Write one row a pair: caption, image, caption id, and one embedding of both, which a text finds."""
+    _require_one_output(output, as_json)
     from bt_cli.datasets.captions import read_captions
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_pair_table
@@ -161,6 +181,11 @@ def pairs(
             items, str(output), encoder, dtype=store_dtype.value, strict=strict, progress=ticked
         )
     _finish(summary, encoder, "pair", as_json)
+
+
+def _require_one_output(output: Path, as_json: bool) -> None:
+    if output == STDOUT and as_json:
+        raise Misuse("-o - and --json both write to stdout; name a file for the table")
 
 
 def _finish(summary: IndexSummary, encoder: ModelEncoder, noun: str, as_json: bool) -> None:

@@ -21,7 +21,9 @@ from bt_cli.search.query import validate_text
 def run(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A text with <mask> where words are wanted.")],
     image: Annotated[str, typer.Option("--image", metavar="FILE", help="The image that the text is about.")],
-    k: Annotated[int, typer.Option("-k", "--top", metavar="N", min=1, help="How many words for each mask.")] = 5,
+    k: Annotated[
+        int, typer.Option("-k", "--top", "--top-k", metavar="N", min=1, help="How many words for each mask.")
+    ] = 5,
     heatmap: Annotated[
         Path | None,
         typer.Option("--heatmap", metavar="FILE", help="Write where each mask's best word was looked for, as a PNG."),

@@ -131,6 +131,8 @@ def run(
         encoder = ModelEncoder(
             models.retriever(also_reranks=bridge_cache is not None), batch_size=batch_size, workers=workers
         )
+        # Without one the index could be made, and never be searched by words.
+        encoder.model.checkpoint.tokenizer()
         if limit is not None and models.reranker() is encoder.model:
             encoder.model.use_bridge_cache(place.folder / "bridges", limit=limit)
         try:
@@ -191,7 +193,9 @@ def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
         for name in ("added", "updated", "removed", "unchanged")
         if (number := getattr(summary, name))
     ]
-    done = f"{count(rows, 'image')} in {summary.index} ({', '.join(changes) or 'none'})"
+    done = (
+        f"{count(rows, 'image')} in {summary.index} by {encoder.model.checkpoint.name} ({', '.join(changes) or 'none'})"
+    )
     if summary.captions:
         done += f", {count(summary.captions, 'caption')}"
     working = summary.encoded / summary.images_per_second if summary.images_per_second else None

@@ -35,7 +35,9 @@ def run(
     ] = None,
     k: Annotated[
         int | None,
-        typer.Option("-k", "--top", metavar="N", min=1, help="How many answers. Default: all given, 10 of the index."),
+        typer.Option(
+            "-k", "--top", "--top-k", metavar="N", min=1, help="How many answers. Default: all given, 10 of the index."
+        ),
     ] = None,
     candidates: Annotated[
         int | None,

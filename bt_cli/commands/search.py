@@ -19,7 +19,8 @@ from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse
 from bt_cli.search.candidates import Hit
-from bt_cli.search.query import Query
+from bt_cli.search.query import Query, image_term
+from bt_cli.search.query_image import STDIN, ImageWords
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 
 SHOWN = 10
@@ -34,21 +35,30 @@ class To(StrEnum):
 
 
 def run(
-    text: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to look for, in words.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="QUERY", help="What to look for: words, or an image (a file, - for stdin, or a URL)."),
+    ] = None,
     k: Annotated[
-        int | None, typer.Option("-k", "--top", metavar="N", min=1, help="How many answers.", show_default="10")
+        int | None,
+        typer.Option("-k", "--top", "--top-k", metavar="N", min=1, help="How many answers.", show_default="10"),
     ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", metavar="FILE", help="Look for what is like this image.")
+        list[str] | None,
+        typer.Option("--image", metavar="FILE", help="Look for what is like this image; 2:FILE weighs 2. Repeatable."),
     ] = None,
     to: Annotated[To, typer.Option("--to", help="What to return.")] = To.images,
     add: Annotated[
         list[str] | None,
-        typer.Option("--add", "-a", metavar="TEXT", help="Add a text to the query; 2:TEXT weighs 2. Repeatable."),
+        typer.Option(
+            "--add", "-a", metavar="TEXT|FILE", help="Add a text or an image to the query; 2:TEXT weighs 2. Repeatable."
+        ),
     ] = None,
     subtract: Annotated[
         list[str] | None,
-        typer.Option("--subtract", "-s", metavar="TEXT", help="Take a text away from the query. Repeatable."),
+        typer.Option(
+            "--subtract", "-s", metavar="TEXT|FILE", help="Take a text or an image away from the query. Repeatable."
+        ),
     ] = None,
     queries: Annotated[
         Path | None,
@@ -77,6 +87,9 @@ def run(
             "--glob", "-g", metavar="GLOB", help="Only images whose path matches; !GLOB: all others. Repeatable."
         ),
     ] = None,
+    allow_private_urls: Annotated[
+        bool, typer.Option("--allow-private-urls", help="Fetch a URL of this machine or its networks, too.")
+    ] = False,
     paths: Paths = False,
     nul: Annotated[
         bool, typer.Option("-0", "--null", help="As --paths, each path ended by a NUL, for xargs -0.")
@@ -131,7 +144,7 @@ def run(
 
     started = time.perf_counter()
     request = Request(
-        Query.build(text, image, add=add or (), subtract=subtract or ()),
+        _query(text, image or [], add or [], subtract or [], allow_private_urls),
         k or SHOWN,
         to is To.captions,
         tuple(glob or ()),
@@ -178,6 +191,20 @@ def _search_queries(
     asked = ManyTexts(read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score)
     with open_models(model, device=device, dtype=dtype) as models:
         search_queries(models, asked, index, as_json=as_json)
+
+
+def _query(text: str | None, images: list[str], add: list[str], subtract: list[str], allow_private_urls: bool) -> Query:
+    """What is searched for; stdin, which can be read once, stands for one image at most."""
+    if [*images, *add, *subtract, text].count(STDIN) > 1:
+        raise Misuse("- stands for the one image on stdin; it can't be given twice")
+    words = ImageWords(allow_private_urls)
+    return Query.build(
+        text,
+        images=[image_term(image, words.read) for image in images],
+        add=add,
+        subtract=subtract,
+        recognise=words.recognise,
+    )
 
 
 def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, captions: bool = False) -> None:

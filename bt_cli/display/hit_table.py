@@ -27,7 +27,7 @@ def show_hits(hits: Sequence[Hit], *, captions: bool = False) -> None:
     columns += [COSINE] if cosines else []
     columns += [] if reranked else [BAR]
     columns += [Column("caption")] if captions else []
-    columns += [Column("image")]
+    columns += [Column("image", path=True)]
     rows = Rows(columns)
     best = max((hit.score for hit in hits), default=0.0)
     for hit in hits:

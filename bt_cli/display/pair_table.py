@@ -12,7 +12,7 @@ from bt_cli.search.scoring import Pair
 def show_pairs(pairs: Sequence[Pair]) -> None:
     """Print one row a pair on stdout, in the order given."""
     cosines = any(pair.itc is not None for pair in pairs)
-    rows = Rows([MATCH, BAR, LOGIT, *([COSINE] if cosines else []), Column("image"), Column("text")])
+    rows = Rows([MATCH, BAR, LOGIT, *([COSINE] if cosines else []), Column("image", path=True), Column("text")])
     for pair in pairs:
         itc = [decimal(pair.itc, 4)] if cosines else []
         rows.add(percent(pair.itm_prob), pair.itm_prob, decimal(pair.itm_logit, 2), *itc, pair.image, pair.text)

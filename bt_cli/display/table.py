@@ -1,14 +1,17 @@
 """Tables on stdout: rich's layout on a terminal, the same columns in full width where a program or a file reads.
 
-On a terminal long cells are folded, never cut, and the score bars go first where it is narrow. Elsewhere there is no
-width to keep to: one row stays one line.
+On a terminal long cells are folded, never cut, and the score bars go first where it is narrow. Where the numbers alone
+are wider than the terminal, the table is turned: headings down the side, a column a row; or, where not even that fits,
+one row below the other. Elsewhere there is no width to keep to: one row stays one line.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bt_cli.display.safe_text import printable
@@ -19,6 +22,10 @@ NARROW = 60
 TIGHT = 80
 """Columns of a terminal below which headings are short, so that none is wider than its cells."""
 BAR = 12
+GAP = 2
+"""Columns between two cells."""
+WORDS = 8
+"""Columns below which words are no longer folded into a cell."""
 UNBOUND = 10**6
 
 
@@ -31,6 +38,8 @@ class Column:
     style: str = ""
     bar: bool = False
     """The cells are shares between 0 and 1, drawn as bars; `None` is drawn as nothing."""
+    path: bool = False
+    """The cells are files of this machine, and links to them where the terminal has links."""
     short: str | None = None
     """The heading where there is little room; None: the same."""
 
@@ -63,15 +72,72 @@ def show(rows: Rows) -> None:
     width = None if terminal else UNBOUND
     console = Console(file=stream, highlight=False, emoji=False, markup=False, width=width)
     bars = not terminal or console.width >= NARROW
+    if terminal and not _fits(rows, console.width, bars=bars):
+        bars = False
     with console.capture() as capture:
-        console.print(_table(rows, console.width, bars=bars, unicode=unicode))
+        if terminal and not _fits(rows, console.width, bars=bars):
+            for turned in _turned(rows, console.width):
+                console.print(_table(turned, console.width, bars=False, unicode=unicode, links=_has_links()))
+        else:
+            links = terminal and _has_links()
+            console.print(_table(rows, console.width, bars=bars, unicode=unicode, links=links))
     text = "".join(line.rstrip() + "\n" for line in capture.get().splitlines() if line.strip())
     stream.flush()
     stream.buffer.write(text.encode(stream.encoding or "ascii", "backslashreplace"))
     stream.flush()
 
 
-def _table(rows: Rows, width: int, *, bars: bool, unicode: bool) -> Any:
+def _has_links() -> bool:
+    """Whether a terminal is likely to know links (OSC 8), and the user wants more than plain text."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _fits(rows: Rows, width: int, *, bars: bool) -> bool:
+    """Whether every number and heading has its whole width, and what can be folded a little room."""
+    return _least_width(rows, width, bars=bars) <= width
+
+
+def _least_width(rows: Rows, width: int, *, bars: bool) -> int:
+    from rich.cells import cell_len
+
+    least = []
+    for place, column in enumerate(rows.columns):
+        if column.bar:
+            least += [BAR] if bars else []
+            continue
+        cells = max((cell_len(_written(column, cells[place], True)) for cells in rows.cells), default=0)
+        heading = column.heading_in(width)
+        words = [heading] if column.right else heading.split()  # numbers and what stands above them are never folded
+        title = max(map(cell_len, words), default=0)
+        least.append(max(title, cells if column.right else min(cells, WORDS)))
+    return sum(least) + GAP * (len(least) - 1)
+
+
+def _turned(rows: Rows, width: int) -> list[Rows]:
+    """The table with its headings down the side: all rows side by side, or one below the other where it is narrow."""
+    shown = [place for place, column in enumerate(rows.columns) if not column.bar]
+    headings = [rows.columns[place].heading_in(width) for place in shown]
+    first = shown[0]
+    together = Rows(
+        [
+            Column(headings[0]),
+            *(Column(_written(rows.columns[first], cells[first], True), right=True) for cells in rows.cells),
+        ]
+    )
+    for heading, place in zip(headings[1:], shown[1:], strict=True):
+        together.add(heading, *(_written(rows.columns[place], cells[place], True) for cells in rows.cells))
+    if all(rows.columns[place].right for place in shown[1:]) and _fits(together, width, bars=False):
+        return [together]
+    apart = []
+    for cells in rows.cells:
+        one = Rows([Column(headings[0]), Column(_written(rows.columns[first], cells[first], True))])
+        for heading, place in zip(headings[1:], shown[1:], strict=True):
+            one.add(heading, _written(rows.columns[place], cells[place], True))
+        apart.append(one)
+    return apart
+
+
+def _table(rows: Rows, width: int, *, bars: bool, unicode: bool, links: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -88,8 +154,22 @@ def _table(rows: Rows, width: int, *, bars: bool, unicode: bool) -> Any:
             min_width=BAR if column.bar else None,
         )
     for cells in rows.cells:
-        table.add_row(*(Text(_written(rows.columns[place], cells[place], unicode)) for place in shown))
+        table.add_row(
+            *(
+                Text(
+                    _written(rows.columns[place], cells[place], unicode),
+                    style=_link(cells[place]) if links and rows.columns[place].path else "",
+                )
+                for place in shown
+            )
+        )
     return table
+
+
+def _link(path: Any) -> Any:
+    from rich.style import Style
+
+    return Style(link=Path(os.path.abspath(path)).as_uri()) if path else ""
 
 
 def _written(column: Column, cell: Any, unicode: bool) -> str:

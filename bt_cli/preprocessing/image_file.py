@@ -139,6 +139,20 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
     return _guarded(read, shown_path(path))
 
 
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Whether the first bytes of a file are those of an image that can be opened here; false where it can't be read."""
+
+    def identify() -> bool:
+        with _open_file(os.fspath(path)) as file:
+            _identify(file).close()
+        return True
+
+    try:
+        return _guarded(identify, "")
+    except UnreadableImage:
+        return False
+
+
 def pixel_limit() -> int | None:
     """The most pixels an image may have: BT_MAX_PIXELS (0 = no limit), else `PIXEL_LIMIT`.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -50,22 +51,44 @@ class Query:
         text: str | None = None,
         image: Any = None,
         *,
+        images: Sequence[Term] = (),
         add: Sequence[str] = (),
         subtract: Sequence[str] = (),
+        recognise: Callable[[str], Any] = lambda word: None,
     ) -> Query:
         """A query from a command's words: `text` and `image` weigh 1, the others may carry a weight (`2:text`).
+
+        Args:
+            text: The main text.
+            image: The main image: a path, or what encoding takes for one.
+            images: More of them.
+            add: Words that are added.
+            subtract: Words that are taken away.
+            recognise: The image that a word stands for, or None where it is a text.
 
         Raises:
             Misuse: Nothing to search for, an empty text, or a weight of 0.
         """
-        texts = [] if text is None else [Term(validate_text(text, "the query"))]
-        texts += [parse_weighted(item, "--add") for item in add]
-        taken = [parse_weighted(item, "--subtract") for item in subtract]
-        texts += [Term(term.content, -term.weight) for term in taken]
-        images = [] if image is None else [Term(image)]
-        if not texts and not images:
+        words = [] if text is None else [(text, "the query", 1.0)]
+        words += [(item, "--add", 1.0) for item in add]
+        words += [(item, "--subtract", -1.0) for item in subtract]
+        texts: list[Term] = []
+        seen = [] if image is None else [Term(image)]
+        seen += images
+        for word, name, sign in words:
+            found = recognise(word)
+            if found is not None:
+                seen.append(Term(found, sign))
+                continue
+            term = Term(validate_text(word, name)) if name == "the query" else parse_weighted(word, name)
+            # `2:photo.jpg` is an image that weighs 2; a weight is no part of the main text.
+            found = None if term.content == word.strip() else recognise(term.content)
+            (texts if found is None else seen).append(
+                Term(term.content if found is None else found, sign * term.weight)
+            )
+        if not texts and not seen:
             raise Misuse("nothing to search for: give a query text, --image FILE or --add TEXT")
-        return cls(tuple(texts), tuple(images))
+        return cls(tuple(texts), tuple(seen))
 
     def embedding(self, encoder: QueryEncoder) -> np.ndarray:
         """The weighted sum of the terms' embeddings, of norm 1: `(d,) float32`.
@@ -95,6 +118,18 @@ def text_embeddings(texts: Sequence[str], encoder: QueryEncoder) -> np.ndarray:
 
     vectors = np.asarray(encoder.encode_texts(texts), dtype=np.float64)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def image_term(item: str, read: Callable[[str], Any]) -> Term:
+    """The image that `--image` names: `photo.jpg`, or `2:photo.jpg` where no file is called so.
+
+    Raises:
+        Misuse: The weight is 0 or too large a number.
+    """
+    if WEIGHTED.fullmatch(item) is None or os.path.exists(item):
+        return Term(read(item))
+    term = parse_weighted(item, "--image")
+    return Term(read(term.content), term.weight)
 
 
 def parse_weighted(item: str, option: str) -> Term:

@@ -108,8 +108,8 @@ def reranked_texts(query: Query, *, to_captions: bool) -> tuple[Term, ...]:
         Misuse: The ITM head reads an image with a text, and the query lacks the one that the answers are not.
     """
     if to_captions:
-        if len(query.images) != 1:
-            raise Misuse("reranking captions reads them with an image: give --image FILE")
+        if len(query.images) != 1 or query.images[0].weight < 0:
+            raise Misuse("reranking captions reads them with one image: give --image FILE, once")
         return ()
     if not query.texts:
         raise Misuse("reranking reads each image with a text: give a query text beside --image")

@@ -364,3 +364,21 @@ def test_what_is_written_is_what_the_safetensors_library_reads(tmp_path: Path, d
     assert {name: tensor.dtype for name, tensor in read.items()} == dict.fromkeys(tensors, dtype)
     assert all(torch.equal(read[name], tensors[name].to(dtype)) for name in tensors)
     assert SafetensorsFile(path).entries == entries
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "bridgetower.text_model.pooler.dense.bias",
+        "text_model.pooler.dense.bias",
+        "module.bridgetower.text_model.pooler.dense.bias",
+        "_orig_mod.module.text_model.pooler.dense.bias",
+        "module._orig_mod.bridgetower._orig_mod.text_model.pooler.dense.bias",
+    ],
+)
+def test_what_wrappers_put_before_names_is_taken_off(written: str) -> None:
+    from bt_cli.checkpoints.hub_layout import canonical_name
+
+    assert canonical_name(written) == "bridgetower.text_model.pooler.dense.bias"
+    assert canonical_name("_orig_mod.itm_score.fc.weight") == "itm_score.fc.weight"
+    assert canonical_name("my_module.text_model.pooler.dense.bias") is None

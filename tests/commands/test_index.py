@@ -43,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Pat
 def test_a_first_index_and_an_update(bt, home: Path) -> None:
     ran = bt("index", "photos")
     assert (ran.code, ran.out) == (0, "")
-    assert without_time(ran.err) == "bt: 3 images in .bt (3 added) in TIME\n"
+    assert without_time(ran.err) == f"bt: 3 images in .bt by {os.environ['BT_MODEL']} (3 added) in TIME\n"
     (home / "photos/c.png").unlink()
     ran = bt("index", "--json")
     assert ran.code == 0
@@ -63,7 +63,9 @@ def test_a_first_index_and_an_update(bt, home: Path) -> None:
         "passed_over": {},
         "excluded": 0,
     }
-    assert without_time(ran.err) == "bt: 2 images in .bt (1 removed, 2 unchanged) in TIME\n"
+    assert (
+        without_time(ran.err) == f"bt: 2 images in .bt by {os.environ['BT_MODEL']} (1 removed, 2 unchanged) in TIME\n"
+    )
 
 
 def test_what_is_stored_is_what_the_model_says(bt, home: Path, checkpoint_folder: Path) -> None:
@@ -95,7 +97,7 @@ def test_a_file_that_is_no_image(bt, home: Path) -> None:
     assert ran.code == 0
     first, last = without_time(ran.err).splitlines()
     assert first.startswith(f"bt: skipped {bad}: ")
-    assert last == "bt: 3 images in .bt (3 added) in TIME, 1 skipped"
+    assert last == f"bt: 3 images in .bt by {os.environ['BT_MODEL']} (3 added) in TIME, 1 skipped"
     ran = bt("index", "photos", "--strict")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith(f"bt: {bad}: ")

@@ -132,10 +132,10 @@ def test_no_index(bt, gallery) -> None:
         ),
         (
             ["cat", "--to", "captions", "--rerank"],
-            "bt: reranking captions reads them with an image: give --image FILE\n",
+            "bt: reranking captions reads them with one image: give --image FILE, once\n",
         ),
         (["cat", "--candidates", "5"], "bt: --candidates belongs to --rerank\n"),
-        (["cat", "-k", "0"], "bt: invalid value for '-k' / '--top': "),
+        (["cat", "-k", "0"], "bt: invalid value for '-k' / '--top' / '--top-k': "),
         (["cat", "--to", "videos"], "bt: invalid value for '--to': "),
     ],
 )
@@ -230,3 +230,32 @@ def test_an_image_that_vanished_is_named_and_left_out(bt, gallery) -> None:
     assert ran.err.endswith(", 1 skipped\n")
     ran = bt("search", "cat left of dog", "--rerank", "--strict")
     assert (ran.code, ran.out, ran.err) == (1, "", "bt: b right.jpg: No such file or directory\n")
+
+
+def test_an_image_file_as_the_query_is_searched_as_an_image(bt, gallery, monkeypatch) -> None:
+    from fakes import FakeModel
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save("query.png")
+    monkeypatch.setattr(FakeModel, "encode_images", lambda self, images: np.stack([embed("red car") for _ in images]))
+    ran = bt("search", "./query.png", "--top-k", "1", "--paths")
+    assert (ran.code, ran.out) == (0, "c car.jpg\n")
+    assert ran.err.startswith("bt: searching by the image in the file ./query.png, not for these words\n")
+    data = (gallery.folder / "query.png").read_bytes()
+    ran = bt("search", "-", "--top", "1", "--paths", stdin=data)
+    assert (ran.code, ran.out) == (0, "c car.jpg\n")
+    assert ran.err.startswith("bt: searching by the image on stdin\n")
+    ran = bt("search", "-", stdin=b"")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.splitlines()[-1] == "bt: the image on stdin: the file is empty"
+    assert bt("search", "-", "--image", "-").code == 2
+    ran = bt("search", "http://127.0.0.1:9/a.jpg")
+    assert ran.code == 1
+    assert "which is not a public address" in ran.err
+
+
+def test_a_text_that_is_the_name_of_a_text_file_stays_a_text(bt, gallery) -> None:
+    (gallery.folder / "red car").write_text("notes")
+    ran = bt("search", "red car", "-k", "1", "--paths")
+    assert (ran.code, ran.out) == (0, "c car.jpg\n")
+    assert ran.err.startswith("bt: 1 of 4 images in ")

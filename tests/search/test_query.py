@@ -93,3 +93,25 @@ def test_terms_that_cancel_are_refused() -> None:
 def test_a_large_weight_does_not_hide_that_terms_cancel() -> None:
     with pytest.raises(Misuse, match="cancel one another out"):
         Query.build(add=["1000:cat"], subtract=["1000:cat"]).embedding(FakeModel())
+
+
+def test_words_that_name_images_are_images_with_their_weights(tmp_path, monkeypatch, caplog) -> None:
+    from PIL import Image
+
+    from bt_cli.search.query import image_term
+    from bt_cli.search.query_image import ImageWords
+
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 4)).save("a.png")
+    (tmp_path / "a cat").write_text("the name of a file, but no image")
+    words = ImageWords()
+    query = Query.build(
+        "a.png", add=["2:a.png", "3:gone.png", "a cat"], subtract=["0.5:a.png"], recognise=words.recognise
+    )
+    assert query.images == (Term("a.png"), Term("a.png", 2.0), Term("a.png", -0.5))
+    assert query.texts == (Term("gone.png", 3.0), Term("a cat"))
+    assert Query.build("a cat", recognise=words.recognise) == Query((Term("a cat"),))
+    assert image_term("2:a.png", words.read) == Term("a.png", 2.0)
+    Image.new("RGB", (4, 4)).save("2:b.png", "png")
+    assert image_term("2:b.png", words.read) == Term("2:b.png")
+    assert Query.build("2:b.png", recognise=words.recognise).images == (Term("2:b.png"),)
