@@ -322,7 +322,7 @@ def test_what_is_passed_over_and_left_out_is_counted(bt, home: Path) -> None:
     assert (record["added"], record["skipped"], record["excluded"]) == (3, 0, 2)
     assert record["passed_over"] == {".mp4": 2, ".svg": 1, ".txt": 1}
     assert without_time(ran.err) == (
-        "bt: 3 images in .bt (3 added) in TIME; 4 files passed over: 2 .mp4, 1 .svg, 1 .txt; "
+        f"bt: 3 images in .bt by {os.environ['BT_MODEL']} (3 added) in TIME; 4 files passed over: 2 .mp4, 1 .svg, 1 .txt; "
         "2 files and folders excluded\n"
     )
     assert bt("index", "--json", "--quiet").objects[0]["excluded"] == 2, "what is left out is remembered"
@@ -357,7 +357,7 @@ def test_a_truncated_picture_is_taken_and_told(bt, home: Path) -> None:
     assert (ran.code, ran.objects[0]["added"], ran.objects[0]["incomplete"]) == (0, 4, 1)
     first, last = without_time(ran.err).splitlines()
     assert re.fullmatch(rf"bt: {home}/photos/cut\.jpg: truncated, the last 1\d\.\d% of its rows are filled in", first)
-    assert last == "bt: 4 images in .bt (4 added) in TIME, 1 incomplete"
+    assert last == f"bt: 4 images in .bt by {os.environ['BT_MODEL']} (4 added) in TIME, 1 incomplete"
 
 
 def test_a_bridge_cache_without_end_is_refused(bt, home: Path) -> None:

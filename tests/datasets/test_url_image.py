@@ -13,6 +13,13 @@ from bt_cli.datasets.url_image import fetch_image, is_public, is_url
 from bt_cli.errors import UnreadableImage
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing on stderr when a client goes away early, as one that has read enough does."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 class Answers(BaseHTTPRequestHandler):
     """`/image` is one, `/loop` leads to itself, `/slow` drips, `/short` ends early, `/file` leads away from the web."""
 
@@ -39,7 +46,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+    with Server(("127.0.0.1", 0), Answers) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
