@@ -322,8 +322,8 @@ def test_what_is_passed_over_and_left_out_is_counted(bt, home: Path) -> None:
     assert (record["added"], record["skipped"], record["excluded"]) == (3, 0, 2)
     assert record["passed_over"] == {".mp4": 2, ".svg": 1, ".txt": 1}
     assert without_time(ran.err) == (
-        f"bt: 3 images in .bt by {os.environ['BT_MODEL']} (3 added) in TIME; 4 files passed over: 2 .mp4, 1 .svg, 1 .txt; "
-        "2 files and folders excluded\n"
+        f"bt: 3 images in .bt by {os.environ['BT_MODEL']} (3 added) in TIME; "
+        "4 files passed over: 2 .mp4, 1 .svg, 1 .txt; 2 files and folders excluded\n"
     )
     assert bt("index", "--json", "--quiet").objects[0]["excluded"] == 2, "what is left out is remembered"
     ran = bt("index", "--exclude", "", "--no-default-excludes")
