@@ -1,8 +1,8 @@
 """Captions in a folder of images: one `metadata` file for many, or a text file beside each.
 
 `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, at the top or in folders below, as the image folders of Hugging
-Face's `datasets` have them: a table whose `file_name` counts from the table's own folder. Where there is none, side-cars:
-`x.txt` (or `x.caption`) beside `x.jpg`, as kohya's trainers, img2dataset and Tux Paint keep them.
+Face's `datasets` have them: a table whose `file_name` counts from the table's own folder. Where there is none,
+side-cars: `x.txt` (or `x.caption`) beside `x.jpg`, as kohya's trainers, img2dataset and Tux Paint keep them.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ def _sidecars(folder: str, files: list[str]) -> Iterator[Entry]:
             shown = " and ".join(shown_path(image) for image in images)
             yield UnreadableCaptions(f"{shown_path(file)}: stands beside {shown}; rename one of them")
             continue
-        # A text without an image is told as one whose image is missing: which it may be, in a format that is not read.
-        image = images[0] if images else os.path.splitext(name)[0]
-        yield from _sidecar(file, image)
+        if images:
+            yield from _sidecar(file, images[0])
+        else:
+            yield UnreadableCaptions(f"{shown_path(file)}: no image of this name beside it")
 
 
 def _images_beside(folder: str) -> dict[str, list[str]]:

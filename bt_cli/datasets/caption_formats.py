@@ -39,7 +39,9 @@ def parse_file(path: str, format: str | None) -> tuple[str, Iterator[Entry]]:
         NotFound: There is no such file.
         UnreadableCaptions: It is no file, is larger than `LARGEST`, or can't be read as a whole.
     """
-    if _is_parquet_file(path):
+    head = _head(path)
+    _refuse_nul(head, path)
+    if head == PARQUET and format in (None, "parquet"):
         return "parquet", _sound(caption_tables.parquet(path), path, "parquet", False)
     content = read_bounded(path, UnreadableCaptions, LARGEST, WAY_OUT)
     if format == "parquet" or (format is None and content.startswith(PARQUET)):
@@ -51,23 +53,27 @@ def parse_file(path: str, format: str | None) -> tuple[str, Iterator[Entry]]:
     return format, _sound(entries, path, format, strays)
 
 
-def _is_parquet_file(path: str) -> bool:
-    """Whether a file is Parquet and can be read at any place, as a pipe can't."""
+def _head(path: str) -> bytes:
+    """The first bytes of a file; none of a pipe, which can be read but once."""
     with open_file(path, UnreadableCaptions) as file:
         try:
-            return file.seekable() and file.read(len(PARQUET)) == PARQUET
+            return file.read(len(PARQUET)) if file.seekable() else b""
         except OSError:
-            return False
+            return b""
 
 
 def _text_of(content: bytes, path: str) -> CaptionText:
-    if content.startswith(b"\0") and not content.startswith(b"\0\0\xfe\xff"):
-        raise UnreadableCaptions(f"{shown_path(path)}: begins with a NUL byte, and is no text")
+    _refuse_nul(content[: len(PARQUET)], path)
     try:
         return decoded(content)
     except ValueError as error:
         reason, line = error.args
         raise unreadable(path, line, reason) from None
+
+
+def _refuse_nul(head: bytes, path: str) -> None:
+    if head.startswith(b"\0") and head != b"\0\0\xfe\xff":  # which is the byte order mark of UTF-32
+        raise UnreadableCaptions(f"{shown_path(path)}: begins with a NUL byte, and is no text")
 
 
 def _format_of(text: str) -> str:

@@ -98,8 +98,9 @@ def _sorted_out(entries: Iterator[Entry], on_skip: OnSkip | None) -> tuple[list[
     for entry in entries:
         if isinstance(entry, Caption):
             items.append(entry)
-            for error in waiting if on_skip is not None else ():
-                on_skip(error)
+            if on_skip is not None:
+                for error in waiting:
+                    on_skip(error)
             waiting = []
         elif on_skip is None:
             raise entry
@@ -144,8 +145,9 @@ def _with_paths(captions: CaptionSet, folder: str, on_missing: OnMissing | None)
                 missing.append(error)
     if found and not any(found.values()):
         raise unclear or none_below(captions.path, len(found), folder)
-    for error in missing if on_missing is not None else ():
-        on_missing(error)
+    if on_missing is not None:
+        for error in missing:
+            on_missing(error)
     items = [
         item if item.image is None else replace(item, image=found[item.image])
         for item in captions.items

@@ -245,7 +245,7 @@ def test_images_are_found_in_their_folder(read: Read, tmp_path: Path) -> None:
     found = read("image,caption\nval/1.jpg,a\ndata/val/1.jpg,b\n2,c\n3.jpg,d\n", images=tmp_path)
     assert found.images == [str(tmp_path / name) for name in ("val/1.jpg", "val/2.png", "3.jpg")]
     assert [item.image_id for item in found.items] == ["val/1.jpg", "data/val/1.jpg", "2", "3.jpg"]
-    with pytest.raises(NotFound, match=r"file:3: its image 1\.jpg is not below "):
+    with pytest.raises(NotFound, match=r"file:3: its image 1\.jpg fits 2 files, .*train/1\.jpg, .*val/1\.jpg; write which, with its folder"):
         read("image,caption\n3.jpg,a\n1.jpg,ambiguous\n", images=tmp_path)
 
 
