@@ -194,3 +194,26 @@ def test_ranx_reads_the_files_and_finds_our_values(ranx, tmp_path_factory, case)
         )
         for measure, key in {"hit_rate@1": "@1", "hit_rate@5": "@5", "hit_rate@10": "@10", "mrr": "_mrr"}.items():
             assert ours[name + key] == pytest.approx(theirs[measure], abs=1e-9)
+
+
+def test_a_zipped_file_that_unpacks_to_no_end_is_refused(tmp_path):
+    bomb, line = tmp_path / "bomb", tmp_path / "line"
+    bomb.write_bytes(gzip.compress(b"\n" * (1 << 24)))
+    line.write_bytes(b"q " * (1 << 20))
+    for path, reason in ((bomb, "unpacks to more than 100 times its size, as no run does"), (line, "a line longer than")):
+        with pytest.raises(UnreadableRun, match=f"{path.name}: {reason}"):
+            trec.read_run(path)
+    with pytest.raises(UnreadableRun, match="/dev/zero: a device"):
+        trec.read_queries("/dev/zero")
+
+
+def test_damage_anywhere_in_a_zipped_file_is_one_line_with_its_name(tmp_path):
+    whole = gzip.compress(b"".join(b"q%d\ttext %d\n" % (number, number * 7919) for number in range(2000)))
+    path = tmp_path / "queries.gz"
+    for place in range(2, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            trec.read_queries(path)  # a few bytes of the head, as the time, carry nothing
+        except UnreadableRun as error:
+            assert str(error).startswith(f"{path}: ")
+            assert "\n" not in str(error)
