@@ -147,7 +147,7 @@ def _image(columns: Columns, fields: dict[str, Any]) -> str | None:
         if isinstance(value, dict):  # an image column of the hub's data sets: the file's bytes and its path
             value = value.get("path")
         if isinstance(value, str) and value.strip():
-            return value.strip()
+            return value
         if value is not None and not isinstance(value, str):
             raise ValueError(f"{name} is no file name: {str(value)[:40]}")
     return None

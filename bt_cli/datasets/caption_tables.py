@@ -77,7 +77,7 @@ def commas(text: str, path: str) -> Iterator[Entry]:
     """A table separated by commas, semicolons or bars."""
     found = lines(text)
     delimiter = delimiter_of([line for line in found if line.strip()], "csv") or ","
-    return _rows(_records(found, delimiter, path), path)
+    return _rows(_records(found, delimiter, path), path, padded=delimiter == "|")
 
 
 def delimiter_of(lines: list[str], format: str) -> str | None:
@@ -228,7 +228,8 @@ def _records(lines: list[str], delimiter: str, path: str) -> Iterator[tuple[int,
         csv.field_size_limit(limit)
 
 
-def _rows(records: Iterator[tuple[int, Any]], path: str) -> Iterator[Entry]:
+def _rows(records: Iterator[tuple[int, Any]], path: str, *, padded: bool = False) -> Iterator[Entry]:
+    """The captions of a table; where its cells are `padded` the white space around them is none of theirs."""
     columns: Columns | None = None
     for number, cells in records:
         if isinstance(cells, UnreadableCaptions):
@@ -247,7 +248,8 @@ def _rows(records: Iterator[tuple[int, Any]], path: str) -> Iterator[Entry]:
             hint = "; a caption with a separator in it needs quotes" if len(cells) > len(columns.names) else ""
             yield unreadable(path, number, f"{len(cells)} cells where the header has {len(columns.names)}{hint}")
             continue
-        yield from captions_or_error(columns, dict(zip(columns.names, cells, strict=True)), path, number)
+        fields = dict(zip(columns.names, (cell.strip() for cell in cells) if padded else cells, strict=True))
+        yield from captions_or_error(columns, fields, path, number)
 
 
 def refuse_doubled(columns: Columns, place: str) -> None:

@@ -123,8 +123,9 @@ class _Spelling:
         for candidate in (name, *(os.path.normpath(os.path.join(folder, name)) for folder in folders)):
             if found := self.whole.get(self.key(candidate)):
                 return found
-        # A backslash may stand in a name, and it may be what Windows writes between folders.
-        for text in dict.fromkeys((self.key(name), self.key(name.replace("\\", "/")))):
+        # A backslash may stand in a name, and it may be what Windows writes between folders, in names without controls.
+        windows = name.replace("\\", "/") if name.isprintable() else name
+        for text in dict.fromkeys((self.key(name), self.key(windows))):
             parts = [part for part in text.split("/") if part not in ("", ".", "..")]
             if parts and (found := self.by_name.get(parts[-1]) or self.by_stem.get(parts[-1])):
                 shared = [self._common_tail(path, parts) for path in found]

@@ -99,11 +99,10 @@ def pairs_of(captions: CaptionSet) -> list[tuple[str, str]]:
     """
     from bt_cli.datasets.captions import image_folder_of
 
-    pairs = []
+    pairs, beside = [], image_folder_of(captions.path)
     for item in captions.items:
         if item.image is None:
             raise Misuse(f"{captions.place(item)}: names no image; give image and text in two columns")
-        image = item.image
-        beside = os.path.join(image_folder_of(captions.path), image)
-        pairs.append((beside if not os.path.exists(image) and os.path.exists(beside) else image, item.text))
+        places = [os.path.join(folder, name) for name in (item.image, item.image.strip()) for folder in ("", beside)]
+        pairs.append((next((place for place in places if os.path.exists(place)), item.image), item.text))
     return pairs
