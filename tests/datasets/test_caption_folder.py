@@ -73,7 +73,9 @@ def test_texts_that_are_no_captions_are_told(tmp_path: Path) -> None:
         "c.txt: stands beside c.jpg and c.png; rename one of them",
         "d.txt:1: not UTF-8 (byte 0xe9); convert the file to UTF-8",
         "e.txt: no image of this name beside it",
-        f"{tmp_path}/f.txt: larger than 1 MiB; a text beside an image holds its captions, one a line"[len(str(tmp_path)) + 1 :],
+        f"{tmp_path}/f.txt: larger than 1 MiB; a text beside an image holds its captions, one a line"[
+            len(str(tmp_path)) + 1 :
+        ],
     ]
     with pytest.raises(UnreadableCaptions, match=r"b\.txt: no caption"):
         read_captions(tmp_path)
@@ -83,7 +85,8 @@ def test_metadata_files_count_names_from_their_own_folder(tmp_path: Path) -> Non
     fill(
         tmp_path,
         {
-            "train/metadata.jsonl": '{"file_name": "x/1.png", "text": "one"}\n{"file_name": "2.png", "text": ["two", "too"]}\n',
+            "train/metadata.jsonl": '{"file_name": "x/1.png", "text": "one"}\n'
+            '{"file_name": "2.png", "text": ["two", "too"]}\n',
             "test/metadata.csv": "file_name,text\n1.png,three\n",
             "train/x/1.png": "",
             "train/2.png": "",

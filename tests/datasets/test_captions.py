@@ -245,7 +245,10 @@ def test_images_are_found_in_their_folder(read: Read, tmp_path: Path) -> None:
     found = read("image,caption\nval/1.jpg,a\ndata/val/1.jpg,b\n2,c\n3.jpg,d\n", images=tmp_path)
     assert found.images == [str(tmp_path / name) for name in ("val/1.jpg", "val/2.png", "3.jpg")]
     assert [item.image_id for item in found.items] == ["val/1.jpg", "data/val/1.jpg", "2", "3.jpg"]
-    with pytest.raises(NotFound, match=r"file:3: its image 1\.jpg fits 2 files, .*train/1\.jpg, .*val/1\.jpg; write which, with its folder"):
+    with pytest.raises(
+        NotFound,
+        match=r"file:3: its image 1\.jpg fits 2 files, .*train/1\.jpg, .*val/1\.jpg; write which, with its folder",
+    ):
         read("image,caption\n3.jpg,a\n1.jpg,ambiguous\n", images=tmp_path)
 
 
@@ -384,11 +387,13 @@ def test_the_hubs_table_of_flickr30k(read: Read) -> None:
     assert found.items == [
         Caption(text, "scene-0163.jpg", "7", number, (), "test", 2) for text, number in (("a", "0"), ("b", "1"))
     ]
-    assert read(header + '[],[],test,a.jpg,8\n"[""a""]","[5]",test,a.jpg,8\n', on_skip=list().append).skipped == 1
+    assert read(header + '[],[],test,a.jpg,8\n"[""a""]","[5]",test,a.jpg,8\n', on_skip=[].append).skipped == 1
 
 
 def test_bad_rows_are_told_and_left_out_unless_all_are(read: Read) -> None:
-    flickr = "image_name| comment_number| comment\na.jpg| 0| A man .\nb.jpg| 4   A dog .\nc.jpg| 1| \nd.jpg| 2| A cat .\n"
+    flickr = (
+        "image_name| comment_number| comment\na.jpg| 0| A man .\nb.jpg| 4   A dog .\nc.jpg| 1| \nd.jpg| 2| A cat .\n"
+    )
     said: list[UnreadableCaptions] = []
     found = read(flickr, on_skip=said.append)
     assert triples(found) == [("a.jpg", "A man .", 2), ("d.jpg", "A cat .", 5)]
@@ -400,7 +405,9 @@ def test_bad_rows_are_told_and_left_out_unless_all_are(read: Read) -> None:
     with pytest.raises(UnreadableCaptions, match="file:3: 2 cells"):
         read(flickr)
     said.clear()
-    with pytest.raises(UnreadableCaptions, match=r"file:2: no caption \(and 1 more that can't be read; no caption can\)"):
+    with pytest.raises(
+        UnreadableCaptions, match=r"file:2: no caption \(and 1 more that can't be read; no caption can\)"
+    ):
         read("image,caption\na.jpg,\nb.jpg,\n", on_skip=said.append)
     assert said == []
 
@@ -478,7 +485,10 @@ def test_maps_from_image_to_captions(read: Read) -> None:
 def test_devices_and_files_beyond_any_measure_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableCaptions, match="/dev/zero: a device, and no file that can be read whole"):
         read_captions("/dev/zero")
-    for name, size, reason in (("huge", (1 << 30) + 1, r"larger than 1,024 MiB; split it"), ("zeros", 9, "begins with a NUL")):
+    for name, size, reason in (
+        ("huge", (1 << 30) + 1, r"larger than 1,024 MiB; split it"),
+        ("zeros", 9, "begins with a NUL"),
+    ):
         with open(tmp_path / name, "wb") as file:
             file.write(b"x" if name == "huge" else b"\0")
             file.truncate(size)

@@ -200,7 +200,10 @@ def test_a_zipped_file_that_unpacks_to_no_end_is_refused(tmp_path):
     bomb, line = tmp_path / "bomb", tmp_path / "line"
     bomb.write_bytes(gzip.compress(b"\n" * (1 << 24)))
     line.write_bytes(b"q " * (1 << 20))
-    for path, reason in ((bomb, "unpacks to more than 100 times its size, as no run does"), (line, "a line longer than")):
+    for path, reason in (
+        (bomb, "unpacks to more than 100 times its size, as no run does"),
+        (line, "a line longer than"),
+    ):
         with pytest.raises(UnreadableRun, match=f"{path.name}: {reason}"):
             trec.read_run(path)
     with pytest.raises(UnreadableRun, match="/dev/zero: a device"):
@@ -212,8 +215,10 @@ def test_damage_anywhere_in_a_zipped_file_is_one_line_with_its_name(tmp_path):
     path = tmp_path / "queries.gz"
     for place in range(2, len(whole), 97):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        reason = ""
         try:
             trec.read_queries(path)  # a few bytes of the head, as the time, carry nothing
         except UnreadableRun as error:
-            assert str(error).startswith(f"{path}: ")
-            assert "\n" not in str(error)
+            reason = str(error)
+        assert not reason or reason.startswith(f"{path}: ")
+        assert "\n" not in reason
