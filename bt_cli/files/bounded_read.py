@@ -7,6 +7,7 @@ import stat
 from typing import BinaryIO
 
 from bt_cli.errors import BtError, NotFound
+from bt_cli.files.plain_file import is_plain
 from bt_cli.files.shown_path import shown_path
 
 PathLike = str | os.PathLike[str]
@@ -17,16 +18,16 @@ def open_file(path: PathLike, error: type[BtError]) -> BinaryIO:
 
     Args:
         path: The file.
-        error: Raised for a folder, a device or a socket, and for what can't be opened.
+        error: Raised for a folder, a device, a socket or a file of the kernel's, and for what can't be opened.
 
     Raises:
         NotFound: There is no such file.
     """
     shown = shown_path(path)
     try:
-        mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise error(f"{shown}: {_kind(mode)}, and no file that can be read whole")
+        status = os.stat(path)
+        if not (is_plain(status) or stat.S_ISFIFO(status.st_mode)):
+            raise error(f"{shown}: {_kind(status.st_mode)}, and no file that can be read whole")
         return open(path, "rb")
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{shown}: no such file") from None
@@ -53,4 +54,6 @@ def read_bounded(path: PathLike, error: type[BtError], limit: int, way_out: str)
 def _kind(mode: int) -> str:
     if stat.S_ISDIR(mode):
         return "a folder"
+    if stat.S_ISREG(mode):
+        return "a file of the kernel's"
     return "a socket" if stat.S_ISSOCK(mode) else "a device"

@@ -485,6 +485,9 @@ def test_maps_from_image_to_captions(read: Read) -> None:
 def test_devices_and_files_beyond_any_measure_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableCaptions, match="/dev/zero: a device, and no file that can be read whole"):
         read_captions("/dev/zero")
+    if os.path.ismount("/proc"):
+        with pytest.raises(UnreadableCaptions, match="/proc/kmsg: a file of the kernel's"):
+            read_captions("/proc/kmsg")
     for name, size, reason in (
         ("huge", (1 << 30) + 1, r"larger than 1,024 MiB; split it"),
         ("zeros", 9, "begins with a NUL"),
