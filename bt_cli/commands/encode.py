@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
@@ -103,7 +104,9 @@ def images(
 
 @app.command("captions")
 def captions(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Caption file, in any format that bt reads.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Caption file of any format, or a folder with captions.")
+    ],
     output: Output,
     format: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
@@ -116,23 +119,24 @@ def captions(
     device: Device = "auto",
     dtype: Dtype = "auto",
     threads: Threads = None,
+    strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write one row a caption: caption, image, caption id, embedding."""
-    from bt_cli.datasets.captions import read_captions
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_caption_table
 
     _require_one_output(output, as_json)
     started = time.perf_counter()
-    items = read_captions(file, format=format, split=split).items
+    read = read_caption_file(file, format=format, split=split, strict=strict)
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
         progress("encoding", "caption") as ticked,
     ):
         encoder = ModelEncoder(models.retriever())
-        summary = encode_caption_table(items, str(output), encoder, dtype=store_dtype.value, progress=ticked)
+        summary = encode_caption_table(read.items, str(output), encoder, dtype=store_dtype.value, progress=ticked)
+    summary.skipped += read.skipped
     summary.seconds = time.perf_counter() - started
     _finish(summary, encoder, "caption", as_json)
 

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
+from bt_cli.display.skipped import SkipRemarks
 from bt_cli.errors import Misuse, UnreadableImage, Unwritable
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
+    from bt_cli.datasets.captions import CaptionSet
     from bt_cli.evaluation.gallery import Gallery
     from bt_cli.evaluation.protocol import Evaluation
     from bt_cli.evaluation.resume import ResumableArrays
@@ -39,7 +43,9 @@ def _file(name: str, text: str) -> Any:
 
 
 def run(
-    captions: Annotated[Path, typer.Argument(metavar="CAPTIONS", help="Caption file, in any format that bt reads.")],
+    captions: Annotated[
+        Path, typer.Argument(metavar="CAPTIONS", help="Caption file of any format, or a folder with captions.")
+    ],
     images: Annotated[
         Path | None,
         typer.Option(
@@ -119,7 +125,8 @@ def run(
     reads_pairs = rerank or exhaustive
     _check_options(rerank, exhaustive, candidates, combine)
     started = time.perf_counter()
-    gallery = _gallery(captions, images, format, split, limit)
+    read = read_caption_file(captions, format=format, split=split, strict=strict)
+    gallery = _gallery(read, images, limit, strict)
     with open_models(model, reranker, device=device, dtype=dtype) as models:
         retriever, reranking = _load(models, rerank=rerank, exhaustive=exhaustive)
     if combine is Combination.itm_itc and retriever is None:
@@ -132,18 +139,20 @@ def run(
 
     with _resumable(resume, resume_dir, _identity(gallery, retriever, reranking)) as resumable:
         from bt_cli.evaluation.protocol import run_protocol
+        from bt_cli.inference.truncation import one_warning
 
-        outcome = run_protocol(
-            gallery,
-            retriever,
-            reranking,
-            candidates=k,
-            combine=combine.value,
-            budget=budget,
-            resumable=resumable,
-            stage=progress,
-            on_skip=None if strict else skip,
-        )
+        with one_warning():
+            outcome = run_protocol(
+                gallery,
+                retriever,
+                reranking,
+                candidates=k,
+                combine=combine.value,
+                budget=budget,
+                resumable=resumable,
+                stage=progress,
+                on_skip=None if strict else skip,
+            )
         tag = _name(reranking or retriever)
         _write_files(outcome, run_depth, tag, run_out, qrels_out, queries_out, tr_run_out, tr_qrels_out)
         if html is not None:
@@ -151,7 +160,9 @@ def run(
         resumable.finish()
     seconds = time.perf_counter() - started
     if as_json:
-        _show_object(outcome, retriever, reranking, k if reads_pairs else None, combine, len(skipped), seconds)
+        _show_object(
+            outcome, retriever, reranking, k if reads_pairs else None, combine, len(skipped), read.skipped, seconds
+        )
     else:
         _show_table(outcome)
     _close(outcome, reranking or retriever, combine, k, skipped, seconds)
@@ -166,11 +177,14 @@ def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combi
         raise Misuse(f"--combine {combine.value} goes with --rerank or --exhaustive")
 
 
-def _gallery(captions: Path, images: Path | None, format: str | None, split: str | None, limit: int | None) -> Gallery:
-    from bt_cli.datasets.captions import read_captions
+def _gallery(captions: CaptionSet, images: Path | None, limit: int | None, strict: bool) -> Gallery:
+    from bt_cli.datasets.captions import image_folder_of
     from bt_cli.evaluation.gallery import Gallery
 
-    gallery = Gallery.of(read_captions(captions, format=format, split=split), images or captions.parent)
+    unclear = SkipRemarks()
+    folder = images or Path(image_folder_of(captions.path))
+    gallery = Gallery.of(captions, folder, on_unclear=None if strict else unclear.add)
+    unclear.close(shown_path(captions.path))
     return gallery if limit is None else gallery.first(limit)
 
 
@@ -259,6 +273,7 @@ def _show_object(
     candidates: int | None,
     combine: Combination,
     skipped: int,
+    captions_skipped: int,
     seconds: float,
 ) -> None:
     from bt_cli.display.data_lines import write_object
@@ -269,6 +284,7 @@ def _show_object(
     record["model"] = None if retriever is None else retriever.checkpoint.name
     record["reranker"] = None if reranking is None else reranking.checkpoint.name
     record |= {"candidates": candidates, "combine": combine.value, "pairs": outcome.pairs, "skipped": skipped}
+    record["captions_skipped"] = captions_skipped
     record |= {"device": str(used.device), "precision": used.precision, "seconds": round(seconds, 3)}
     write_object(record | {"itc": outcome.itc, "itm": outcome.itm})
 

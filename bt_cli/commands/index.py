@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     BatchSize,
@@ -33,7 +34,6 @@ from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import Caption
     from bt_cli.indexing.build import IndexSummary
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.search.models import SearchModels
@@ -59,7 +59,11 @@ def run(
     default_excludes: DefaultExcludes = None,
     captions: Annotated[
         list[Path] | None,
-        typer.Option("--captions", metavar="FILE", help="Captions to search for, too, in any format. Repeatable."),
+        typer.Option(
+            "--captions",
+            metavar="FILE",
+            help="Captions to search for, too: a file of any format, or a folder. Repeatable.",
+        ),
     ] = None,
     format: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="Format of the captions, where it is not recognised.")
@@ -122,7 +126,9 @@ def run(
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
     stored = None if store_dtype is None else store_dtype.value
-    read = _read_captions(captions or [], format, split)
+    read = [
+        (os.fspath(file), read_caption_file(file, format=format, split=split, strict=strict)) for file in captions or []
+    ]
     checkpoint = model or place.checkpoint
     with (
         open_models(checkpoint, reranker, device=device, dtype=dtype, threads=threads) as models,
@@ -140,7 +146,7 @@ def run(
                 place.folder,
                 images or [],
                 encoder,
-                captions=read or None,
+                captions=[(file, found.items) for file, found in read] or None,
                 forget=forget or [],
                 rebuild=rebuild,
                 strict=strict,
@@ -155,7 +161,7 @@ def run(
             raise
     summary.seconds = time.perf_counter() - started
     if as_json:
-        write_object(index_record(summary))
+        write_object(index_record(summary) | {"captions_skipped": sum(found.skipped for _, found in read)})
     _close(summary, encoder)
     if limit is not None:
         _keep_bridges(models, place.folder, limit)
@@ -178,12 +184,6 @@ def index_record(summary: IndexSummary) -> dict[str, object]:
         "passed_over": dict(summary.passed_over.suffixes.most_common()),
         "excluded": summary.passed_over.excluded,
     }
-
-
-def _read_captions(files: list[Path], format: str | None, split: str | None) -> list[tuple[str, list[Caption]]]:
-    from bt_cli.datasets.captions import read_captions
-
-    return [(os.fspath(file), read_captions(file, format=format, split=split).items) for file in files]
 
 
 def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict
 from bt_cli.display.closing_line import closing_line, count
@@ -15,21 +16,27 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse
+from bt_cli.search.candidates import from_arguments
 from bt_cli.search.query import validate_text
-from bt_cli.search.scoring import every_pair, read_pairs, score
+from bt_cli.search.scoring import every_pair, pairs_of, score
 
 
 def run(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMAGE TEXT...", help="An image, then texts. With --image, texts alone."),
+        typer.Argument(
+            metavar="IMAGE TEXT...", help="An image or a folder of images, then texts. With --image, texts alone."
+        ),
     ] = None,
     image: Annotated[
-        list[str] | None, typer.Option("--image", metavar="FILE", help="An image; repeat it for images x texts.")
+        list[str] | None,
+        typer.Option("--image", metavar="FILE", help="An image, or a folder of them; repeat it for images x texts."),
     ] = None,
     pairs: Annotated[
         str | None,
-        typer.Option("--pairs", metavar="FILE", help="Pairs of image and text: CSV, TSV, JSONL, Parquet ..."),
+        typer.Option(
+            "--pairs", metavar="FILE", help="Pairs of image and text: CSV, TSV, JSONL, Parquet ..., or a folder."
+        ),
     ] = None,
     image_folder: Annotated[
         str | None, typer.Option("--images", metavar="DIR", help="Where the images of --pairs are.")
@@ -51,7 +58,7 @@ def run(
     embeddings.
     """
     started = time.perf_counter()
-    wanted = _pairs(words or [], image or [], pairs, image_folder)
+    wanted = _pairs(words or [], image or [], pairs, image_folder, strict)
     if heatmap is not None and len(wanted) != 1:
         raise Misuse(f"--heatmap explains one image with one text, and these are {len(wanted)} pairs")
     with open_models(model, model, device=device, dtype=dtype) as models, progress("scoring", "pair") as ticked:
@@ -79,12 +86,14 @@ def run(
     )
 
 
-def _pairs(words: list[str], images: list[str], file: str | None, folder: str | None) -> list[tuple[str, str]]:
+def _pairs(
+    words: list[str], images: list[str], file: str | None, folder: str | None, strict: bool
+) -> list[tuple[str, str]]:
     """What is to be scored, from whichever way it was given."""
     if file is not None:
         if words or images:
             raise Misuse("--pairs brings its own images and texts: give no others")
-        return read_pairs(file, folder)
+        return pairs_of(read_caption_file(file, images=folder, strict=strict))
     if folder is not None:
         raise Misuse("--images belongs to --pairs")
     texts = words if images else words[1:]
@@ -94,4 +103,4 @@ def _pairs(words: list[str], images: list[str], file: str | None, folder: str | 
         )
     for text in texts:
         validate_text(text, "a text")
-    return every_pair(images or words[:1], texts)
+    return every_pair([candidate.path or "" for candidate in from_arguments(images or words[:1])], texts)

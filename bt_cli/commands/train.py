@@ -14,7 +14,8 @@ from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict, T
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
-from bt_cli.errors import BadConfig, BtError, Misuse
+from bt_cli.display.skipped import SkipRemarks
+from bt_cli.errors import BadConfig, Misuse
 from bt_cli.files.json_object import read_json_object
 from bt_cli.training.data import TrainingData
 from bt_cli.training.recipe import FINE_TUNING, Augmentation, Masking, Matching, Rates, Recipe, Stage
@@ -33,7 +34,8 @@ REMARK_SECONDS = 10.0
 def run(
     context: typer.Context,
     captions: Annotated[
-        Path | None, typer.Argument(metavar="CAPTIONS", help="Caption file, any format.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="CAPTIONS", help="Caption file of any format, or a folder.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the checkpoint.", show_default=False)
@@ -179,7 +181,7 @@ def run(
 
     set_threads(threads)
     keep_freed_memory()
-    skipped = _Skipped()
+    skipped = SkipRemarks()
     ranks, place = Ranks.join(choose_device(device))
     try:
         chosen = _choose_recipe(recipe, options, from_scratch, _training_precision(dtype, place))
@@ -191,17 +193,6 @@ def run(
         _train(settled, prepared, skipped, as_json)
     finally:
         ranks.leave()
-
-
-class _Skipped:
-    """How many images were left out; each is named at once, since the end of a run may be days away."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, error: BtError) -> None:
-        self.count += 1
-        remark(f"skipped {error}")
 
 
 def _training_precision(dtype: str, device: torch.device) -> str:
@@ -224,7 +215,7 @@ def _choose_recipe(named: str | None, options: Recipe, from_scratch: Path | None
     return replace(options, dtype=precision, network=network).checked("options")
 
 
-def _train(recipe: Recipe, run: Run, skipped: _Skipped, as_json: bool) -> None:
+def _train(recipe: Recipe, run: Run, skipped: SkipRemarks, as_json: bool) -> None:
     from bt_cli.training.trainer import Trainer
 
     trainer = Trainer(recipe, run)
@@ -236,6 +227,7 @@ def _train(recipe: Recipe, run: Run, skipped: _Skipped, as_json: bool) -> None:
         remark(f"going on after step {done} of {trainer.recipe.steps}")
     with progress("training") as tick:
         outcome = trainer.train(_reporter(as_json, tick, trainer.recipe.steps))
+    skipped.close("captions and images")
     _close(outcome, run.out, skipped.count, as_json)
 
 

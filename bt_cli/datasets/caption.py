@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 from bt_cli.files.shown_path import shown_path
 
-FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "jsonl", "parquet")
-"""Every caption format; `captions` says what each one is."""
+FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "map", "jsonl", "parquet")
+"""Every format of a caption file; `captions` says what each one is."""
+FOLDER_FORMATS = ("metadata", "sidecars")
+"""What a folder of captions can be."""
 
-ENTRIES = {"coco": "annotation", "karpathy": "image", "json": "entry", "parquet": "row"}
+LONGEST_CAPTION = 1 << 16
+"""Characters of the longest text that is taken for a caption. The network reads some fifty tokens; what is a thousand
+times that is a file that went wrong."""
+
+ENTRIES = {"coco": "annotation", "karpathy": "image", "json": "entry", "map": "entry", "parquet": "row"}
 """What the captions of a format that has no lines are counted by."""
 
 
@@ -36,23 +42,27 @@ class Caption:
     split: str | None = None
     line: int | None = None
     """Where it stands in the file, counting from 1: the line, or the entry in a JSON document or Parquet table."""
+    file: str | None = None
+    """The file that it stands in, where that is one of a folder of captions."""
 
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """The captions of a file, in its order."""
+    """The captions of a file or folder, in its order."""
 
     path: str
     format: str
-    """One of `FORMATS`."""
+    """One of `FORMATS`, or for a folder of `FOLDER_FORMATS`."""
     items: list[Caption]
+    skipped: int = 0
+    """Captions that could not be read and were told to `on_skip`."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def place(self, item: Caption) -> str:
         """Where one of the captions stands, for a message."""
-        return shown_place(self.path, item.line, self.format)
+        return shown_place(item.file or self.path, item.line, self.format)
 
     @property
     def images(self) -> list[str]:

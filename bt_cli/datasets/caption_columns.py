@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from bt_cli.datasets.caption import Caption
+from bt_cli.datasets.text_list import text_list
 
 COLUMN_NAMES = {
     "caption": "caption captions text texts sentence sentences description comment raw caption_text alt alt_text "
@@ -15,7 +17,7 @@ COLUMN_NAMES = {
     "image": "image image_path image_name image_file image_filename img img_path img_name filename file_name filepath "
     "file_path file path name",
     "image_id": "image_id imageid img_id imgid cocoid",
-    "caption_id": "caption_id captionid cap_id sentid sent_id sentence_id id",
+    "caption_id": "caption_id captionid caption_ids cap_id sentid sentids sent_id sentence_id id",
     "split": "split partition subset set",
     "negatives": "negative negatives negative_caption negative_captions hard_negative hard_negatives neg foil foils",
 }
@@ -73,7 +75,12 @@ class Columns:
         return self.has_caption and (len(self.role) > 1 or bool(names & SURE))
 
     @property
-    def all_named(self) -> bool:
+    def all_known(self) -> bool:
+        """Whether each one holds something of interest."""
+        return len(self.used) == len(self.names)
+
+    @property
+    def all_words(self) -> bool:
         """Whether each one has a known name or one that is a single word, as no sentence with commas has."""
         used = set(self.used)
         return all(name in used or WORD.fullmatch(name.strip()) for name in self.names)
@@ -85,8 +92,9 @@ class Columns:
         return [name for name in self.names if name in wanted]
 
 
-def caption_of_fields(columns: Columns, fields: dict[str, Any], line: int) -> Iterator[Caption]:
-    """The captions of one row or object: a field may hold one text or a list of them.
+def captions_of_fields(columns: Columns, fields: dict[str, Any], line: int) -> list[Caption]:
+    """The captions of one row or object: a field may hold one text or a list of them, also as a JSON or Python list
+    within a text (see `text_list`).
 
     Raises:
         ValueError: There is none, or something that is no text.
@@ -95,18 +103,13 @@ def caption_of_fields(columns: Columns, fields: dict[str, Any], line: int) -> It
     if not texts:
         raise ValueError("no caption")
     negatives = tuple(text for name in columns.role.get("negatives", []) for text in _texts(fields.get(name), name))
-    caption_id = _value(columns, fields, "caption_id")
     image = _image(columns, fields)
-    for text in texts:
-        yield Caption(
-            text,
-            image=image,
-            image_id=_value(columns, fields, "image_id") or image,
-            caption_id=caption_id if len(texts) == 1 else None,
-            negatives=negatives,
-            split=_value(columns, fields, "split"),
-            line=line,
-        )
+    image_id = _value(columns, fields, "image_id") or image
+    split = _value(columns, fields, "split")
+    return [
+        Caption(text, image, image_id, caption_id, negatives, split, line)
+        for text, caption_id in zip(texts, _caption_ids(columns, fields, len(texts)), strict=True)
+    ]
 
 
 def _texts(value: Any, name: str) -> list[str]:
@@ -114,11 +117,28 @@ def _texts(value: Any, name: str) -> list[str]:
         return []
     if isinstance(value, dict) and isinstance(value.get("raw"), str):
         value = value["raw"]
+    if isinstance(value, str):
+        listed = text_list(value)
+        value = [value] if listed is None else listed
+        return [text.strip() for text in value if text.strip()]
     if isinstance(value, (list, tuple)):
         return [text for part in value for text in _texts(part, name)]
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text: {str(value)[:40]}")
-    return [value.strip()] if value.strip() else []
+    raise ValueError(f"{name} is no text: {str(value)[:40]}")
+
+
+def _caption_ids(columns: Columns, fields: dict[str, Any], count: int) -> list[str | None]:
+    """An id for each of a row's captions: the one there is for one, as many as there are for several, else none."""
+    for name in columns.role.get("caption_id", []):
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip().startswith("["):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                value = text_list(value)
+        if isinstance(value, (list, tuple)):
+            ids = [str(each).strip() for each in value if isinstance(each, (str, int))]
+            return [*ids] if len(ids) == len(value) == count and all(ids) else [None] * count
+    return [_value(columns, fields, "caption_id") if count == 1 else None] * count
 
 
 def _image(columns: Columns, fields: dict[str, Any]) -> str | None:
@@ -127,7 +147,7 @@ def _image(columns: Columns, fields: dict[str, Any]) -> str | None:
         if isinstance(value, dict):  # an image column of the hub's data sets: the file's bytes and its path
             value = value.get("path")
         if isinstance(value, str) and value.strip():
-            return value.strip()
+            return value
         if value is not None and not isinstance(value, str):
             raise ValueError(f"{name} is no file name: {str(value)[:40]}")
     return None

@@ -8,28 +8,35 @@
 | `coco` | COCO's captions JSON: `images` and `annotations` |
 | `karpathy` | Karpathy's JSON: `images` with `sentences` and a `split` |
 | `json` | a JSON list of objects like the lines of `jsonl`, or of texts |
+| `map` | a JSON object of images, each with its caption or a list of them |
 | `jsonl` | one JSON object a line |
 | `parquet` | a table with columns like a CSV's |
 
-Columns and keys go by their usual names (`COLUMN_NAMES`), upper or lower case. Text is UTF-8, or UTF-16 with a byte
-order mark. Blank lines are passed over; equal lines are so many captions.
+Columns and keys go by their usual names (`COLUMN_NAMES`), upper or lower case; a list in a cell is several captions.
+Text is UTF-8, or UTF-16 with a byte order mark. Blank lines are passed over; equal lines are so many captions.
+
+A folder of images holds captions, too: in `metadata.jsonl` or its like, or in a text file beside each image
+(`caption_folder`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from bt_cli.datasets.caption import FORMATS, Caption, CaptionSet
-from bt_cli.datasets.caption_formats import parse
-from bt_cli.datasets.image_names import ImageNames, none_below
+from bt_cli.datasets.caption_folder import parse_folder
+from bt_cli.datasets.caption_formats import parse_file
+from bt_cli.datasets.caption_tables import Entry
+from bt_cli.datasets.image_names import ImageNames, none_below, not_found
 from bt_cli.errors import Misuse, NotFound, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
 
-__all__ = ["FORMATS", "Caption", "CaptionSet", "read_captions"]
+__all__ = ["FORMATS", "Caption", "CaptionSet", "image_folder_of", "read_captions"]
 
 OnMissing = Callable[[NotFound], None]
+OnSkip = Callable[[UnreadableCaptions], None]
 
 
 def read_captions(
@@ -39,39 +46,74 @@ def read_captions(
     split: str | None = None,
     images: str | os.PathLike[str] | None = None,
     on_missing: OnMissing | None = None,
+    on_skip: OnSkip | None = None,
 ) -> CaptionSet:
-    """Read a caption file.
+    """Read a caption file, or the captions in a folder of images.
 
     Args:
-        path: The file.
-        format: One of `FORMATS`; told by the content if not given.
+        path: The file or folder. A file has at most 1 GiB, if it is no Parquet, and a caption 65,536 characters.
+        format: One of `FORMATS`; told by the content if not given. A folder's is always told by what is in it.
         split: Only the captions of this split, or of several joined by `+` (`train+restval`).
         images: The folder of the images that are meant: each caption's `image` becomes the path of its file there.
-        on_missing: Hears of each image that is not there; its captions are left out. Without it that is an error.
+        on_missing: Hears of each image that is not there, or may be any of several files; its captions are left out.
+            Without it that is an error.
+        on_skip: Hears of each caption that can't be read, with its line; it is left out. Without it, and where none
+            can be read, that is an error.
 
     Raises:
         NotFound: There is no such file, or no such image below `images`; names the line. Also when none is there.
         UnreadableCaptions: It holds no caption, or one that can't be read; names the line. Also when `split` is not
-            in it.
-        Misuse: `format` is none of `FORMATS`, or `images` is a file.
+            in it, and for a device or a file beyond any measure.
+        Misuse: `format` is none of `FORMATS`, or given for a folder, or `images` is a file.
     """
     path = os.fspath(path)
     if format is not None and format not in FORMATS:
         raise Misuse(f"{format!r} is no caption format: {', '.join(FORMATS)}")
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise NotFound(f"{shown_path(path)}: no such file") from None
-    except OSError as error:
-        raise UnreadableCaptions(f"{shown_path(path)}: can't be read: {error.strerror}") from error
-    found, items = parse(content, path, format)
+    if os.path.isdir(path):
+        if format is not None:
+            raise Misuse(f"{shown_path(path)}: a folder; --format says what a caption file holds")
+        found, entries = parse_folder(path)
+    else:
+        found, entries = parse_file(path, format)
+    items, skipped = _sorted_out(entries, on_skip)
     if not items:
         raise UnreadableCaptions(f"{shown_path(path)}: holds no caption")
     if split is not None:
         items = _of_split(items, split, path)
-    captions = CaptionSet(path, found, items)
+    captions = CaptionSet(path, found, items, skipped)
     return captions if images is None else _with_paths(captions, os.fspath(images), on_missing)
+
+
+def image_folder_of(path: str | os.PathLike[str]) -> str:
+    """Where the images of a caption file are if nothing else is said: beside it, or in it where it is a folder."""
+    path = os.fspath(path)
+    return path if os.path.isdir(path) else os.path.dirname(path) or os.curdir
+
+
+def _sorted_out(entries: Iterator[Entry], on_skip: OnSkip | None) -> tuple[list[Caption], int]:
+    """The captions, and how many could not be read; those are told once it is sure that not all are so."""
+    items: list[Caption] = []
+    waiting: list[UnreadableCaptions] = []
+    skipped = 0
+    for entry in entries:
+        if isinstance(entry, Caption):
+            items.append(entry)
+            if on_skip is not None:
+                for error in waiting:
+                    on_skip(error)
+            waiting = []
+        elif on_skip is None:
+            raise entry
+        else:
+            skipped += 1
+            if items:
+                on_skip(entry)
+            else:
+                waiting.append(entry)
+    if waiting:
+        more = f" (and {len(waiting) - 1:,} more that can't be read; no caption can)" if len(waiting) > 1 else ""
+        raise UnreadableCaptions(f"{waiting[0]}{more}")
+    return items, skipped
 
 
 def _of_split(items: Iterable[Caption], split: str, path: str) -> list[Caption]:
@@ -88,17 +130,24 @@ def _of_split(items: Iterable[Caption], split: str, path: str) -> list[Caption]:
 def _with_paths(captions: CaptionSet, folder: str, on_missing: OnMissing | None) -> CaptionSet:
     names = ImageNames.below(folder)
     found: dict[str, str | None] = {}
+    missing: list[NotFound] = []
+    unclear: NotFound | None = None
     for item in captions.items:
         if item.image is not None and item.image not in found:
-            found[item.image] = names.find(item.image)
-            if found[item.image] is None:
-                place = captions.place(item)
-                error = NotFound(f"{place}: its image {shown_path(item.image)} is not below {shown_path(folder)}")
+            fitting = names.fitting(item.image)
+            found[item.image] = fitting[0] if len(fitting) == 1 else None
+            if len(fitting) != 1:
+                reason = not_found(item.image, fitting, f"below {shown_path(folder)}")
+                error = NotFound(f"{captions.place(item)}: {reason}")
+                unclear = unclear or (error if fitting else None)
                 if on_missing is None:
                     raise error
-                on_missing(error)
+                missing.append(error)
     if found and not any(found.values()):
-        raise none_below(captions.path, len(found), folder)
+        raise unclear or none_below(captions.path, len(found), folder)
+    if on_missing is not None:
+        for error in missing:
+            on_missing(error)
     items = [
         item if item.image is None else replace(item, image=found[item.image])
         for item in captions.items

@@ -6,7 +6,7 @@
 
 Columns stand apart by spaces or tabs, so an id can hold neither: `encode_id` gives any name (a path with spaces, bytes
 that are no UTF-8) a form that fits, `decode_id` gives the name back. The readers return ids as they stand in the file,
-because a file of another origin may mean its `%` literally. Files may be gzipped.
+because a file of another origin may mean its `%` literally. Files may be gzipped; 2 GiB is the most that is read.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import gzip
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-from bt_cli.errors import NotFound, UnreadableRun
+from bt_cli.errors import UnreadableRun
 from bt_cli.files.atomic_write import open_whole
+from bt_cli.files.bounded_read import open_file
 from bt_cli.files.shown_path import shown_path
 
 PathLike = str | os.PathLike[str]
@@ -33,6 +34,12 @@ Found = Sequence[tuple[str, float]]
 GAPS = re.compile(r"[ \t]+")
 UNFIT = re.compile(r"[\s%\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 """White space, control characters, bytes that are no UTF-8, and the escape sign itself."""
+
+LARGEST = 1 << 31
+"""Bytes of the largest file that is read, unpacked: some 40 million lines."""
+BLOCK = LONGEST_LINE = 1 << 20
+LARGEST_RATIO, FREELY_UNPACKED = 100, 1 << 23
+"""How many times its size a zipped file may unpack to, once that is more than so many bytes; runs reach 20."""
 
 QUERY_HEADERS = {"id", "qid", "query_id", "query-id", "query"}
 TEXT_HEADERS = {"text", "query", "query_text", "title", "caption"}
@@ -206,21 +213,45 @@ def descending_scores(scores: Sequence[float]) -> list[str]:
 
 
 def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
-    """The lines that hold something, with their numbers; unzipped, without byte order mark and line ends."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise NotFound(f"{shown_path(path)}: {error.strerror or error}") from error
-    if data.startswith(b"\x1f\x8b"):
+    """The lines that hold something, with their numbers; unzipped, without byte order mark and line ends.
+
+    Read one at a time, so that what is in memory is what the lines said, however much a zipped file unpacks to.
+    """
+    with open_file(path, UnreadableRun) as packed:
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError) as error:
-            raise UnreadableRun(f"{shown_path(path)}: broken gzip file") from error
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.rstrip("\r").strip(" ")
-        if line.strip():
-            yield number, line
+            for number, line in enumerate(_bounded_lines(packed, shown_path(path)), 1):
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                text = line.rstrip(b"\r").decode("utf-8", "surrogateescape").strip(" ")
+                if text.strip():
+                    yield number, text
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnreadableRun(f"{shown_path(path)}: {_reason(error)}") from error
+
+
+def _bounded_lines(packed: BinaryIO, shown: str) -> Iterator[bytes]:
+    """The lines of a file that may be zipped. Raises UnreadableRun for one without end, or one that unpacks to one."""
+    zipped = packed.peek(2).startswith(b"\x1f\x8b")  # type: ignore[attr-defined]  # open() gives a buffered reader
+    content = cast(BinaryIO, gzip.GzipFile(fileobj=packed)) if zipped else packed
+    total = 0
+    rest = b""
+    while block := content.read(BLOCK):
+        total += len(block)
+        if total > LARGEST:
+            raise UnreadableRun(f"{shown}: more than {LARGEST >> 30} GiB{' unpacked' if zipped else ''}; split it")
+        if zipped and total > FREELY_UNPACKED and total > LARGEST_RATIO * packed.tell():
+            raise UnreadableRun(f"{shown}: unpacks to more than {LARGEST_RATIO} times its size, as no run does")
+        *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            raise UnreadableRun(f"{shown}: a line longer than {LONGEST_LINE >> 20} MiB, as no run has")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _reason(error: Exception) -> str:
+    damaged = isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile))
+    return "broken gzip file; copy or download it again" if damaged else getattr(error, "strerror", None) or str(error)
 
 
 def _rank(path: PathLike, number: int, text: str) -> int:

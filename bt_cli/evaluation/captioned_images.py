@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.datasets.captions import CaptionSet, read_captions
+from bt_cli.datasets.captions import CaptionSet, image_folder_of, read_captions
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.protocol import Evaluation, OnSkip, run_protocol
 
@@ -57,7 +57,7 @@ def evaluate(
     if exhaustive and candidates is not None:
         raise Misuse("candidates and exhaustive exclude each other: every pair is read, or the best")
     read = captions if isinstance(captions, CaptionSet) else read_captions(captions, split=split)
-    gallery = Gallery.of(read, Path(images) if images is not None else Path(read.path).parent)
+    gallery = Gallery.of(read, Path(images) if images is not None else Path(image_folder_of(read.path)))
     retriever = _opened(model)
     reranking = None
     if exhaustive or candidates is not None:

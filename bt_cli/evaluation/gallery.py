@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bt_cli.datasets.captions import CaptionSet
-from bt_cli.datasets.image_names import ImageNames, none_below
-from bt_cli.errors import Misuse
+from bt_cli.datasets.image_names import ImageNames, none_below, not_found
+from bt_cli.errors import Misuse, NotFound
 from bt_cli.metrics.recall import own_captions
 
 
@@ -38,26 +38,28 @@ class Gallery:
     owner: Sequence[int]
 
     @classmethod
-    def of(cls, captions: CaptionSet, folder: Path) -> Gallery:
+    def of(cls, captions: CaptionSet, folder: Path, *, on_unclear: Callable[[NotFound], None] | None = None) -> Gallery:
         """The captions of a file with their images below `folder`, both in the file's order.
 
         Names that lead to one file are one image, called by the first of them. A caption without an id of its own is
         called by its image and its number there, `name.jpg#0`. An image that is not there stays in the gallery, to be
-        left out or refused by whoever opens it.
+        left out or refused by whoever opens it; one that may be any of several files is told to `on_unclear` and left
+        out with its captions.
 
         Raises:
             Misuse: A caption names no image, or the folder is a file.
-            NotFound: There is no such folder, or none of the images is in it.
+            NotFound: There is no such folder, or none of the images is in it; without `on_unclear`, an image may be any
+                of several files.
         """
         for item in captions.items:
             if item.image is None:
                 raise Misuse(f"{captions.place(item)}: names no image, and recall needs one a caption")
-        names = captions.images
         files = ImageNames.below(folder)
-        found = {name: files.find(name) for name in names}
+        found = {name: files.fitting(name) for name in captions.images}
+        captions = _without_unclear(captions, found, on_unclear)
         if not any(found.values()):
-            raise none_below(captions.path, len(names), folder)
-        path_of = {name: path or str(folder / name) for name, path in found.items()}
+            raise none_below(captions.path, len(found), folder)
+        path_of = {name: fitting[0] if fitting else str(folder / name) for name, fitting in found.items()}
         id_of: dict[str, str] = {}
         for name, path in path_of.items():
             id_of.setdefault(path, name)
@@ -109,6 +111,22 @@ class Gallery:
             [self.captions[caption] for caption in captions],
             [numbers[self.owner[caption]] for caption in captions],
         )
+
+
+def _without_unclear(
+    captions: CaptionSet, found: dict[str, list[str]], on_unclear: Callable[[NotFound], None] | None
+) -> CaptionSet:
+    """The captions whose image is one file or none; the others are told and go from `found`."""
+    errors = []
+    for item in captions.items:
+        if item.image in found and len(found[item.image]) > 1:
+            reason = not_found(item.image, found.pop(item.image), "")
+            errors.append(NotFound(f"{captions.place(item)}: {reason}"))
+    for error in errors:
+        if on_unclear is None or not any(found.values()):
+            raise error
+        on_unclear(error)
+    return replace(captions, items=[item for item in captions.items if item.image in found])
 
 
 def _caption_ids(captions: CaptionSet, images: Sequence[str], owner: Sequence[int]) -> list[str]:

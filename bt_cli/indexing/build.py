@@ -23,6 +23,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.captions import caption_rows, follow_images
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.plan import Plan, merge_roots, plan_update
+from bt_cli.inference.truncation import one_warning
 from bt_cli.store.embedding_table import path_columns, vector_array
 from bt_cli.store.generation import CaptionRows
 from bt_cli.store.image_rows import ImageRows
@@ -227,13 +228,14 @@ class _Run:
         for batch in writer.caption_journal.batches():
             known.update(batch.column("caption").to_pylist())
         new = [text for text in dict.fromkeys(rows.texts) if text not in known]
-        for first in range(0, len(new), TEXTS_AT_A_TIME):
-            texts = new[first : first + TEXTS_AT_A_TIME]
-            embeddings = vector_array(self.encoder.encode_texts(texts), writer.dtype)
-            nothing = [None] * len(texts)
-            columns = {"caption": texts, "image": nothing, "image_bytes": nothing, "caption_id": nothing}
-            with writing(self.folder):
-                writer.caption_journal.append({**columns, "embedding": embeddings})
+        with one_warning():
+            for first in range(0, len(new), TEXTS_AT_A_TIME):
+                texts = new[first : first + TEXTS_AT_A_TIME]
+                embeddings = vector_array(self.encoder.encode_texts(texts), writer.dtype)
+                nothing = [None] * len(texts)
+                columns = {"caption": texts, "image": nothing, "image_bytes": nothing, "caption_id": nothing}
+                with writing(self.folder):
+                    writer.caption_journal.append({**columns, "embedding": embeddings})
         return rows
 
     def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bt_cli.datasets.captions import Caption
-from bt_cli.datasets.image_names import ImageNames
+from bt_cli.datasets.captions import Caption, image_folder_of
+from bt_cli.datasets.image_names import ImageNames, not_found
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.plan import Plan
 from bt_cli.store.generation import CaptionRows
@@ -37,21 +37,14 @@ def caption_rows(
     rows = CaptionRows([], [], [], [])
     absolute = {paths.absolute(path): path for path in image_paths}
     for file, items in captions:
-        here = os.path.dirname(os.path.abspath(file))
+        here = os.path.abspath(image_folder_of(file))
         names = ImageNames(absolute, [here, *(paths.absolute(root) for root in roots)])
-        found: dict[str, str | None] = {}
+        fitting: dict[str, list[str]] = {}
         for item in items:
-            if item.image is not None and item.image not in found:
-                found[item.image] = names.find(item.image)
-        lost = [name for name, path in found.items() if path is None]
-        if lost:
-            LOG.warning(
-                "%s: %d of its %d images are not in the index, %s first",
-                shown_path(file),
-                len(lost),
-                len(found),
-                shown_path(lost[0]),
-            )
+            if item.image is not None and item.image not in fitting:
+                fitting[item.image] = names.fitting(item.image)
+        found = {name: paths[0] if len(paths) == 1 else None for name, paths in fitting.items()}
+        _tell_of_lost(file, fitting)
         for item in items:
             path = found[item.image] if item.image is not None else None
             rows.texts.append(item.text)
@@ -62,6 +55,20 @@ def caption_rows(
 
 
 LOG = logging.getLogger("bt_cli")
+
+
+def _tell_of_lost(file: str, fitting: dict[str, list[str]]) -> None:
+    """Say which images of a caption file are not in the index, and which may be any of several."""
+    lost = [name for name, paths in fitting.items() if not paths]
+    unclear = [name for name, paths in fitting.items() if len(paths) > 1]
+    where, images = shown_path(file), len(fitting)
+    if lost:
+        LOG.warning(
+            "%s: %d of its %d images are not in the index, %s first", where, len(lost), images, shown_path(lost[0])
+        )
+    if unclear:
+        first = not_found(unclear[0], fitting[unclear[0]], "")
+        LOG.warning("%s: %d of its %d images may be any of several: %s", where, len(unclear), images, first)
 
 
 def follow_images(captions: CaptionRows, plan: Plan, kept: np.ndarray) -> CaptionRows:

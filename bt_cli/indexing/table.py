@@ -18,6 +18,7 @@ from bt_cli.files.atomic_write import open_whole
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
+from bt_cli.inference.truncation import one_warning
 from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, vector_array
 from bt_cli.store.identity import Identity
 
@@ -113,7 +114,11 @@ def encode_caption_table(
     """
     start = time.monotonic()
     summary = IndexSummary(index=out)
-    with open_whole(out) as target, TableWriter(target, caption_schema(encoder.identity, dtype)) as table:
+    with (
+        one_warning(),
+        open_whole(out) as target,
+        TableWriter(target, caption_schema(encoder.identity, dtype)) as table,
+    ):
         for first in range(0, len(captions), TEXTS_AT_A_TIME):
             part = captions[first : first + TEXTS_AT_A_TIME]
             embeddings = encoder.encode_texts([caption.text for caption in part])

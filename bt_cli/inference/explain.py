@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bt_cli.errors import NoMask
-from bt_cli.inference.token_batches import beginning, warn_of_truncation
+from bt_cli.inference.truncation import beginning, warn_of_truncation
 from bt_cli.preprocessing.tokenizer import MASK, Tokenizer
 
 if TYPE_CHECKING:

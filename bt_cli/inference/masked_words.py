@@ -27,7 +27,7 @@ def fill_masks(
     """
     import torch
 
-    from bt_cli.inference.token_batches import beginning, warn_of_truncation
+    from bt_cli.inference.truncation import beginning, warn_of_truncation
 
     if k < 1:
         raise Misuse(f"k={k}: at least one word a mask has to be asked for")

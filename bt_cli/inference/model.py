@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.errors import MissingHead, Misuse, UnreadableImage
 from bt_cli.inference.light_texts import LightTexts
-from bt_cli.inference.token_batches import warn_of_truncation
+from bt_cli.inference.truncation import warn_of_truncation
 
 if TYPE_CHECKING:
     import torch

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bt_cli.preprocessing.tokenizer import TokenBatch, Tokenizer
+from bt_cli.preprocessing.tokenizer import TokenBatch
 
 TOKENS_AT_ONCE = 1024
 """Tokens of a batch on a CPU, padding counted."""
@@ -36,15 +35,3 @@ def batches(tokens: TokenBatch, limit: int = TOKENS_AT_ONCE) -> Iterator[TextBat
         width = int(lengths[rows[-1]])
         yield TextBatch(rows.tolist(), tokens.input_ids[rows, :width], tokens.attention_mask[rows, :width])
         start = end
-
-
-def warn_of_truncation(texts: Sequence[str], tokens: TokenBatch, tokenizer: Tokenizer) -> None:
-    """One warning for each of the texts that `tokens` holds only the beginning of."""
-    for row in tokens.truncated:
-        what = f"text {beginning(texts[row])} is longer than {tokenizer.max_length} tokens"
-        warnings.warn(f"{what}: its end is not read", stacklevel=3)
-
-
-def beginning(text: str) -> str:
-    """The text as a message quotes it: its first 40 characters."""
-    return f"{text[:40]!r}..." if len(text) > 40 else repr(text)

@@ -13,6 +13,7 @@ from bt_cli.search.candidates import seven_digits
 from bt_cli.search.rerank import match_probability, none_can_be_read
 
 if TYPE_CHECKING:
+    from bt_cli.datasets.captions import CaptionSet
     from bt_cli.inference.model import Model
 
 
@@ -89,26 +90,19 @@ def score(
     return ScoredPairs(scored, [failures[place] for place in sorted(failures)], len(images) - len(failures))
 
 
-def read_pairs(path: str, folder: str | None = None) -> list[tuple[str, str]]:
-    """Pairs of a caption file of any format that names images.
-
-    Args:
-        path: The file.
-        folder: Where its images are; else they are taken from the working directory, or from beside the file.
+def pairs_of(captions: CaptionSet) -> list[tuple[str, str]]:
+    """The (image, text) pairs of captions; an image that is not at its path is taken from beside the caption file, or
+    from the folder of captions.
 
     Raises:
         Misuse: A caption without an image.
-        NotFound: No such file, or no such image below `folder`.
-        UnreadableCaptions: As :func:`read_captions`.
     """
-    from bt_cli.datasets.captions import read_captions
+    from bt_cli.datasets.captions import image_folder_of
 
-    pairs = []
-    captions = read_captions(path, images=folder)
+    pairs, beside = [], image_folder_of(captions.path)
     for item in captions.items:
         if item.image is None:
             raise Misuse(f"{captions.place(item)}: names no image; give image and text in two columns")
-        image = item.image
-        beside = os.path.join(os.path.dirname(path), image)
-        pairs.append((beside if not os.path.exists(image) and os.path.exists(beside) else image, item.text))
+        places = [os.path.join(folder, name) for name in (item.image, item.image.strip()) for folder in ("", beside)]
+        pairs.append((next((place for place in places if os.path.exists(place)), item.image), item.text))
     return pairs

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from bt_cli.errors import BtError, UnreadableCaptions
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import Caption
+    from bt_cli.datasets.captions import Caption, CaptionSet
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A caption file and what goes with it. What is left out has its default here, for `bt train` too."""
+    """A caption file or folder, and what goes with it. What is left out has its default here, for `bt train` too."""
 
     captions: Path
     images: Path | None = None
-    """The folder that the captions' images lie in; None = the caption file's own."""
+    """The folder that the captions' images lie in; None = the caption file's own, or the folder of captions."""
     format: str | None = None
     """Of the caption file; None = as it looks."""
     split: str | None = None
@@ -32,21 +32,29 @@ class TrainingData:
     def read(
         self, seed: int, on_missing: Callable[[BtError], None] | None = None
     ) -> tuple[list[Caption], list[Caption]]:
-        """(to train on, to measure on). `on_missing` hears of images that are not there, without it they are an error.
+        """(to train on, to measure on).
+
+        `on_missing` hears of images that are not there and of captions that can't be read, which are left out; without
+        it they are an error.
 
         Raises what reading captions raises, and UnreadableCaptions for a caption that names no image.
         """
-        from bt_cli.datasets.captions import read_captions
+        from bt_cli.datasets.captions import image_folder_of, read_captions
 
-        folder = self.images or self.captions.parent
-        captions = read_captions(
-            self.captions, format=self.format, split=self.split, images=folder, on_missing=on_missing
-        )
+        folder = self.images or image_folder_of(self.captions)
+
+        def read(path: Path, split: str | None) -> CaptionSet:
+            format = self.format if path == self.captions else None
+            return read_captions(
+                path, format=format, split=split, images=folder, on_missing=on_missing, on_skip=on_missing
+            )
+
+        captions = read(self.captions, self.split)
         for item in captions.items:
             if item.image is None:
                 raise UnreadableCaptions(f"{captions.place(item)}: no image to this caption; training needs pairs")
         if self.validation is not None:
-            return captions.items, read_captions(self.validation, images=folder, on_missing=on_missing).items
+            return captions.items, read(self.validation, None).items
         return hold_out(captions.items, self.validation_share, seed)
 
 

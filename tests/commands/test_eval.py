@@ -85,6 +85,7 @@ def test_the_contrastive_stage_alone(bt, checkpoint, album, truth):
         "combine": "itm",
         "pairs": 0,
         "skipped": 0,
+        "captions_skipped": 0,
         "device": "cpu",
         "precision": "float32",
         "itc": close(recall.metrics_from_scores(itc, owner)),
@@ -367,3 +368,43 @@ def test_json_has_no_nan(bt, checkpoint, album):
     (line,) = ran.out.splitlines()
     record = json.loads(line, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
     assert (record["images"], record["captions"], record["itc"]["tr@5"]) == (3, 6, 1.0)
+
+
+def test_a_list_in_a_cell_gives_the_figures_of_a_caption_a_row(bt, checkpoint, album, tmp_path):
+    import csv
+
+    with open(album / "captions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts = {}
+    for row in rows:
+        texts.setdefault(row["image"], []).append(row["caption"])
+    with open(tmp_path / "hub.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["raw", "sentids", "split", "filename", "img_id"])
+        for number, (name, captions) in enumerate(texts.items()):
+            writer.writerow([json.dumps(captions), "[0, 1]", "test", name, number])
+    own = ("--images", album, "--model", checkpoint, "--dtype", "float32", "--json", "--no-resume")
+    by_row, by_list = (bt("eval", file, *own).objects[0] for file in (album / "captions.csv", tmp_path / "hub.csv"))
+    assert (by_list["captions"], by_list["itc"]) == (2 * IMAGES, by_row["itc"])
+
+
+def test_bad_rows_and_unclear_names_are_named_and_counted(bt, checkpoint, album, tmp_path):
+    rows = [f"picture {number:02d}.png,thing {number}" for number in range(IMAGES)]
+    file = tmp_path / "captions.csv"
+    file.write_text("\n".join(["image,caption", *rows, *["picture 00.png,"] * 7]) + "\n")
+    own = ("--images", album, "--model", checkpoint, "--dtype", "float32", "--no-resume")
+    ran = bt("eval", file, *own, "--json")
+    assert (ran.code, ran.objects[0]["captions"], ran.objects[0]["captions_skipped"]) == (0, IMAGES, 7)
+    lines = ran.err.splitlines()[:6]
+    assert lines == [f"bt: skipped {file}:{18 + n}: no caption" for n in range(5)] + [f"bt: skipped 2 more of {file}"]
+    ran = bt("eval", file, *own, "--strict")
+    assert (ran.code, ran.err) == (1, f"bt: {file}:18: no caption\n")
+
+
+def test_a_folder_of_images_with_texts_beside_them(bt, checkpoint, album, tmp_path):
+    for number in range(12):
+        name = f"picture {number:02d}"
+        (tmp_path / f"{name}.png").write_bytes((album / f"{name}.png").read_bytes())
+        (tmp_path / f"{name}.txt").write_text(f"a thing {number}\n")
+    ran = bt("eval", tmp_path, "--model", checkpoint, "--dtype", "float32", "--json", "--no-resume")
+    assert (ran.code, ran.objects[0]["images"], ran.objects[0]["captions"]) == (0, 12, 12)

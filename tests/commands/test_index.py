@@ -62,6 +62,7 @@ def test_a_first_index_and_an_update(bt, home: Path) -> None:
         "incomplete": 0,
         "passed_over": {},
         "excluded": 0,
+        "captions_skipped": 0,
     }
     assert (
         without_time(ran.err) == f"bt: 2 images in .bt by {os.environ['BT_MODEL']} (1 removed, 2 unchanged) in TIME\n"
@@ -122,6 +123,7 @@ def test_the_index_above_is_taken_and_a_named_one_before_it(bt, home: Path, monk
         "incomplete": 0,
         "passed_over": {},
         "excluded": 0,
+        "captions_skipped": 0,
     }
 
 

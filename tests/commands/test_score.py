@@ -99,3 +99,26 @@ def test_pairs_without_images(bt, gallery) -> None:
     ran = bt("score", "--pairs", "plain.txt")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "bt: plain.txt:1: names no image; give image and text in two columns\n"
+
+
+def test_folders_stand_for_the_images_in_them(bt, gallery) -> None:
+    Path("more").mkdir()
+    for name in ("x", "y"):
+        Path(f"more/{name}.jpg").write_text("red car")
+        Path(f"more/{name}.txt").write_text("red car")
+    ran = bt("score", "more", "red car", "--model", "both", "--json")
+    assert [(pair["image"], pair["itm_logit"]) for pair in ran.objects] == [("more/x.jpg", 4.0), ("more/y.jpg", 4.0)]
+    ran = bt("score", "--pairs", "more", "--model", "both", "--json")
+    assert [(pair["image"], pair["text"]) for pair in ran.objects] == [
+        ("more/x.jpg", "red car"),
+        ("more/y.jpg", "red car"),
+    ]
+
+
+def test_bad_pairs_are_skipped_or_an_error(bt, gallery) -> None:
+    Path("p.csv").write_text("image,text\nb right.jpg,cat\nb right.jpg,\n")
+    ran = bt("score", "--pairs", "p.csv", "--model", "both", "--json")
+    assert (ran.code, len(ran.objects)) == (0, 1)
+    assert ran.err.startswith("bt: skipped p.csv:3: no caption\n")
+    ran = bt("score", "--pairs", "p.csv", "--model", "both", "--strict")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: p.csv:3: no caption\n")

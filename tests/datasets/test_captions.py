@@ -245,7 +245,10 @@ def test_images_are_found_in_their_folder(read: Read, tmp_path: Path) -> None:
     found = read("image,caption\nval/1.jpg,a\ndata/val/1.jpg,b\n2,c\n3.jpg,d\n", images=tmp_path)
     assert found.images == [str(tmp_path / name) for name in ("val/1.jpg", "val/2.png", "3.jpg")]
     assert [item.image_id for item in found.items] == ["val/1.jpg", "data/val/1.jpg", "2", "3.jpg"]
-    with pytest.raises(NotFound, match=r"file:3: its image 1\.jpg is not below "):
+    with pytest.raises(
+        NotFound,
+        match=r"file:3: its image 1\.jpg fits 2 files, .*train/1\.jpg, .*val/1\.jpg; write which, with its folder",
+    ):
         read("image,caption\n3.jpg,a\n1.jpg,ambiguous\n", images=tmp_path)
 
 
@@ -346,3 +349,159 @@ def test_anything_is_read_or_refused_in_one_line(read: Read, content: bytes) -> 
         message = str(refused)
     assert "\n" not in message
     assert captions is None or all(item.text == item.text.strip() != "" for item in captions.items)
+
+
+@pytest.mark.parametrize(
+    ("cell", "texts"),
+    [
+        ('["a", "b"]', ["a", "b"]),
+        ("['a', \"b's\"]", ["a", "b's"]),
+        ("['a' 'b'\n 'c']", ["a", "b", "c"]),
+        ('["caf\\u00e9"]', ["caf\u00e9"]),
+        ("['it\\'s']", ["it's"]),
+        ("[laughing] a man", ["[laughing] a man"]),
+        ("[0, 1]", ["[0, 1]"]),
+        ('["a", 1]', ['["a", 1]']),
+        ("['a', b]", ["['a', b]"]),
+        ("['a'b']", ["['a'b']"]),
+        ('["a", "b"', ['["a", "b"']),
+    ],
+)
+def test_a_list_in_a_cell_is_several_captions(read: Read, cell: str, texts: list[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([("image", "caption"), ("a.jpg", cell)])
+    parquet = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"image": ["a.jpg"], "caption": [cell]}), parquet)
+    files: list[str | bytes] = [out.getvalue(), json.dumps({"image": "a.jpg", "caption": cell}), parquet.getvalue()]
+    files += [json.dumps([{"image": "a.jpg", "caption": cell}]), json.dumps({"a.jpg": cell})]
+    for content in files:
+        assert triples(read(content)) == [("a.jpg", text, read(content).items[0].line) for text in texts]
+
+
+def test_the_hubs_table_of_flickr30k(read: Read) -> None:
+    header = "raw,sentids,split,filename,img_id\n"
+    found = read(header + '"[""a"", ""b""]","[0, 1]",test,scene-0163.jpg,7\n')
+    assert found.items == [
+        Caption(text, "scene-0163.jpg", "7", number, (), "test", 2) for text, number in (("a", "0"), ("b", "1"))
+    ]
+    assert read(header + '[],[],test,a.jpg,8\n"[""a""]","[5]",test,a.jpg,8\n', on_skip=[].append).skipped == 1
+
+
+def test_bad_rows_are_told_and_left_out_unless_all_are(read: Read) -> None:
+    flickr = (
+        "image_name| comment_number| comment\na.jpg| 0| A man .\nb.jpg| 4   A dog .\nc.jpg| 1| \nd.jpg| 2| A cat .\n"
+    )
+    said: list[UnreadableCaptions] = []
+    found = read(flickr, on_skip=said.append)
+    assert triples(found) == [("a.jpg", "A man .", 2), ("d.jpg", "A cat .", 5)]
+    assert [str(error).rpartition("/")[2] for error in said] == [
+        "file:3: 2 cells where the header has 3",
+        "file:4: no caption",
+    ]
+    assert found.skipped == 2
+    with pytest.raises(UnreadableCaptions, match="file:3: 2 cells"):
+        read(flickr)
+    said.clear()
+    with pytest.raises(
+        UnreadableCaptions, match=r"file:2: no caption \(and 1 more that can't be read; no caption can\)"
+    ):
+        read("image,caption\na.jpg,\nb.jpg,\n", on_skip=said.append)
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "places"),
+    [
+        (b"fine\n\xe9t\xe9\nwell\n", ["fine", "well"], ["file:2: not UTF-8 (byte 0xe9)"]),
+        (b'image,caption\na.jpg,b\nc.jpg,"d\ne.jpg,f\n', ["b", "f"], ["file:3: unexpected end of data"]),
+        (b'image,caption\na.jpg,"b" c\ne.jpg,f\n', ["f"], ["file:2: ',' expected after '\"'"]),
+        (b'{"caption": "a"}\n{"caption": \n{"caption": "b"}\n', ["a", "b"], ["file:2: no JSON"]),
+        (b'["a", "", 3, {"text": "b"}]', ["a", "b"], ["file: entry 2: no caption", "file: entry 3: no JSON object"]),
+        (b"1.jpg#0\tA\n1.jpg\tB\n", ["A"], ["file:2: not of the form"]),
+        (b"a\n" + b"b" * 65_537 + b"\nc\0d\n", ["a"], ["file:2: a caption of 65,537 characters", "file:3: a NUL"]),
+        (
+            b'{"images": [{"filename": "a", "sentences": [{}, {"raw": "b"}]}, 3]}',
+            ["b"],
+            ["file: image 1: a sentence without", "file: image 2: no filename"],
+        ),
+        (b'{"caption": "a"}\n{"caption": ' + b"[" * 900 + b"]" * 900 + b"}\n", ["a"], ["file:2: "]),
+    ],
+)
+def test_the_rows_behind_a_bad_one_are_read(read: Read, content: bytes, texts: list[str], places: list[str]) -> None:
+    said: list[UnreadableCaptions] = []
+    assert [item.text for item in read(content, on_skip=said.append).items] == texts
+    assert len(said) == len(places)
+    for error, place in zip(said, places, strict=True):
+        assert place in str(error)
+
+
+def test_line_breaks_in_quoted_cells_of_tab_separated_tables(read: Read) -> None:
+    rows = [("a.jpg", "two\nlines"), ("b.jpg", 'a "b"\n\nc'), ("c.jpg", "d")]
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter="\t", lineterminator="\r\n").writerows([("image", "caption"), *rows])
+    assert triples(read(out.getvalue())) == [("a.jpg", "two\nlines", 2), ("b.jpg", 'a "b"\n\nc', 4), ("c.jpg", "d", 7)]
+    swapped = 'caption\timage\n"two\nlines"\ta.jpg\n'
+    assert triples(read(swapped)) == [("a.jpg", "two\nlines", 2)]
+    # A quote that merely begins a caption opens nothing: below it stand rows.
+    assert triples(read('image\tcaption\na.jpg\t"he said\nb.jpg\tbye"\n')) == [
+        ("a.jpg", '"he said', 2),
+        ("b.jpg", 'bye"', 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "format"),
+    [
+        ("text, logo, sign\na red car\na dog, running\n", "plain"),
+        ("text, logo, sign\na red car, parked, old\na dog, brown, wet\n", "plain"),
+        ("text, logo, sign\n", "plain"),
+        ("image, text\na cat\na dog, running\na bird\n", "plain"),
+        ("caption,words\na dog\na cat\n", "plain"),
+        ("image, caption\na.jpg, a cat\n", "csv"),
+        ("caption,score\na dog,1\na cat,2\n", "csv"),
+        ("text;lang\na dog, wet;en\n", "csv"),
+        ("id,caption,lang\n1,a dog,en\n2,a cat, black,en\n", "csv"),
+    ],
+)
+def test_a_caption_with_commas_is_no_header(read: Read, content: str, format: str) -> None:
+    found = read(content, on_skip=lambda error: None)
+    assert found.format == format
+    assert format == "csv" or len(found) == len(content.splitlines())
+
+
+def test_maps_from_image_to_captions(read: Read) -> None:
+    one, several = '{"a.jpg": "x", "b": "y"}', {"a.jpg": ["x", "y"], "b.jpg": {"caption": "z"}}
+    assert (read(one).format, triples(read(one))) == ("map", [("a.jpg", "x", 1), ("b", "y", 2)])
+    for indent in (None, 1):
+        found = read(json.dumps(several, indent=indent))
+        assert (found.format, triples(found)) == ("map", [("a.jpg", "x", 1), ("a.jpg", "y", 1), ("b.jpg", "z", 2)])
+    with pytest.raises(UnreadableCaptions, match="file: entry 2: caption is no text: 3"):
+        read('{"a.jpg": "x",\n "b.jpg": 3}')
+
+
+def test_devices_and_files_beyond_any_measure_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableCaptions, match="/dev/zero: a device, and no file that can be read whole"):
+        read_captions("/dev/zero")
+    if os.path.ismount("/proc"):
+        with pytest.raises(UnreadableCaptions, match="/proc/kmsg: a file of the kernel's"):
+            read_captions("/proc/kmsg")
+    for name, size, reason in (
+        ("huge", (1 << 30) + 1, r"larger than 1,024 MiB; split it"),
+        ("zeros", 9, "begins with a NUL"),
+    ):
+        with open(tmp_path / name, "wb") as file:
+            file.write(b"x" if name == "huge" else b"\0")
+            file.truncate(size)
+        with pytest.raises(UnreadableCaptions, match=f"{name}: {reason}"):
+            read_captions(tmp_path / name)
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"image,caption\na.jpg,x\n")
+    os.close(writing)
+    assert triples(read_captions(f"/dev/fd/{reading}")) == [("a.jpg", "x", 2)]
+    os.close(reading)

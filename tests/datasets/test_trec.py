@@ -109,11 +109,11 @@ def test_queries_keep_their_text_and_order(tmp_path):
 def test_a_file_that_is_not_there_and_one_that_is_no_gzip(tmp_path):
     with pytest.raises(NotFound) as caught:
         trec.read_run(tmp_path / "none")
-    assert str(caught.value) == f"{tmp_path / 'none'}: No such file or directory"
-    (tmp_path / "torn").write_bytes(gzip.compress(b"q Q0 d 1 1 t\n" * 99)[:30])
+    assert str(caught.value) == f"{tmp_path / 'none'}: no such file"
+    (tmp_path / "torn").write_bytes(gzip.compress(b"".join(b"q Q0 d%d 1 1 t\n" % number for number in range(99)))[:-20])
     with pytest.raises(UnreadableRun) as caught:
         trec.read_run(tmp_path / "torn")
-    assert str(caught.value) == f"{tmp_path / 'torn'}: broken gzip file"
+    assert str(caught.value) == f"{tmp_path / 'torn'}: broken gzip file; copy or download it again"
 
 
 def test_what_would_make_a_broken_file_is_refused(tmp_path):
@@ -194,3 +194,31 @@ def test_ranx_reads_the_files_and_finds_our_values(ranx, tmp_path_factory, case)
         )
         for measure, key in {"hit_rate@1": "@1", "hit_rate@5": "@5", "hit_rate@10": "@10", "mrr": "_mrr"}.items():
             assert ours[name + key] == pytest.approx(theirs[measure], abs=1e-9)
+
+
+def test_a_zipped_file_that_unpacks_to_no_end_is_refused(tmp_path):
+    bomb, line = tmp_path / "bomb", tmp_path / "line"
+    bomb.write_bytes(gzip.compress(b"\n" * (1 << 24)))
+    line.write_bytes(b"q " * (1 << 20))
+    for path, reason in (
+        (bomb, "unpacks to more than 100 times its size, as no run does"),
+        (line, "a line longer than"),
+    ):
+        with pytest.raises(UnreadableRun, match=f"{path.name}: {reason}"):
+            trec.read_run(path)
+    with pytest.raises(UnreadableRun, match="/dev/zero: a device"):
+        trec.read_queries("/dev/zero")
+
+
+def test_damage_anywhere_in_a_zipped_file_is_one_line_with_its_name(tmp_path):
+    whole = gzip.compress(b"".join(b"q%d\ttext %d\n" % (number, number * 7919) for number in range(2000)))
+    path = tmp_path / "queries.gz"
+    for place in range(2, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        reason = ""
+        try:
+            trec.read_queries(path)  # a few bytes of the head, as the time, carry nothing
+        except UnreadableRun as error:
+            reason = str(error)
+        assert not reason or reason.startswith(f"{path}: ")
+        assert "\n" not in reason

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from fakes import FakeCheckpoint, FakeModel
 
+from bt_cli.datasets.captions import read_captions
 from bt_cli.errors import BtError, MissingHead, Misuse, UnreadableImage
-from bt_cli.search.scoring import Pair, every_pair, read_pairs, score
+from bt_cli.search.scoring import Pair, every_pair, pairs_of, score
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +78,8 @@ def test_pairs_are_read_from_here_or_from_beside_the_file(tmp_path: Path) -> Non
     for name in ("lists/bird.png", "lists/cat.png", "cat.png"):
         Path(name).write_text(name)
     Path("lists/p.jsonl").write_text('{"image": "bird.png", "text": "a"}\n{"image": "cat.png", "text": "b"}\n')
-    assert read_pairs("lists/p.jsonl") == [(os.path.join("lists", "bird.png"), "a"), ("cat.png", "b")]
-    assert read_pairs("lists/p.jsonl", "lists") == [("lists/bird.png", "a"), ("lists/cat.png", "b")]
+    assert pairs_of(read_captions("lists/p.jsonl")) == [(os.path.join("lists", "bird.png"), "a"), ("cat.png", "b")]
+    assert pairs_of(read_captions("lists/p.jsonl", images="lists")) == [("lists/bird.png", "a"), ("lists/cat.png", "b")]
     Path("plain").write_text("only words\n")
     with pytest.raises(Misuse, match="plain:1: names no image"):
-        read_pairs("plain")
+        pairs_of(read_captions("plain"))
