@@ -17,7 +17,16 @@ from bt_cli.display.remarks import remark
 from bt_cli.errors import BadConfig, BtError, Misuse
 from bt_cli.files.json_object import read_json_object
 from bt_cli.training.data import TrainingData
-from bt_cli.training.recipe import FINE_TUNING, Augmentation, Masking, Matching, Rates, Recipe, Stage
+from bt_cli.training.recipe import (
+    FINE_TUNING,
+    Augmentation,
+    Masking,
+    Matching,
+    Rates,
+    Recipe,
+    Stage,
+    suited_learning_rate,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +71,12 @@ def run(
     ),
     itm: Annotated[float, typer.Option(help="Weight of the matching loss.")] = STAGE.weight("itm"),
     mlm: Annotated[float, typer.Option(help="Weight of the masked-word loss.")] = STAGE.weight("mlm"),
-    learning_rate: Annotated[float, typer.Option(help="Of the towers.")] = STAGE.rates.learning_rate,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the towers. Default: by the network's width, 1e-5 for the published ones.", show_default=False
+        ),
+    ] = STAGE.rates.learning_rate,
     cross_multiplier: Annotated[
         float, typer.Option(help="Rate of the cross-modal layers, times the towers'.")
     ] = STAGE.rates.cross_multiplier,
@@ -188,6 +202,8 @@ def run(
         start = StartingPoint(checkpoint, image_size, every_loss=recipe is not None)
         on_skip = None if strict else skipped.add
         settled, prepared = prepare_run(chosen, data, start, out, place, ranks, workers=workers, on_skip=on_skip)
+        if ranks.first:
+            _say_rate(chosen, prepared)
         _train(settled, prepared, skipped, as_json)
     finally:
         ranks.leave()
@@ -222,6 +238,14 @@ def _choose_recipe(named: str | None, options: Recipe, from_scratch: Path | None
         missing = "no such file; --from-scratch needs a config.json"
         network = read_json_object(from_scratch, BadConfig, missing=missing)
     return replace(options, dtype=precision, network=network).checked("options")
+
+
+def _say_rate(asked: Recipe, run: Run) -> None:
+    """Which learning rate was taken, where none was given."""
+    if any(stage.rates.learning_rate is None for stage in asked.stages):
+        width = run.network.config.hidden_size
+        taken = suited_learning_rate(width)
+        remark(f"learning rate {taken:.3g}, as suits a network of width {width}; --learning-rate sets another")
 
 
 def _train(recipe: Recipe, run: Run, skipped: _Skipped, as_json: bool) -> None:

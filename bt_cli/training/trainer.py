@@ -65,7 +65,8 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, run: Run) -> None:
         self.run, self.ranks = run, run.ranks
-        self.recipe = settle_steps(recipe, len(run.source), run.ranks.world)
+        fitting = recipe.for_width(run.network.config.hidden_size)
+        self.recipe = settle_steps(fitting, len(run.source), run.ranks.world)
         self.folder = run.out / "training"
         run.network.to(run.device)
         run.network.recompute_activations(recipe.checkpoint_layers)

@@ -12,7 +12,7 @@ import pytest
 from captioned_folder import captioned_folder, small_network, small_recipe
 from safetensors import safe_open
 
-from bt_cli.training.recipe import FINE_TUNING
+from bt_cli.training.recipe import FINE_TUNING, suited_learning_rate
 
 Bt = Callable[..., Any]
 
@@ -98,7 +98,8 @@ def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tm
     options = ["--steps", "4", "--batch-size", "4", "--dtype", "float32", "--validation", captions, "--keep", "last"]
     command = ["train", captions, "--model", checkpoint_folder, "--out", tmp_path / "out", *options, "--json"]
     ran = bt(*command)
-    assert (ran.code, ran.err) == (0, "bt: stage 1 of 1: fine-tune\n")
+    rate = "bt: learning rate 0.001, as suits a network of width 64; --learning-rate sets another\n"
+    assert (ran.code, ran.err) == (0, rate + "bt: stage 1 of 1: fine-tune\n")
     *steps, last = ran.objects
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     assert set(steps[0]) == {"step", "steps", "stage", "itc", "itm", "mlm", "images_per_second", "seconds_left"}
@@ -107,7 +108,7 @@ def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tm
     described = bt("models", "info", tmp_path / "out", "--json").objects[0]
     assert set(described["heads"]) == {"itc", "itm", "mlm"}
     again = bt(*command)
-    assert (again.code, again.err) == (0, "bt: going on after step 4 of 4\n")
+    assert (again.code, again.err) == (0, rate + "bt: going on after step 4 of 4\n")
     assert [line["steps"] for line in again.objects] == [4]
 
 
@@ -118,7 +119,8 @@ def test_the_options_defaults_are_the_fine_tuning_recipe(
     ran = bt("train", captions, "--out", tmp_path / "out", *options, "--validation-share", "0")
     assert ran.code == 0, ran.err
     (stage,) = FINE_TUNING.stages
-    wanted = replace(FINE_TUNING, dtype="float32", validate_every=1, stages=(replace(stage, steps=1, batch=4),))
+    stage = replace(stage, steps=1, batch=4, rates=replace(stage.rates, learning_rate=suited_learning_rate(64)))
+    wanted = replace(FINE_TUNING, dtype="float32", validate_every=1, stages=(stage,))
     assert about_run(tmp_path / "out")["recipe"] == wanted.to_dict()
 
 
@@ -152,7 +154,8 @@ def test_from_scratch_for_people(bt: Bt, captions: Path, tmp_path: Path) -> None
         *("--accumulate", "2", "--seed", "1", "--save-dtype", "bfloat16"),
     )
     assert (ran.code, ran.out) == (0, f"{tmp_path / 'out'}\n")
-    first, *_, progress, summary = ran.err.splitlines()  # more lines where the machine is slow
+    rate, first, *_, progress, summary = ran.err.splitlines()  # more lines where the machine is slow
+    assert rate.startswith("bt: learning rate 0.001, as suits a network of width 64;")
     assert first == "bt: stage 1 of 1: fine-tune"
     assert progress.startswith("bt: step 3 of 3 (fine-tune): itc ")
     assert summary.startswith("bt: 3 steps, 24 images in ")
