@@ -7,6 +7,7 @@ same losses.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,20 @@ STATE_FILE = "state.safetensors"
 
 @dataclass
 class Position:
-    """Where a run stands: steps done, the best validation so far and its step, seconds spent, images seen."""
+    """Where a run stands: steps done, the best validation so far with its loss and its step, seconds spent, images seen."""
 
     step: int = 0
     best: float = -1.0
     best_step: int = 0
     seconds: float = 0.0
     images: int = 0
+    best_loss: float | None = None
+
+    def improves(self, metrics: Mapping[str, float]) -> bool:
+        """Whether a validation beats the best so far: by recall, and among equals by the loss."""
+        if metrics["recall"] != self.best:
+            return metrics["recall"] > self.best
+        return "loss" in metrics and self.best_loss is not None and metrics["loss"] < self.best_loss
 
 
 def save_state(

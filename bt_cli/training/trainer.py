@@ -27,7 +27,7 @@ from bt_cli.training.recipe import Recipe, Stage
 from bt_cli.training.run import Run
 from bt_cli.training.run_log import RunLog, read_log
 from bt_cli.training.run_state import Position, load_state, restore_random, save_state
-from bt_cli.training.validation import validate
+from bt_cli.training.validation import LEAST_IMAGES, validate
 
 LARGEST_SCALE, SMALLEST_SCALE = 6.9077, 0.6931
 """Bounds of the log temperature: temperatures from 0.001 to 0.5, as published."""
@@ -82,6 +82,7 @@ class Trainer:
         Raises Unwritable where `out` can't be written. Ctrl-C ends the step at hand, saves, and then raises
         KeyboardInterrupt.
         """
+        self._warn_of_few()
         log = RunLog(self.folder, self.position.step) if self.ranks.first else None
         last = self.recipe.steps if stop_after is None else min(self.recipe.steps, self.position.step + stop_after)
         saved = time.monotonic()
@@ -223,12 +224,23 @@ class Trainer:
         metrics = validate(self.run.network, self.run.validation, self.run.tokenizer, length, device, matching=matching)
         if log is not None:
             log.write(step=self.position.step, validation=metrics)
-        better = metrics["recall"] > self.position.best
+        better = self.position.improves(metrics)
         if better:
-            self.position.best, self.position.best_step = metrics["recall"], self.position.step
+            self.position.best, self.position.best_loss = metrics["recall"], metrics.get("loss")
+            self.position.best_step = self.position.step
         if better or self.recipe.keep == "last":
             self.metrics = metrics
             self._export()
+
+    def _warn_of_few(self) -> None:
+        held_out = self.run.validation
+        if held_out is not None and self.ranks.first and len(held_out.pixel_values) < LEAST_IMAGES:
+            count = len(held_out.pixel_values)
+            logger.info(
+                "only %d %s held out, too few to tell good weights from lucky ones (%d are enough): "
+                "--validation-share, --validation FILE or --keep last",
+                *(count, "image is" if count == 1 else "images are", LEAST_IMAGES),
+            )
 
     def _save(self) -> None:
         if self.ranks.first:
