@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
+from bt_cli.checkpoints.combination import kept_combination
 from bt_cli.checkpoints.fingerprint import fingerprint
 from bt_cli.checkpoints.hub_cache import IMAGE_SETTINGS
 from bt_cli.checkpoints.hub_layout import heads_in
@@ -82,6 +83,11 @@ class Checkpoint:
     def embedding_dim(self) -> int | None:
         """Dimension of the ITC embeddings, None without that head."""
         return self.config.contrastive_hidden_size if "itc" in self.heads else None
+
+    @property
+    def combine(self) -> str:
+        """How its reranking orders pairs where nothing else is said: one of `combination.COMBINATIONS`."""
+        return kept_combination(self.config.extra)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -293,5 +293,11 @@ def _close(outcome: Outcome, out: Path, skipped: int, as_json: bool) -> None:
     shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in named.items())
     kept = f"; kept step {outcome.kept_step}: {shown}" if shown else ""
     left_out = f", {skipped} skipped" if skipped else ""
+    if outcome.combinations is not None:
+        each = ", ".join(f"{name} {100 * found['recall']:.1f} %" for name, found in outcome.combinations.items())
+        advice = "leave --rerank out, or it" if outcome.combine == "itc" else "--rerank"
+        remark(
+            f"mean recall of the held-out part by {each}; {advice} ranks by {outcome.combine} unless --combine says otherwise"
+        )
     remark(f"{outcome.steps} steps, {outcome.images} images in {outcome.seconds:.0f} s{left_out}{kept}")
     write_line(str(out))

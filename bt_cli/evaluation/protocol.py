@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bt_cli.checkpoints.combination import COMBINATIONS
 from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.image_groups import ImageGroups
@@ -46,7 +47,6 @@ GROUP_TEXTS = 256
 FUSED_PAIRS = 512
 """Pairs a fusion call: all that an interrupted run loses; enough to share what an image or a text has of its own."""
 BUDGET = 4 << 30
-COMBINATIONS = ("itm", "itm+itc")
 
 
 class EvaluatedModel(Protocol):
@@ -107,7 +107,8 @@ def run_protocol(
         retriever: A model with an ITC head; None where every pair is to be read and nothing else.
         reranker: A model with an ITM head, the retriever itself or another; None for the contrastive stage alone.
         candidates: k, at least 10 (the largest K of the metrics); None reads every pair.
-        combine: "itm" ranks by the raw match logit, as BridgeTower's paper; "itm+itc" adds the cosine, as BLIP.
+        combine: "itm" ranks by the raw match logit, as BridgeTower's paper; "itm+itc" adds the cosine, as BLIP; "itc"
+            leaves the candidates in the order of their cosines, and no pair is read.
         budget: Bytes of bridge features to keep in memory, once for images and once for texts.
         resumable: Where results are kept so that an interrupted run can go on; the caller says when it is finished.
         stage: Opens a progress display.
@@ -144,20 +145,24 @@ def run_protocol(
         return Evaluation(gallery, itc, None, 0, contrastive, contrastive)
     plan = _plan(gallery, contrastive, candidates)
     logits = resumable.array(f"itm-{plan.fingerprint}", (len(plan),))
-    _read_pairs(reranker, gallery, plan, logits, groups, budget, stage)
-    matching = MatchingScores(plan, logits, contrastive if combine == "itm+itc" else None)
-    return Evaluation(gallery, itc, _metrics(gallery, matching), len(plan), matching, contrastive)
+    if combine == "itc":
+        logits = np.zeros(len(plan), np.float32)
+    else:
+        _read_pairs(reranker, gallery, plan, logits, groups, budget, stage)
+    matching = MatchingScores(plan, logits, None if combine == "itm" else contrastive)
+    read = 0 if combine == "itc" else len(plan)
+    return Evaluation(gallery, itc, _metrics(gallery, matching), read, matching, contrastive)
 
 
 def _check(
     retriever: EvaluatedModel | None, reranker: EvaluatedModel | None, candidates: int | None, combine: str
 ) -> None:
     if combine not in COMBINATIONS:
-        raise Misuse(f"scores combine as {' or '.join(COMBINATIONS)}, not {combine!r}")
+        raise Misuse(f"scores combine as {', '.join(COMBINATIONS)}, not {combine!r}")
     if candidates is not None and candidates < KS[-1]:
         raise Misuse(f"{candidates} candidates are too few for R@{KS[-1]}: at least {KS[-1]} are needed")
     if retriever is None and (candidates is not None or combine != "itm"):
-        raise Misuse("candidates and itm+itc need a model with an ITC head")
+        raise Misuse("candidates and a combination with the cosine need a model with an ITC head")
     if retriever is None and reranker is None:
         raise Misuse("there is no model to evaluate")
 

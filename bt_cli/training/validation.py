@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bt_cli.preprocessing.tokenizer import Tokenizer
 
 ROWS = 64
+FUSED = 256
+"""Pairs that are fused at a time."""
 LEAST_IMAGES = 50
 """Held-out images below which recall tells little: one caption more or less is above 2 %."""
 
@@ -42,8 +44,8 @@ class HeldOut:
 def validate(
     network: BridgeTower, held_out: HeldOut, tokenizer: Tokenizer, length: int, device: torch.device, *, matching: bool
 ) -> dict[str, float]:
-    """Fractions: `ir@k` and `tr@k` for k of 1, 5, 10 and their mean `recall`, and the contrastive `loss` over the whole
-    held-out part; with `matching` also `itm/KIND`, the share of wrong captions of that kind that the ITM head puts below
+    """Fractions: `ir@k` and `tr@k` for k of 1, 5, 10 and their mean `recall`, and the contrastive `loss` over all that
+    is held out; with `matching` also `itm/KIND`, the share of wrong captions of that kind that the ITM head puts below
     the true one. Without an ITC head `recall` is the mean of these, and there is no `loss`. Raises BadConfig where a
     score is no number.
     """
@@ -84,6 +86,41 @@ def cosines(
     )
     similarity: np.ndarray = (rows @ columns.T).numpy()
     return similarity
+
+
+@torch.no_grad()
+def match_logits(
+    network: BridgeTower,
+    held_out: HeldOut,
+    pairs: np.ndarray,
+    tokenizer: Tokenizer,
+    length: int,
+    device: torch.device,
+) -> np.ndarray:
+    """(p,) float32: the match logit, as `bt eval` ranks by, of `pairs` (p, 2) of a caption's and an image's row.
+
+    Each caption's states are made once, an image's once for each block of captions.
+    """
+    found = np.empty(len(pairs), np.float32)
+    for start in range(0, len(held_out.captions), ROWS):
+        rows = np.flatnonzero((pairs[:, 0] >= start) & (pairs[:, 0] < start + ROWS))
+        texts = held_out.captions[start : start + ROWS]
+        states = network.encode_texts(*_tokens(tokenizer, texts, length, device), bridges=True, embeds=False)
+        for first in range(0, len(held_out.pixel_values), ROWS):
+            chosen = rows[(pairs[rows, 1] >= first) & (pairs[rows, 1] < first + ROWS)]
+            if not len(chosen):
+                continue
+            pixels = held_out.pixel_values[first : first + ROWS].to(device)
+            images = network.encode_images(pixels, bridges=True, embeds=False)
+            for begin in range(0, len(chosen), FUSED):
+                part = chosen[begin : begin + FUSED]
+                columns = torch.from_numpy(pairs[part, 1] - first).to(device)
+                places = torch.from_numpy(pairs[part, 0] - start).to(device)
+                fusion = network.fuse(images, states, (columns, places), wanted="pooled")
+                assert fusion.pooler_output is not None
+                found[part] = network.itm_logits(fusion.pooler_output).float().cpu().numpy()[:, 1]
+    _want_finite(found)
+    return found
 
 
 def contrastive_loss(similarity: np.ndarray, own: np.ndarray, scale: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from captioned_folder import captioned_folder, small_network, small_recipe
 from safetensors import safe_open
 
+from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.training.recipe import FINE_TUNING, suited_learning_rate
 
 Bt = Callable[..., Any]
@@ -215,3 +217,36 @@ def about_run(out: Path) -> dict[str, Any]:
 def start_of(out: Path) -> str:
     """What the run says that it started from."""
     return str(about_run(out)["start"])
+
+
+def test_the_best_way_of_ordering_pairs_is_measured_and_kept(
+    bt: Bt, captions: Path, checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bt_cli.training.trainer.LEAST_IMAGES", 12)
+    monkeypatch.setattr("bt_cli.training.trainer.best_combination", lambda measured: "itm+itc")
+    options = ["--steps", "1", "--batch-size", "4", "--dtype", "float32", "--validation", captions, "--mlm", "0"]
+    out = tmp_path / "out"
+    ran = bt("train", captions, "--model", checkpoint_folder, "--out", out, *options)
+    assert ran.code == 0, ran.err
+    said = re.search(
+        r"mean recall of the held-out part by itm [\d.]+ %, itm\+itc [\d.]+ %, itc [\d.]+ %; (.*)", ran.err
+    )
+    assert said is not None, ran.err
+    assert said[1] == "--rerank ranks by itm+itc unless --combine says otherwise"
+    assert json.loads((out / "config.json").read_text())["bt_combine"] == "itm+itc"
+    assert Checkpoint.open(out).combine == "itm+itc"
+    assert Checkpoint.open(checkpoint_folder).combine == "itm"
+    ask = ["eval", captions, "--model", out, "--dtype", "float32", "--rerank", "--candidates", "10"]
+    found = bt(*ask, "--json")
+    assert found.objects[0]["combine"] == "itm+itc"
+    assert "ranked by itm+itc, as the checkpoint keeps as its best: evaluated" in found.err
+    asked = bt(*ask, "--combine", "itm", "--json")
+    assert asked.objects[0]["combine"] == "itm"
+    assert "ranked by itm: evaluated" in asked.err
+    alone = bt(*ask, "--combine", "itc", "--json").objects[0]
+    assert (alone["pairs"], alone["itm"]["ir@1"]) == (0, alone["itc"]["ir@1"])
+    # Trained on, the weights are others, and too few are held out to measure them.
+    monkeypatch.setattr("bt_cli.training.trainer.LEAST_IMAGES", 13)
+    again = bt("train", captions, "--model", out, "--out", tmp_path / "again", *options)
+    assert again.code == 0, again.err
+    assert Checkpoint.open(tmp_path / "again").combine == "itm"
