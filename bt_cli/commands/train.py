@@ -296,8 +296,7 @@ def _close(outcome: Outcome, out: Path, skipped: int, as_json: bool) -> None:
     if outcome.combinations is not None:
         each = ", ".join(f"{name} {100 * found['recall']:.1f} %" for name, found in outcome.combinations.items())
         advice = "leave --rerank out, or it" if outcome.combine == "itc" else "--rerank"
-        remark(
-            f"mean recall of the held-out part by {each}; {advice} ranks by {outcome.combine} unless --combine says otherwise"
-        )
+        order = f"{advice} ranks by {outcome.combine} unless --combine says otherwise"
+        remark(f"mean recall of the held-out part by {each}; {order}")
     remark(f"{outcome.steps} steps, {outcome.images} images in {outcome.seconds:.0f} s{left_out}{kept}")
     write_line(str(out))

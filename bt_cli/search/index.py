@@ -97,8 +97,8 @@ class Index:
             candidates: How many it reads.
             captions: Answer with captions instead of images.
             globs: Only images whose path matches one of these, and none that begins with `!`.
-            combine: What the candidates are ordered by: "itm", the match logit, "itm+itc", the logit plus the cosine, or
-                "itc", the cosine; None: as the checkpoint keeps as its best, else "itm".
+            combine: What the candidates are ordered by: "itm", the match logit, "itm+itc", the logit plus the cosine,
+                or "itc", the cosine; None: as the checkpoint keeps as its best, else "itm".
             min_score: Only answers with at least this score: the cosine, or after reranking the match logit.
 
         Returns:

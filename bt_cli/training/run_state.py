@@ -24,7 +24,7 @@ STATE_FILE = "state.safetensors"
 
 @dataclass
 class Position:
-    """Where a run stands: steps done, the best validation so far with its loss and its step, seconds spent, images seen."""
+    """Where a run stands: steps done, the best validation so far with its loss and step, seconds spent, images seen."""
 
     step: int = 0
     best: float = -1.0
