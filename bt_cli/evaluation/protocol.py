@@ -130,7 +130,7 @@ def run_protocol(
     else:
         captions = _embed_captions(retriever, gallery, resumable, stage)
         images = resumable.array("images", (len(gallery.paths), captions.shape[1]))
-        broken = _embed_images(retriever, gallery, images, groups if reranker is retriever else None, stage)
+        broken = _embed_images(retriever, gallery, images, groups if reranker is retriever else None, resumable, stage)
         contrastive = ContrastiveScores(*_kept(gallery, broken, images, captions))
     if broken:
         gallery = _leave_out(gallery, broken, on_skip)
@@ -144,11 +144,16 @@ def run_protocol(
         assert contrastive is not None
         return Evaluation(gallery, itc, None, 0, contrastive, contrastive)
     plan = _plan(gallery, contrastive, candidates)
-    logits = resumable.array(f"itm-{plan.fingerprint}", (len(plan),))
+    name = f"itm-{plan.fingerprint}"
+    logits = resumable.array(name, (len(plan),))
+
+    def read(places: NDArray[np.int64]) -> None:
+        resumable.prove(name, places)
+
     if combine == "itc":
         logits = np.zeros(len(plan), np.float32)
     else:
-        _read_pairs(reranker, gallery, plan, logits, groups, budget, stage)
+        _read_pairs(reranker, gallery, plan, logits, groups, budget, stage, read)
     matching = MatchingScores(plan, logits, None if combine == "itm" else contrastive)
     read = 0 if combine == "itc" else len(plan)
     return Evaluation(gallery, itc, _metrics(gallery, matching), read, matching, contrastive)
@@ -178,12 +183,18 @@ def _embed_captions(
             block = slice(start, start + GROUP_TEXTS)
             if np.isnan(rows[block]).any():
                 rows[block] = model.encode_texts(texts[block])
+                resumable.prove("texts", range(start * rows.shape[1], rows[: block.stop].size))
             tick(min(start + GROUP_TEXTS, len(texts)), len(texts))
     return rows[gallery.text_of]
 
 
 def _embed_images(
-    model: EvaluatedModel, gallery: Gallery, rows: NDArray[np.float32], groups: ImageGroups | None, stage: Stage
+    model: EvaluatedModel,
+    gallery: Gallery,
+    rows: NDArray[np.float32],
+    groups: ImageGroups | None,
+    resumable: ResumableArrays,
+    stage: Stage,
 ) -> dict[int, UnreadableImage]:
     """Fills `rows` (images, d); where the same model reads pairs later, its states are kept."""
     broken: dict[int, UnreadableImage] = {}
@@ -203,6 +214,7 @@ def _embed_images(
                         groups.put(start // GROUP_IMAGES, states)
                 else:
                     block[:] = model.encode_images(paths, on_error=skip)
+                resumable.prove("images", range(start * rows.shape[1], (start + len(paths)) * rows.shape[1]))
             tick(start + len(paths), len(gallery.paths))
     return broken
 
@@ -256,8 +268,9 @@ def _read_pairs(
     images: ImageGroups,
     budget: int,
     stage: Stage,
+    read: Callable[[NDArray[np.int64]], None],
 ) -> None:
-    """Fills `logits` (pairs,) where they are NaN, one group of images after the other."""
+    """Fills `logits` (pairs,) where they are NaN, one group of images after the other; `read` hears of their places."""
     texts = TextCache(gallery.texts, model.text_states, budget)
     done = 0
     with stage("reading pairs", "pair") as tick:
@@ -280,6 +293,7 @@ def _read_pairs(
                 if np.isnan(values).any():
                     raise _not_a_number(gallery, plan, int(open_pairs[chosen[np.isnan(values)][0]]))
                 logits[open_pairs[chosen]] = values
+                read(open_pairs[chosen])
                 done += len(chosen)
                 tick(done, len(plan))
 
