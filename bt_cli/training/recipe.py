@@ -210,7 +210,8 @@ def suited_learning_rate(width: int) -> float:
     """The towers' learning rate where none is given, for a network of this width.
 
     The published rate is 1e-5 for widths of 768 and more. Below, the rate grows as the number of weights in a layer
-    falls, with the square of the width; 128 comes to 3.6e-4, where `tiny` learns best of the rates that were tried.
+    falls, with the square of the width; 128 comes to 3.6e-4, where `tiny` learnt most of 1e-5, 1e-4,
+    3.6e-4 and 1e-3 (docs/training.md).
     """
     return min(LARGEST_SUITED_RATE, PUBLISHED_RATE * max(1.0, PUBLISHED_WIDTH / width) ** 2)
 
