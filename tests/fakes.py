@@ -170,6 +170,7 @@ class FakeCheckpoint:
 
     def __init__(self, name: str, heads: set[str]) -> None:
         self.name, self.heads, self.fingerprint = name, heads, f"fingerprint of {name}"
+        self.combine = "itm"
 
     def require(self, heads: set[str]) -> None:
         for head in sorted(heads - self.heads):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
+from bt_cli.checkpoints.combination import kept_combination
 from bt_cli.checkpoints.fingerprint import fingerprint
 from bt_cli.checkpoints.hub_cache import IMAGE_SETTINGS
 from bt_cli.checkpoints.hub_layout import heads_in
+from bt_cli.checkpoints.model_names import is_hub_name
 from bt_cli.checkpoints.resolve import resolve
 from bt_cli.checkpoints.tensor_files import NamedTensors, TensorFiles
-from bt_cli.errors import BadConfig, BadTokenizer, MissingHead
+from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, MissingHead, NotFound
 from bt_cli.files.json_object import read_json_object
 from bt_cli.files.shown_path import shown_path
 
@@ -66,7 +69,8 @@ class Checkpoint:
         BrokenCheckpoint, CheckpointMismatch (no tensor is a BridgeTower's) or UnsafePickle.
         """
         folder = resolve(str(name), revision=revision, token=token, progress=progress)
-        return cls(str(name), folder, image_size=image_size)
+        with _mended_by_download(str(name)):
+            return cls(str(name), folder, image_size=image_size)
 
     @property
     def parameters(self) -> int:
@@ -82,6 +86,11 @@ class Checkpoint:
     def embedding_dim(self) -> int | None:
         """Dimension of the ITC embeddings, None without that head."""
         return self.config.contrastive_hidden_size if "itc" in self.heads else None
+
+    @property
+    def combine(self) -> str:
+        """How its reranking orders pairs where nothing else is said: one of `combination.COMBINATIONS`."""
+        return kept_combination(self.config.extra)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -119,7 +128,8 @@ class Checkpoint:
         from bt_cli.preprocessing.tokenizer import Tokenizer
 
         text = self.config.text_config
-        tokenizer = Tokenizer.from_folder(self.folder, max_length=text.max_tokens)
+        with _mended_by_download(self.name):
+            tokenizer = Tokenizer.from_folder(self.folder, max_length=text.max_tokens)
         if tokenizer.vocab_size > text.vocab_size:
             raise BadTokenizer(
                 f"{shown_path(self.folder)}: the tokenizer has {tokenizer.vocab_size} words, "
@@ -143,22 +153,36 @@ class Checkpoint:
 
         wanted = self.heads if heads is None else set(heads)
         self.require(wanted - {"itc_cross"})
-        return load_weights(
-            self.tensors,
-            self.config,
-            wanted & self.heads,
-            towers,
-            dtype,
-            device,
-            native_grid=self.native_grid,
-            where=str(self.name),
-        )
+        with _mended_by_download(self.name):
+            return load_weights(
+                self.tensors,
+                self.config,
+                wanted & self.heads,
+                towers,
+                dtype,
+                device,
+                native_grid=self.native_grid,
+                where=str(self.name),
+            )
 
     def _preprocessing(self) -> dict[str, Any]:
         for name in IMAGE_SETTINGS:
             if (self.folder / name).exists():
-                return read_json_object(self.folder / name, BadConfig, way_out="fetch the file again")
+                with _mended_by_download(self.name):
+                    return read_json_object(self.folder / name, BadConfig, way_out="fetch the file again")
         return {}
+
+
+@contextlib.contextmanager
+def _mended_by_download(name: str) -> Iterator[None]:
+    """A file of the hub's cache that can't be read is mended by one command: the error names it."""
+    try:
+        yield
+    except (BrokenCheckpoint, BadConfig, BadTokenizer, NotFound) as error:
+        if not is_hub_name(name) or Path(name).is_dir():
+            raise
+        command = f"bt models download {name}"
+        raise type(error)(f"{error}; `{command}` compares the cache with the hub and mends it") from None
 
 
 _FOR_HEAD = {

@@ -85,7 +85,8 @@ def download(
 ) -> Path:
     """Bring the newest state of a revision (default `main`) into the cache and return its folder.
 
-    Files that are cached already are not fetched again. Where the hub can't be reached the cached folder has to do,
+    Files that are cached already are compared with the hub's sizes and checksums, and fetched again where they differ,
+    else not. Where the hub can't be reached the cached folder has to do,
     with a remark. Raises `UnknownModel`, `Offline` (nothing is cached), `DownloadFailed` or `Unwritable`, each with the
     way out.
     """
@@ -184,6 +185,9 @@ class _Download:
         return names
 
     def _fetch_all(self, files: Iterable[RemoteFile], *, announce: bool) -> None:
+        files = list(files)
+        for file in files:
+            self._discard_damaged(file)
         wanted = [file for file in files if not (self.folder / "snapshots" / self.commit / file.name).exists()]
         self.total += sum(file.size for file in wanted)
         missing = sum(file.size - self._fetched(file) for file in wanted)
@@ -196,6 +200,18 @@ class _Download:
             self._put_in_place(file)
             self._tick(file.size)
             self.done += file.size
+
+    def _discard_damaged(self, file: RemoteFile) -> None:
+        """Take what is not the hub's content out of the cache, so that it is fetched again."""
+        in_snapshot = self.folder / "snapshots" / self.commit / file.name
+        blob = self.folder / "blobs" / file.etag if file.etag else None
+        for path in (in_snapshot, blob):
+            if path is None or not os.path.lexists(path):
+                continue
+            damage = _damage(path, file)
+            if damage:
+                logger.info("%s: %s in the cache %s; mending it", self.repo_id, file.name, damage)
+                _remove(path)
 
     def _part(self, file: RemoteFile) -> Path:
         """Where what has arrived of a file waits for the rest."""
@@ -315,6 +331,30 @@ def _checksum(path: Path, file: RemoteFile) -> str:
         while block := content.read(_BLOCK):
             digest.update(block)
     return str(digest.hexdigest())
+
+
+def _damage(path: Path, file: RemoteFile) -> str:
+    """What a cached file has in place of the hub's content; empty where it is the hub's."""
+    if path.is_symlink() and not path.exists():
+        return "is a link to nothing"
+    if not path.is_file():
+        return "is no file"
+    size = path.stat().st_size
+    if file.etag and size != file.size:
+        return f"has {size:,} bytes, not {file.size:,}"
+    if not file.etag:  # the listing tells nothing of the content
+        return "" if size else "is empty"
+    return "" if _checksum(path, file) == file.etag else "is not what the hub has (its checksum differs)"
+
+
+def _remove(path: Path) -> None:
+    """Take away a file or folder, and what it is a link to, which lies in the cache as well."""
+    target = path.resolve()
+    for each in {path, target}:
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink(missing_ok=True)
 
 
 def _size(count: float) -> str:

@@ -112,13 +112,18 @@ def holds_named_tensors(content: Mapping[Any, Any]) -> bool:
 
 
 def want_plain(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise `BrokenCheckpoint` for a tensor that is sparse, or was saved without its values."""
+    """Raise `BrokenCheckpoint` for a tensor that is sparse, was saved without its values, or repeats a few of them."""
     import torch
 
     for name, tensor in tensors.items():
         if tensor.is_meta or tensor.layout != torch.strided:
             what = "without its values" if tensor.is_meta else "sparse, which bt does not read"
             raise BrokenCheckpoint(f"{path}: {name} is stored {what}; ask its author for safetensors")
+        # Strides of 0 make a tensor of any size out of one number, and its first copy takes all memory.
+        stored = tensor.untyped_storage().nbytes()
+        if tensor.numel() * tensor.element_size() > stored:
+            what = f"claims {tensor.numel():,} numbers, but {stored:,} bytes are stored"
+            raise BrokenCheckpoint(f"{path}: {name} {what}; ask its author for safetensors")
 
 
 def _forbidden_globals(path: Path) -> list[str]:

@@ -20,6 +20,7 @@ from bt_cli.checkpoints.tensor_files import SAFETENSORS, SAFETENSORS_INDEX, WEIG
 from bt_cli.errors import Misuse, Unwritable
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
+from bt_cli.files.unfinished import locked_folder, sweep_parts
 
 if TYPE_CHECKING:
     import torch
@@ -133,17 +134,20 @@ def write_checkpoint(
         raise Unwritable(f"{shown_path(folder)} is a file; name a folder for the checkpoint, a new one or an old one")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        sweep_parts(folder.parent, folder.name[:100])
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=".part", dir=folder.parent))
     except OSError as error:
         raise _unwritable(folder, error) from error
+    stored = str(dtype).removeprefix("torch.")
     try:
-        _write_weights(aside, tensors, str(dtype).removeprefix("torch."), shard_bytes, progress)
-        if preprocessing is not None:
-            write_whole(aside / "preprocessor_config.json", json.dumps(preprocessing, indent=2) + "\n")
-        if save_tokenizer is not None:
-            save_tokenizer(aside)
-        write_whole(aside / "config.json", _config_json(config, heads_in(tensors), str(dtype).removeprefix("torch.")))
-        _move_into_place(aside, folder)
+        with locked_folder(aside):
+            _write_weights(aside, tensors, stored, shard_bytes, progress)
+            if preprocessing is not None:
+                write_whole(aside / "preprocessor_config.json", json.dumps(preprocessing, indent=2) + "\n")
+            if save_tokenizer is not None:
+                save_tokenizer(aside)
+            write_whole(aside / "config.json", _config_json(config, heads_in(tensors), stored))
+            _move_into_place(aside, folder)
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:

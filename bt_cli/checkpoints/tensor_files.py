@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
+FLOATING = ("F64", "F32", "F16", "BF16")
 PICKLE_INDEX = "pytorch_model.bin.index.json"
 
 _NAMED = "names have to be as transformers' BridgeTower has them (text_model.*, cross_modal_*)"
@@ -105,6 +106,7 @@ class NamedTensors:
 
     Raises:
         CheckpointMismatch: No tensor is a BridgeTower's.
+        BrokenCheckpoint: One of them holds whole numbers.
     """
 
     def __init__(self, files: TensorFiles) -> None:
@@ -112,8 +114,12 @@ class NamedTensors:
         self.names: dict[str, str] = {}
         for name in files.entries:
             canonical = canonical_name(name)
-            if canonical is not None:
-                self.names[canonical] = name
+            if canonical is None:
+                continue
+            if files.entries[name].dtype not in FLOATING:
+                where, dtype = shown_path(files.paths[0].parent), files.entries[name].dtype
+                raise BrokenCheckpoint(f"{where}: {name} is stored as {dtype}, but weights are floating; get it again")
+            self.names[canonical] = name
         if not self.names:
             beginnings = list(dict.fromkeys(".".join(name.split(".")[:2])[:40] for name in files.entries))
             known = ", ".join(map(repr, beginnings[:3])) + (" ..." if len(beginnings) > 3 else "")

@@ -37,6 +37,8 @@ COMMANDS = {
 """Every command and its line in `bt --help`, in the order in which they are shown. `serve` is kept free for later."""
 
 INTERRUPTED = 130
+LONGEST_LINE = 400
+"""Characters of an error's line; of what is longer the middle is left out."""
 
 
 def load_command(name: str) -> Any:
@@ -135,7 +137,7 @@ def _explain(error: Exception) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, BtError):
-        remarks.complain(str(error) or type(error).__name__)
+        remarks.complain(shortened(str(error) or type(error).__name__))
         return error.exit_code
     if isinstance(error, typer.Abort):
         return _interrupted()
@@ -143,14 +145,23 @@ def _explain(error: Exception) -> int:
         return _explain_usage(error)
     if isinstance(error, OSError) and error.strerror:
         named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-        remarks.complain(f"{named}{error.strerror}")
+        remarks.complain(shortened(f"{named}{error.strerror}"))
         return 1
     if isinstance(error, MemoryError):
         remarks.complain("out of memory; a smaller --batch-size or a smaller checkpoint needs less")
         return 1
     message = "; ".join(str(error).split("\n"))
-    remarks.complain(f"unexpected {type(error).__name__}: {message} (BT_DEBUG=1 shows where)")
+    remarks.complain(shortened(f"unexpected {type(error).__name__}: {message} (BT_DEBUG=1 shows where)"))
     return 1
+
+
+def shortened(message: str) -> str:
+    """At most LONGEST_LINE characters: the beginning, which names the file, and the end, which has the way out."""
+    if len(message) <= LONGEST_LINE:
+        return message
+    mark = " ... "
+    beginning = (LONGEST_LINE - len(mark)) // 2
+    return message[:beginning] + mark + message[beginning + len(mark) - LONGEST_LINE :]
 
 
 def _explain_usage(error: Any) -> int:
@@ -160,7 +171,7 @@ def _explain_usage(error: Any) -> int:
         typer.echo(context.get_help(), err=True)
     else:
         message = error.format_message().rstrip(".")
-        remarks.complain(f"{message[:1].lower()}{message[1:]} (see {path} --help)")
+        remarks.complain(shortened(f"{message[:1].lower()}{message[1:]} (see {path} --help)"))
     return int(getattr(error, "exit_code", 2))
 
 

@@ -36,6 +36,7 @@ class Combination(StrEnum):
 
     itm = "itm"
     itm_itc = "itm+itc"
+    itc = "itc"
 
 
 def _file(name: str, text: str) -> Any:
@@ -70,9 +71,13 @@ def run(
     ] = None,
     exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Let the ITM head read every pair.")] = False,
     combine: Annotated[
-        Combination,
-        typer.Option("--combine", help="Rank read pairs by the match logit, or by logit plus cosine (as BLIP does)."),
-    ] = Combination.itm,
+        Combination | None,
+        typer.Option(
+            "--combine",
+            help="Rank candidates by the match logit, by logit plus cosine (as BLIP does), or by the cosine.",
+            show_default="as the checkpoint says, else itm",
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
     ] = None,
@@ -129,8 +134,10 @@ def run(
     gallery = _gallery(read, images, limit, strict)
     with open_models(model, reranker, device=device, dtype=dtype) as models:
         retriever, reranking = _load(models, rerank=rerank, exhaustive=exhaustive)
-    if combine is Combination.itm_itc and retriever is None:
-        raise Misuse(f"--combine itm+itc needs an ITC head, which {model} lacks")
+    wanted = combine
+    combine = combine or _kept_combination(retriever, reranking)
+    if combine is not Combination.itm and retriever is None:
+        raise Misuse(f"--combine {combine.value} needs an ITC head, which {model} lacks")
     k = (candidates or CANDIDATES) if rerank else None
     skipped: list[str] = []
 
@@ -165,16 +172,16 @@ def run(
         )
     else:
         _show_table(outcome)
-    _close(outcome, reranking or retriever, combine, k, skipped, seconds)
+    _close(outcome, reranking or retriever, combine, k, skipped, seconds, kept=wanted is None)
 
 
-def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combine: Combination) -> None:
+def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combine: Combination | None) -> None:
     if rerank and exhaustive:
         raise Misuse("--rerank reads candidates, --exhaustive every pair; give one of them")
     if candidates is not None and not rerank:
         raise Misuse("--candidates goes with --rerank")
-    if combine is not Combination.itm and not (rerank or exhaustive):
-        raise Misuse(f"--combine {combine.value} goes with --rerank or --exhaustive")
+    if combine not in (None, Combination.itm) and not (rerank or exhaustive):
+        raise Misuse(f"--combine {combine} goes with --rerank or --exhaustive")
 
 
 def _gallery(captions: CaptionSet, images: Path | None, limit: int | None, strict: bool) -> Gallery:
@@ -193,6 +200,13 @@ def _load(models: SearchModels, *, rerank: bool, exhaustive: bool) -> tuple[Load
     embeds = not exhaustive or models.can_embed
     retriever = models.retriever(also_reranks=rerank or exhaustive) if embeds else None
     return retriever, models.reranker() if rerank or exhaustive else None
+
+
+def _kept_combination(retriever: LoadedModel | None, reranking: LoadedModel | None) -> Combination:
+    """The way that the checkpoint keeps as its best, where it does both; it was measured with its own cosines."""
+    if reranking is None or retriever is not reranking:
+        return Combination.itm
+    return Combination(reranking.checkpoint.combine)
 
 
 def _identity(gallery: Gallery, *models: LoadedModel | None) -> list[str]:
@@ -304,6 +318,8 @@ def _close(
     candidates: int | None,
     skipped: list[str],
     seconds: float,
+    *,
+    kept: bool,
 ) -> None:
     from bt_cli.display.closing_line import closing_line, count
 
@@ -312,6 +328,8 @@ def _close(
     if outcome.itm is not None:
         which = "all" if candidates is None else f"the best {candidates} each way"
         done += f", {count(outcome.pairs, 'pair')} ({which}) ranked by {combine.value}"
+        if kept and combine is not Combination.itm:
+            done += ", as the checkpoint keeps as its best"
     closing_line(f"{done}: evaluated", seconds=seconds, model=model, skipped=skipped)
 
 

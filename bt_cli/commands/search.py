@@ -27,6 +27,14 @@ SHOWN = 10
 """Answers, where -k does not say how many."""
 
 
+class Combination(StrEnum):
+    """What reranked answers are ordered by."""
+
+    itm = "itm"
+    itm_itc = "itm+itc"
+    itc = "itc"
+
+
 class To(StrEnum):
     """What a search returns."""
 
@@ -73,6 +81,14 @@ def run(
         int | None,
         typer.Option(
             "--candidates", metavar="N", min=1, help="How many --rerank reads, whatever -k is.", show_default="100"
+        ),
+    ] = None,
+    combine: Annotated[
+        Combination | None,
+        typer.Option(
+            "--combine",
+            help="Order what --rerank reads by the match logit, by logit plus cosine, or by the cosine.",
+            show_default="as the checkpoint says, else itm",
         ),
     ] = None,
     min_score: Annotated[
@@ -123,6 +139,8 @@ def run(
         raise Misuse("--paths prints images; for captions use --json")
     if candidates is not None and not rerank:
         raise Misuse("--candidates belongs to --rerank")
+    if combine is not None and not rerank:
+        raise Misuse("--combine belongs to --rerank")
     if preview and (as_json or paths or nul):
         raise Misuse("--preview shows pictures to people; leave it out with --json and --paths")
     if preview:
@@ -151,6 +169,7 @@ def run(
         min_score,
         (candidates or CANDIDATES) if rerank else None,
         strict,
+        None if combine is None else combine.value,
     )
     request.check()
     with (
@@ -272,6 +291,8 @@ def _close(request: Request, answer: Answer, seconds: float) -> None:
     done = f"{len(answer.hits)} of {count(answer.searched, noun)}"
     if answer.read:
         done += f", {answer.read:,} reranked"
+        if answer.combine != "itm":
+            done += f" by {answer.combine}" + ("" if request.combine else ", as the checkpoint keeps as its best")
     closing_line(
         done,
         seconds=seconds,

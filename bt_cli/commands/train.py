@@ -18,7 +18,16 @@ from bt_cli.display.skipped import SkipRemarks
 from bt_cli.errors import BadConfig, Misuse
 from bt_cli.files.json_object import read_json_object
 from bt_cli.training.data import TrainingData
-from bt_cli.training.recipe import FINE_TUNING, Augmentation, Masking, Matching, Rates, Recipe, Stage
+from bt_cli.training.recipe import (
+    FINE_TUNING,
+    Augmentation,
+    Masking,
+    Matching,
+    Rates,
+    Recipe,
+    Stage,
+    suited_learning_rate,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +73,12 @@ def run(
     ),
     itm: Annotated[float, typer.Option(help="Weight of the matching loss.")] = STAGE.weight("itm"),
     mlm: Annotated[float, typer.Option(help="Weight of the masked-word loss.")] = STAGE.weight("mlm"),
-    learning_rate: Annotated[float, typer.Option(help="Of the towers.")] = STAGE.rates.learning_rate,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the towers. Default: by the network's width, 1e-5 for the published ones.", show_default=False
+        ),
+    ] = STAGE.rates.learning_rate,
     cross_multiplier: Annotated[
         float, typer.Option(help="Rate of the cross-modal layers, times the towers'.")
     ] = STAGE.rates.cross_multiplier,
@@ -190,6 +204,8 @@ def run(
         start = StartingPoint(checkpoint, image_size, every_loss=recipe is not None)
         on_skip = None if strict else skipped.add
         settled, prepared = prepare_run(chosen, data, start, out, place, ranks, workers=workers, on_skip=on_skip)
+        if ranks.first:
+            _say_rate(chosen, prepared)
         _train(settled, prepared, skipped, as_json)
     finally:
         ranks.leave()
@@ -213,6 +229,14 @@ def _choose_recipe(named: str | None, options: Recipe, from_scratch: Path | None
         missing = "no such file; --from-scratch needs a config.json"
         network = read_json_object(from_scratch, BadConfig, missing=missing)
     return replace(options, dtype=precision, network=network).checked("options")
+
+
+def _say_rate(asked: Recipe, run: Run) -> None:
+    """Which learning rate was taken, where none was given."""
+    if any(stage.rates.learning_rate is None for stage in asked.stages):
+        width = run.network.config.hidden_size
+        taken = suited_learning_rate(width)
+        remark(f"learning rate {taken:.3g}, as suits a network of width {width}; --learning-rate sets another")
 
 
 def _train(recipe: Recipe, run: Run, skipped: SkipRemarks, as_json: bool) -> None:
@@ -261,5 +285,10 @@ def _close(outcome: Outcome, out: Path, skipped: int, as_json: bool) -> None:
     shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in named.items())
     kept = f"; kept step {outcome.kept_step}: {shown}" if shown else ""
     left_out = f", {skipped} skipped" if skipped else ""
+    if outcome.combinations is not None:
+        each = ", ".join(f"{name} {100 * found['recall']:.1f} %" for name, found in outcome.combinations.items())
+        advice = "leave --rerank out, or it" if outcome.combine == "itc" else "--rerank"
+        order = f"{advice} ranks by {outcome.combine} unless --combine says otherwise"
+        remark(f"mean recall of the held-out part by {each}; {order}")
     remark(f"{outcome.steps} steps, {outcome.images} images in {outcome.seconds:.0f} s{left_out}{kept}")
     write_line(str(out))

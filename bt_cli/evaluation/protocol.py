@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bt_cli.checkpoints.combination import COMBINATIONS
 from bt_cli.errors import BtError, EmptyFolder, Misuse, UnreadableImage
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.image_groups import ImageGroups
@@ -46,7 +47,6 @@ GROUP_TEXTS = 256
 FUSED_PAIRS = 512
 """Pairs a fusion call: all that an interrupted run loses; enough to share what an image or a text has of its own."""
 BUDGET = 4 << 30
-COMBINATIONS = ("itm", "itm+itc")
 
 
 class EvaluatedModel(Protocol):
@@ -107,7 +107,8 @@ def run_protocol(
         retriever: A model with an ITC head; None where every pair is to be read and nothing else.
         reranker: A model with an ITM head, the retriever itself or another; None for the contrastive stage alone.
         candidates: k, at least 10 (the largest K of the metrics); None reads every pair.
-        combine: "itm" ranks by the raw match logit, as BridgeTower's paper; "itm+itc" adds the cosine, as BLIP.
+        combine: "itm" ranks by the raw match logit, as BridgeTower's paper; "itm+itc" adds the cosine, as BLIP; "itc"
+            leaves the candidates in the order of their cosines, and no pair is read.
         budget: Bytes of bridge features to keep in memory, once for images and once for texts.
         resumable: Where results are kept so that an interrupted run can go on; the caller says when it is finished.
         stage: Opens a progress display.
@@ -129,7 +130,7 @@ def run_protocol(
     else:
         captions = _embed_captions(retriever, gallery, resumable, stage)
         images = resumable.array("images", (len(gallery.paths), captions.shape[1]))
-        broken = _embed_images(retriever, gallery, images, groups if reranker is retriever else None, stage)
+        broken = _embed_images(retriever, gallery, images, groups if reranker is retriever else None, resumable, stage)
         contrastive = ContrastiveScores(*_kept(gallery, broken, images, captions))
     if broken:
         gallery = _leave_out(gallery, broken, on_skip)
@@ -143,21 +144,30 @@ def run_protocol(
         assert contrastive is not None
         return Evaluation(gallery, itc, None, 0, contrastive, contrastive)
     plan = _plan(gallery, contrastive, candidates)
-    logits = resumable.array(f"itm-{plan.fingerprint}", (len(plan),))
-    _read_pairs(reranker, gallery, plan, logits, groups, budget, stage)
-    matching = MatchingScores(plan, logits, contrastive if combine == "itm+itc" else None)
-    return Evaluation(gallery, itc, _metrics(gallery, matching), len(plan), matching, contrastive)
+    name = f"itm-{plan.fingerprint}"
+    logits = resumable.array(name, (len(plan),))
+
+    def proven(places: NDArray[np.int64]) -> None:
+        resumable.prove(name, places)
+
+    if combine == "itc":
+        logits = np.zeros(len(plan), np.float32)
+    else:
+        _read_pairs(reranker, gallery, plan, logits, groups, budget, stage, proven)
+    matching = MatchingScores(plan, logits, None if combine == "itm" else contrastive)
+    read = 0 if combine == "itc" else len(plan)
+    return Evaluation(gallery, itc, _metrics(gallery, matching), read, matching, contrastive)
 
 
 def _check(
     retriever: EvaluatedModel | None, reranker: EvaluatedModel | None, candidates: int | None, combine: str
 ) -> None:
     if combine not in COMBINATIONS:
-        raise Misuse(f"scores combine as {' or '.join(COMBINATIONS)}, not {combine!r}")
+        raise Misuse(f"scores combine as {', '.join(COMBINATIONS)}, not {combine!r}")
     if candidates is not None and candidates < KS[-1]:
         raise Misuse(f"{candidates} candidates are too few for R@{KS[-1]}: at least {KS[-1]} are needed")
     if retriever is None and (candidates is not None or combine != "itm"):
-        raise Misuse("candidates and itm+itc need a model with an ITC head")
+        raise Misuse("candidates and a combination with the cosine need a model with an ITC head")
     if retriever is None and reranker is None:
         raise Misuse("there is no model to evaluate")
 
@@ -173,12 +183,18 @@ def _embed_captions(
             block = slice(start, start + GROUP_TEXTS)
             if np.isnan(rows[block]).any():
                 rows[block] = model.encode_texts(texts[block])
+                resumable.prove("texts", range(start * rows.shape[1], rows[: block.stop].size))
             tick(min(start + GROUP_TEXTS, len(texts)), len(texts))
     return rows[gallery.text_of]
 
 
 def _embed_images(
-    model: EvaluatedModel, gallery: Gallery, rows: NDArray[np.float32], groups: ImageGroups | None, stage: Stage
+    model: EvaluatedModel,
+    gallery: Gallery,
+    rows: NDArray[np.float32],
+    groups: ImageGroups | None,
+    resumable: ResumableArrays,
+    stage: Stage,
 ) -> dict[int, UnreadableImage]:
     """Fills `rows` (images, d); where the same model reads pairs later, its states are kept."""
     broken: dict[int, UnreadableImage] = {}
@@ -198,6 +214,7 @@ def _embed_images(
                         groups.put(start // GROUP_IMAGES, states)
                 else:
                     block[:] = model.encode_images(paths, on_error=skip)
+                resumable.prove("images", range(start * rows.shape[1], (start + len(paths)) * rows.shape[1]))
             tick(start + len(paths), len(gallery.paths))
     return broken
 
@@ -251,8 +268,9 @@ def _read_pairs(
     images: ImageGroups,
     budget: int,
     stage: Stage,
+    read: Callable[[NDArray[np.int64]], None],
 ) -> None:
-    """Fills `logits` (pairs,) where they are NaN, one group of images after the other."""
+    """Fills `logits` (pairs,) where they are NaN, one group of images after the other; `read` hears of their places."""
     texts = TextCache(gallery.texts, model.text_states, budget)
     done = 0
     with stage("reading pairs", "pair") as tick:
@@ -275,6 +293,7 @@ def _read_pairs(
                 if np.isnan(values).any():
                     raise _not_a_number(gallery, plan, int(open_pairs[chosen[np.isnan(values)][0]]))
                 logits[open_pairs[chosen]] = values
+                read(open_pairs[chosen])
                 done += len(chosen)
                 tick(done, len(plan))
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import zlib
 from pathlib import Path
 from types import TracebackType
 
@@ -13,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bt_cli.errors import BtError, IndexBusy, Unwritable
-from bt_cli.files.atomic_write import open_whole
+from bt_cli.files.atomic_write import open_whole, write_whole
 from bt_cli.files.lock import WriterLock
 from bt_cli.files.shown_path import shown_path
 
 FILL = 1 << 20
 """How many values are written at a time when an array is made."""
+BLOCK = 4096
+"""Values under one checksum."""
 
 
 class ResumableArrays(contextlib.AbstractContextManager["ResumableArrays"]):
@@ -26,7 +29,8 @@ class ResumableArrays(contextlib.AbstractContextManager["ResumableArrays"]):
 
     The folder's name is a hash of everything that the results depend on, so a run never meets another run's results. A
     value that is still missing is NaN. The arrays are memory-mapped: they take disk, not memory, and what was written
-    when the process was killed is there.
+    when the process was killed is there. Every block of them has a checksum beside it (`NAME.crc`, CRC-32): what
+    `prove` was not told of, or what the disk has altered since, is missing again when it is read.
 
     `keep_root`: the folder above is somebody's own, and stays when it is left empty.
     """
@@ -35,6 +39,7 @@ class ResumableArrays(contextlib.AbstractContextManager["ResumableArrays"]):
         self.keep_root = keep_root
         self.folder = root / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32] if root else None
         self._lock: WriterLock | None = None
+        self._proofs: dict[str, tuple[NDArray[np.float32], NDArray[np.uint32]]] = {}
 
     def __enter__(self) -> ResumableArrays:
         """Take the folder for this process alone.
@@ -80,11 +85,40 @@ class ResumableArrays(contextlib.AbstractContextManager["ResumableArrays"]):
         path = self.folder / f"{name}.f32"
         size = int(np.prod(shape))
         try:
-            if not path.is_file() or path.stat().st_size != 4 * size:
+            sums, blocks = path.with_suffix(".crc"), -(-size // BLOCK)
+            if not _has_size(path, 4 * size) or not _has_size(sums, 4 * blocks):
                 _fill(path, size)
-            return np.memmap(path, np.float32, "r+", shape=shape)
+                write_whole(sums, bytes(4 * blocks))
+                proofs = np.memmap(sums, np.uint32, "r+", shape=(blocks,))
+                values = np.memmap(path, np.float32, "r+", shape=(size,))
+                proofs[:] = [_checksum(values, block) for block in range(blocks)]
+            else:
+                proofs = np.memmap(sums, np.uint32, "r+", shape=(blocks,))
+                values = np.memmap(path, np.float32, "r+", shape=(size,))
+                for block in range(blocks):
+                    if proofs[block] != _checksum(values, block):
+                        values[block * BLOCK : (block + 1) * BLOCK] = np.nan
+                        proofs[block] = _checksum(values, block)
+            self._proofs[name] = values, proofs
+            return values.reshape(shape)
         except OSError as error:
             raise Unwritable(f"{shown_path(path)}: can't be written: {error.strerror or error}") from error
+
+    def prove(self, name: str, places: NDArray[np.int64] | range) -> None:
+        """Renew the checksums over the values at `places` of an array (counted as if it were flat), now written.
+
+        A kill between the writing and this costs their blocks, no more.
+        """
+        if name not in self._proofs or not len(places):
+            return
+        values, proofs = self._proofs[name]
+        blocks = (
+            range(places[0] // BLOCK, places[-1] // BLOCK + 1)
+            if isinstance(places, range)
+            else np.unique(places // BLOCK).tolist()
+        )
+        for block in blocks:
+            proofs[block] = _checksum(values, block)
 
     def finish(self) -> None:
         """The run is over: remove what it kept."""
@@ -94,6 +128,15 @@ class ResumableArrays(contextlib.AbstractContextManager["ResumableArrays"]):
         if not self.keep_root:
             with contextlib.suppress(OSError):
                 os.rmdir(self.folder.parent)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _checksum(values: NDArray[np.float32], block: int) -> int:
+    # The block's number counts too, so that a block that stands in another's place is noticed.
+    return zlib.crc32(values[block * BLOCK : (block + 1) * BLOCK].tobytes(), block)
 
 
 def _fill(path: Path, size: int) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 
 from bt_cli.errors import Unwritable
 from bt_cli.files.shown_path import shown_path
+from bt_cli.files.unfinished import lock_part, sweep_parts
 
 _NAME_LENGTH = 60
 """Characters of a file's name that its unfinished one repeats: with 4 bytes each there is room for the rest in 255."""
@@ -23,7 +24,8 @@ _NAME_LENGTH = 60
 def open_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Opens a file beside `path` for writing; on leaving it is synced to disk and takes the place of `path`.
 
-    On an exception `path` stays as it was and the file beside it goes. Folders above are made. A link stays a link:
+    On an exception `path` stays as it was and the file beside it goes; what a killed process left goes when the same
+    file is next written. Folders above are made. A link stays a link:
     the file that it points to is the one that is replaced, or made. Permissions are those of the file replaced, or
     what the umask leaves of a new one. What is no plain file can't be replaced by one: into a pipe, a terminal or
     another character device (`/dev/null`, `/dev/stdout`) bytes go as they are written.
@@ -85,7 +87,9 @@ def _open_beside(path: Path) -> Iterator[IO[bytes]]:
     beside = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_parts(target.parent, target.name[:_NAME_LENGTH])
         descriptor, beside = _create_beside(target)
+        lock_part(descriptor)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()

@@ -83,6 +83,7 @@ class Index:
         captions: bool = False,
         globs: Sequence[str] = (),
         min_score: float | None = None,
+        combine: str | None = None,
     ) -> list[Hit]:
         """The best answers to a question, best first.
 
@@ -96,6 +97,8 @@ class Index:
             candidates: How many it reads.
             captions: Answer with captions instead of images.
             globs: Only images whose path matches one of these, and none that begins with `!`.
+            combine: What the candidates are ordered by: "itm", the match logit, "itm+itc", the logit plus the cosine,
+                or "itc", the cosine; None: as the checkpoint keeps as its best, else "itm".
             min_score: Only answers with at least this score: the cosine, or after reranking the match logit.
 
         Returns:
@@ -110,7 +113,7 @@ class Index:
         """
         picture = os.fspath(image) if isinstance(image, os.PathLike) else image
         query = Query.build(text, picture, add=add, subtract=subtract)
-        request = Request(query, k, captions, tuple(globs), min_score, candidates if rerank else None)
+        request = Request(query, k, captions, tuple(globs), min_score, candidates if rerank else None, combine=combine)
         return search(self._opened, request, self.models).hits
 
     def rerank(self, text: str, images: Sequence[str], *, k: int | None = None) -> list[Hit]:

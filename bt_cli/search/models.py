@@ -73,6 +73,11 @@ class SearchModels:
         """The name of the checkpoint that reranks: see :func:`choose_reranker`."""
         return choose_reranker(self.reranker_name, self.retriever_name, lambda name: self._checkpoint(name).heads)
 
+    def combination(self) -> str:
+        """How reranking orders: as the checkpoint keeps as its best where it finds, too, else by the match logit."""
+        name = self.chosen_reranker()
+        return self._checkpoint(name).combine if name == (self.retriever_name or DEFAULT_RETRIEVER) else "itm"
+
     @property
     def can_embed(self) -> bool:
         """Whether the checkpoint that finds has an ITC head; its headers are read, no weights."""

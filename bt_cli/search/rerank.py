@@ -48,6 +48,7 @@ def rerank_images(
     terms: Sequence[Term],
     *,
     strict: bool = False,
+    combine: str = "itm",
     progress: Progress | None = None,
 ) -> Reranked:
     """Order images by how well they match a text.
@@ -59,6 +60,7 @@ def rerank_images(
         reranker: The model.
         candidates: The images; ties keep the order of ids, then the order given.
         terms: The query's texts, the main one first.
+        combine: "itm": by the match logit; "itm+itc": with the candidate's cosine added; "itc": by the cosine.
         strict: Raise on the first image that can't be read, instead of leaving it out.
         progress: Called with pairs done and pairs in all.
 
@@ -83,12 +85,17 @@ def rerank_images(
         raise none_can_be_read(failures)
     weights = [term.weight for term in terms]
     read = [place for place in range(len(candidates)) if place not in failures]
-    hits = order_by_match([candidates[place] for place in read], logits[read], weights)
+    hits = order_by_match([candidates[place] for place in read], logits[read], weights, combine)
     return Reranked(hits, [failures[place] for place in sorted(failures)])
 
 
 def rerank_captions(
-    reranker: PairReader, candidates: Sequence[Candidate], image: str, *, progress: Progress | None = None
+    reranker: PairReader,
+    candidates: Sequence[Candidate],
+    image: str,
+    *,
+    combine: str = "itm",
+    progress: Progress | None = None,
 ) -> Reranked:
     """Order captions by how well they match an image.
 
@@ -98,7 +105,7 @@ def rerank_captions(
     if not candidates:
         return Reranked([], [])
     logits = reranker.itm([image], [candidate.caption or "" for candidate in candidates], progress=progress)
-    return Reranked(order_by_match(candidates, logits[0][:, None, :], [1.0]), [])
+    return Reranked(order_by_match(candidates, logits[0][:, None, :], [1.0], combine), [])
 
 
 def reranked_texts(query: Query, *, to_captions: bool) -> tuple[Term, ...]:
@@ -118,13 +125,22 @@ def reranked_texts(query: Query, *, to_captions: bool) -> tuple[Term, ...]:
     return query.texts
 
 
-def order_by_match(candidates: Sequence[Candidate], logits: np.ndarray, weights: Sequence[float]) -> list[Hit]:
-    """Hits from logits `(n, m, 2)` of n candidates and m weighted texts, best first, ties by id and then as given."""
+def order_by_match(
+    candidates: Sequence[Candidate], logits: np.ndarray, weights: Sequence[float], combine: str = "itm"
+) -> list[Hit]:
+    """Hits from logits `(n, m, 2)` of n candidates and m weighted texts, best first, ties by id and then as given.
+
+    A score is the weighted match logit; by `combine` the candidate's cosine is added ("itm+itc") or stands alone
+    ("itc"), where a search found all of them.
+    """
     import numpy as np
 
     weight = np.asarray(weights, dtype=np.float64)
     match = logits[:, :, 1].astype(np.float64)
     score = match @ weight / np.abs(weight).sum()
+    cosines = [candidate.itc for candidate in candidates if candidate.itc is not None]
+    if combine != "itm" and len(cosines) == len(candidates):
+        score = np.asarray(cosines, dtype=np.float64) + (0.0 if combine == "itc" else score)
     if not np.isfinite(score).all():
         broken = candidates[int(np.flatnonzero(~np.isfinite(score))[0])]
         raise BtError(

@@ -38,6 +38,7 @@ class Request:
         candidates: How many of the first stage's answers the ITM head reads; None: no second stage. It does not grow
             with `k`, so that a small `k` gives the beginning of a larger one's answer.
         strict: An image that can't be read is an error instead of left out.
+        combine: What candidates are ordered by: "itm", "itm+itc" or "itc"; None: as the checkpoint keeps as its best.
     """
 
     query: Query
@@ -47,6 +48,7 @@ class Request:
     min_score: float | None = None
     candidates: int | None = None
     strict: bool = False
+    combine: str | None = None
 
     def check(self) -> None:
         """Refuse what can't be done, before anything is loaded.
@@ -72,6 +74,7 @@ class Answer:
         reading: Seconds that the ITM head's work took, without loading.
         engine: What made the final order: device and precision; None where there was nothing to order.
         first_ranks: After a second stage, the place that the first gave each candidate, from 1, by its id.
+        combine: What the candidates were ordered by.
     """
 
     hits: list[Hit]
@@ -81,6 +84,7 @@ class Answer:
     skipped: list[str] = field(default_factory=list)
     reading: float = 0.0
     first_ranks: Mapping[int, int] = field(default_factory=dict)
+    combine: str = "itm"
 
 
 def search(
@@ -115,20 +119,26 @@ def search(
     if not second_stage or not hits:
         return Answer(hits, searched, 0, retriever.engine)
     del retriever
+    combine = request.combine or models.combination()
     reranker = models.reranker()
     started = time.perf_counter()
-    reranked = _rerank(reranker, request, hits, progress)
+    reranked = _rerank(reranker, request, hits, combine, progress)
     reading = time.perf_counter() - started
     best = [hit for hit in reranked.hits if request.min_score is None or hit.score >= request.min_score]
     first_ranks = {hit.id: hit.rank for hit in hits if hit.id is not None}
     read = len(reranked.hits)
-    return Answer(best[: request.k], searched, read, reranker.engine, reranked.skipped, reading, first_ranks)
+    return Answer(best[: request.k], searched, read, reranker.engine, reranked.skipped, reading, first_ranks, combine)
 
 
 def _rerank(
-    reranker: Model, request: Request, hits: list[Hit], progress: Callable[[int, int], None] | None
+    reranker: Model,
+    request: Request,
+    hits: list[Hit],
+    combine: str,
+    progress: Callable[[int, int], None] | None,
 ) -> Reranked:
     if request.to_captions:
-        return rerank_captions(reranker, from_hits(hits), request.query.images[0].content, progress=progress)
+        image = request.query.images[0].content
+        return rerank_captions(reranker, from_hits(hits), image, combine=combine, progress=progress)
     terms = reranked_texts(request.query, to_captions=False)
-    return rerank_images(reranker, from_hits(hits), terms, strict=request.strict, progress=progress)
+    return rerank_images(reranker, from_hits(hits), terms, strict=request.strict, combine=combine, progress=progress)

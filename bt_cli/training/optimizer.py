@@ -49,7 +49,7 @@ class MasterWeights:
         fused = all(master.device.type in ("cpu", "cuda") for master in self.masters)
         return torch.optim.AdamW(
             [{"params": masters, "kind": kind, "decays": decay} for (kind, decay), masters in groups.items()],
-            lr=rates.learning_rate,
+            lr=rates.learning_rate or 0.0,  # set anew for every step
             betas=rates.betas,
             eps=rates.epsilon,
             fused=fused,

@@ -27,6 +27,8 @@ SOURCES = ("captions", "scenes")
 LONGEST_TEXT = 1 << 16
 """More than any network has positions for; texts are cut to the network's own in any case."""
 
+PUBLISHED_RATE, PUBLISHED_WIDTH, LARGEST_SUITED_RATE = 1e-5, 768, 1e-3
+
 Kind = TypeVar("Kind")
 
 
@@ -34,7 +36,8 @@ Kind = TypeVar("Kind")
 class Rates:
     """AdamW and its schedule. The defaults are the published recipe."""
 
-    learning_rate: float = 1e-5
+    learning_rate: float | None = None
+    """Of the towers; None = as suits the network's width, see :func:`suited_learning_rate`."""
     cross_multiplier: float = 5.0
     head_multiplier: float = 5.0
     warmup: float = 0.1
@@ -48,7 +51,9 @@ class Rates:
     """Largest norm of the whole gradient; 0 = any."""
 
     def at(self, step: int, steps: int) -> float:
-        """The towers' learning rate at `step` (from 0) of a stage of `steps`."""
+        """The towers' learning rate at `step` (from 0) of a stage of `steps`; the rate has to be settled."""
+        if self.learning_rate is None:
+            raise ValueError("the learning rate is not settled yet: Recipe.for_width() does it")
         warmup = self.warmup if self.warmup >= 1 else self.warmup * steps
         ascent = (step + 1) / warmup if warmup else 1.0
         descent = (steps - step) / (self.decay * steps) if self.decay else 1.0
@@ -164,6 +169,19 @@ class Recipe:
             step -= stage.steps
         raise IndexError(step)
 
+    def for_width(self, width: int) -> Recipe:
+        """The same with every learning rate that is left open as it suits a network of this width."""
+        suited = suited_learning_rate(width)
+        return dataclasses.replace(
+            self,
+            stages=tuple(
+                dataclasses.replace(stage, rates=dataclasses.replace(stage.rates, learning_rate=suited))
+                if stage.rates.learning_rate is None
+                else stage
+                for stage in self.stages
+            ),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -186,6 +204,16 @@ class Recipe:
         path = bundled if bundled.is_file() and not Path(path).exists() else Path(path)
         missing = "no such recipe, neither a file nor one of bt's own (tiny)"
         return cls.from_dict(read_json_object(path, BadConfig, missing=missing), shown_path(path))
+
+
+def suited_learning_rate(width: int) -> float:
+    """The towers' learning rate where none is given, for a network of this width.
+
+    The published rate is 1e-5 for widths of 768 and more. Below, the rate grows as the number of weights in a layer
+    falls, with the square of the width; 128 comes to 3.6e-4, where `tiny` learnt most of 1e-5, 1e-4,
+    3.6e-4 and 1e-3 (docs/training.md).
+    """
+    return min(LARGEST_SUITED_RATE, PUBLISHED_RATE * max(1.0, PUBLISHED_WIDTH / width) ** 2)
 
 
 FINE_TUNING = Recipe(stages=(Stage(epochs=10.0),))
@@ -310,7 +338,7 @@ def _check_stage(stage: Stage, where: str) -> None:
         ("masking rate", stage.masking.rate, 0, 1),
         ("masking share", stage.masking.share, 0, 1),
         ("masking focus", stage.masking.focus, 0, 1),
-        ("learning_rate", rates.learning_rate, 0, 10),
+        ("learning_rate", rates.learning_rate or 0.0, 0, 10),
         ("cross_multiplier", rates.cross_multiplier, 0, 1e6),
         ("head_multiplier", rates.head_multiplier, 0, 1e6),
         ("decay", rates.decay, 0, 1),

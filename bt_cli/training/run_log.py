@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bt_cli.errors import BadConfig
 from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.shown_path import shown_path
 
 LOG_FILE = "log.jsonl"
 
@@ -35,12 +37,22 @@ class RunLog:
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a log; a last line that a kill cut short is left out."""
+    """The lines of a log; a last line that a kill cut short is left out.
+
+    Raises BadConfig, with the line's number, for a log that is damaged elsewhere.
+    """
     if not path.is_file():
         return
-    with open(path, encoding="utf-8") as file:
-        for line in file:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
+                values = json.loads(line)
+                if not isinstance(values["step"], int):
+                    raise TypeError
+            except (ValueError, KeyError, TypeError, RecursionError):
+                if not line.endswith("\n"):
+                    return
+                raise BadConfig(
+                    f"{shown_path(path)}:{number}: the log is damaged; remove it, the run goes on without it"
+                ) from None
+            yield values

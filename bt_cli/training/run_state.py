@@ -7,6 +7,8 @@ same losses.
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,20 @@ STATE_FILE = "state.safetensors"
 
 @dataclass
 class Position:
-    """Where a run stands: steps done, the best validation so far and its step, seconds spent, images seen."""
+    """Where a run stands: steps done, the best validation so far with its loss and step, seconds spent, images seen."""
 
     step: int = 0
     best: float = -1.0
     best_step: int = 0
     seconds: float = 0.0
     images: int = 0
+    best_loss: float | None = None
+
+    def improves(self, metrics: Mapping[str, float]) -> bool:
+        """Whether a validation beats the best so far: by recall, and among equals by the loss."""
+        if metrics["recall"] != self.best:
+            return metrics["recall"] > self.best
+        return "loss" in metrics and self.best_loss is not None and metrics["loss"] < self.best_loss
 
 
 def save_state(
@@ -44,7 +53,8 @@ def save_state(
     about = {"recipe": recipe.to_dict(), "position": vars(position), "start": start, "captions": captions}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.state().items()}
     with open_whole(folder / STATE_FILE) as file:
-        file.write(save(tensors, {"run": json.dumps(about)}))
+        run = json.dumps(about)
+        file.write(save(tensors, {"run": run, "crc32": str(_checksum(run, tensors))}))
 
 
 def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str, captions: str = "") -> Position | None:
@@ -52,16 +62,24 @@ def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str,
 
     Stages that have not begun may have changed; other changes would make it another run. Raises BadConfig.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = folder / STATE_FILE
     if not path.is_file():
         return None
-    with safe_open(str(path), framework="pt") as file:
-        about = _in_todays_words(json.loads(file.metadata()["run"]))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    position = Position(**about["position"])
     way_out = f"choose another --out, or remove {folder} to start over"
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # States of earlier versions carry no checksum.
+        if metadata.get("crc32", str(_checksum(metadata["run"], tensors))) != str(_checksum(metadata["run"], tensors)):
+            raise ValueError("its checksum is not that of its content")
+        about = _in_todays_words(json.loads(metadata["run"]))
+        position = Position(**about["position"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise BadConfig(f"{path}: the run's state is damaged ({reason[:100]}); {way_out}") from None
     if about["start"] != start:
         raise BadConfig(f"{path}: this run began from {about['start']}, not from {start}; {way_out}")
     changed = _changes(Recipe.from_dict(about["recipe"]).to_dict(), recipe, position.step)
@@ -79,6 +97,15 @@ def load_state(folder: Path, recipe: Recipe, weights: MasterWeights, start: str,
         raise BadConfig(f"{path}: the state is of another network; {way_out}")
     weights.restore(tensors)
     return position
+
+
+def _checksum(run: str, tensors: Mapping[str, torch.Tensor]) -> int:
+    """CRC-32 of what a state says of its run and of every tensor's name and bytes, in the names' order."""
+    total = zlib.crc32(run.encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(name.encode(), total)
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
+    return total
 
 
 def _in_todays_words(about: dict[str, Any]) -> dict[str, Any]:

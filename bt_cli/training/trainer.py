@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from bt_cli.checkpoints.checkpoint import Checkpoint
+from bt_cli.checkpoints.combination import KEY, keep_combination
 from bt_cli.checkpoints.hub_layout import heads_in
 from bt_cli.checkpoints.model_card import write_card
 from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
 from bt_cli.errors import BadConfig
+from bt_cli.training.combination import best_combination, compare_combinations
 from bt_cli.training.examples import Batch, Examples, make_examples
 from bt_cli.training.loss_plot import write_loss_plot
 from bt_cli.training.objectives import compute_losses
@@ -27,7 +30,7 @@ from bt_cli.training.recipe import Recipe, Stage
 from bt_cli.training.run import Run
 from bt_cli.training.run_log import RunLog, read_log
 from bt_cli.training.run_state import Position, load_state, restore_random, save_state
-from bt_cli.training.validation import validate
+from bt_cli.training.validation import LEAST_IMAGES, validate
 
 LARGEST_SCALE, SMALLEST_SCALE = 6.9077, 0.6931
 """Bounds of the log temperature: temperatures from 0.001 to 0.5, as published."""
@@ -58,6 +61,10 @@ class Outcome:
     seconds: float
     kept_step: int
     metrics: dict[str, float] | None
+    combinations: dict[str, dict[str, float]] | None = None
+    """Recall of the kept weights by each way of ordering pairs; None where too little is held out to tell."""
+    combine: str | None = None
+    """The best of them, which the checkpoint keeps as its own."""
 
 
 class Trainer:
@@ -65,7 +72,8 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, run: Run) -> None:
         self.run, self.ranks = run, run.ranks
-        self.recipe = settle_steps(recipe, len(run.source), run.ranks.world)
+        fitting = recipe.for_width(run.network.config.hidden_size)
+        self.recipe = settle_steps(fitting, len(run.source), run.ranks.world)
         self.folder = run.out / "training"
         run.network.to(run.device)
         run.network.recompute_activations(recipe.checkpoint_layers)
@@ -74,6 +82,9 @@ class Trainer:
         self.captions = run.source.fingerprint
         self.position = load_state(self.folder, self.recipe, self.weights, run.start, self.captions) or Position()
         self.metrics: dict[str, float] | None = None
+        self.combinations: dict[str, dict[str, float]] | None = None
+        self.combine: str | None = None
+        run.network.config.extra.pop(KEY, None)  # what was measured before these weights changed
 
     def train(self, report: Callable[[Report], None] | None = None, *, stop_after: int | None = None) -> Outcome:
         """Run the remaining steps. `stop_after` ends the call after that many, as if it had been killed there.
@@ -81,6 +92,7 @@ class Trainer:
         Raises Unwritable where `out` can't be written. Ctrl-C ends the step at hand, saves, and then raises
         KeyboardInterrupt.
         """
+        self._warn_of_few()
         log = RunLog(self.folder, self.position.step) if self.ranks.first else None
         last = self.recipe.steps if stop_after is None else min(self.recipe.steps, self.position.step + stop_after)
         saved = time.monotonic()
@@ -105,9 +117,17 @@ class Trainer:
                 write_loss_plot(self.folder / "losses.svg", list(read_log(log.path)), self.recipe.name)
         if self.position.step == self.recipe.steps and (self.recipe.keep == "last" or self.run.validation is None):
             self._export()
+        if self.position.step == self.recipe.steps and self.ranks.first:
+            self._choose_combination()
         at = self.position
         return Outcome(
-            at.step, at.images, at.seconds, at.best_step if self.recipe.keep == "best" else at.step, self.metrics
+            at.step,
+            at.images,
+            at.seconds,
+            at.best_step if self.recipe.keep == "best" else at.step,
+            self.metrics,
+            self.combinations,
+            self.combine,
         )
 
     def _prefetched(self, first: int, last: int) -> Iterator[list[Batch]]:
@@ -222,12 +242,37 @@ class Trainer:
         metrics = validate(self.run.network, self.run.validation, self.run.tokenizer, length, device, matching=matching)
         if log is not None:
             log.write(step=self.position.step, validation=metrics)
-        better = metrics["recall"] > self.position.best
+        better = self.position.improves(metrics)
         if better:
-            self.position.best, self.position.best_step = metrics["recall"], self.position.step
+            self.position.best, self.position.best_loss = metrics["recall"], metrics.get("loss")
+            self.position.best_step = self.position.step
         if better or self.recipe.keep == "last":
             self.metrics = metrics
             self._export()
+
+    def _choose_combination(self) -> None:
+        """Measure the checkpoint as it was left by each way of ordering pairs, and let it keep the best."""
+        held_out, run = self.run.validation, self.run
+        if held_out is None or len(held_out.pixel_values) < LEAST_IMAGES:
+            return
+        checkpoint = Checkpoint(str(run.out), run.out)
+        if not {"itc", "itm"} <= checkpoint.heads:
+            return
+        network = checkpoint.network({"itc", "itm"}, device=run.device)
+        length = self.recipe.text_length
+        self.combinations = compare_combinations(network, held_out, run.tokenizer, length, run.device)
+        self.combine = best_combination(self.combinations)
+        keep_combination(run.out, self.combine)
+
+    def _warn_of_few(self) -> None:
+        held_out = self.run.validation
+        if held_out is not None and self.ranks.first and len(held_out.pixel_values) < LEAST_IMAGES:
+            count = len(held_out.pixel_values)
+            logger.info(
+                "only %d %s held out, too few to tell good weights from lucky ones (%d are enough): "
+                "--validation-share, --validation FILE or --keep last",
+                *(count, "image is" if count == 1 else "images are", LEAST_IMAGES),
+            )
 
     def _save(self) -> None:
         if self.ranks.first:

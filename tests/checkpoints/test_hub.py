@@ -17,7 +17,7 @@ from random_checkpoint import random_checkpoint
 from bt_cli.checkpoints import hub
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.checkpoints.hub_cache import cached_names, cached_snapshot, repo_folder
-from bt_cli.errors import BtError, DownloadFailed, NotFound, Offline, UnknownModel
+from bt_cli.errors import BadConfig, BrokenCheckpoint, BtError, DownloadFailed, NotFound, Offline, UnknownModel
 
 NAME = "someone/little-tower"
 
@@ -407,3 +407,67 @@ def test_a_full_disk_is_seen_before_the_first_byte(served: FakeHub, monkeypatch:
     with pytest.raises(BtError, match=r"someone/little-tower needs \d\.\d MB|someone/little-tower needs \d+ [kM]B"):
         hub.download(NAME)
     assert served.sent == 0
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def to_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "something").write_text("else")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("place", ["blob", "snapshot"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "bytes, not"),
+        (lambda path: path.write_bytes(b""), "has 0 bytes, not"),
+        (flip, "is not what the hub has (its checksum differs)"),
+        (to_folder, "is no file"),
+    ],
+    ids=["cut", "empty", "flipped", "folder"],
+)
+def test_a_download_mends_what_is_damaged_in_the_cache(
+    served: FakeHub, repository: Path, caplog: pytest.LogCaptureFixture, name: str, place: str, damage, said: str
+) -> None:
+    caplog.set_level("INFO", "bt_cli")
+    cached = hub.download(NAME) / name
+    damage(cached.resolve() if place == "blob" else cached)
+    served.requests.clear()
+    sent = served.sent
+    assert hub.download(NAME) / name == cached
+    assert cached.read_bytes() == (repository / name).read_bytes()
+    whole_blob = damage is to_folder and place == "snapshot"  # the link alone was lost
+    fetched = 0 if whole_blob else (repository / name).stat().st_size
+    assert served.sent - sent == fetched, "nothing else is fetched"
+    assert f"{NAME}: {name} in the cache " in caplog.text
+    assert said in caplog.text
+    sent = served.sent
+    hub.download(NAME)
+    assert served.sent == sent
+
+
+def test_loading_a_damaged_file_of_the_cache_names_it_and_the_command_that_mends_it(served: FakeHub) -> None:
+    folder = hub.download(NAME)
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.resolve().write_bytes(content[:-9])
+    with pytest.raises(BrokenCheckpoint) as error:
+        Checkpoint.open(NAME)
+    message = str(error.value)
+    assert message.startswith(f"{weights} is cut short")
+    assert message.endswith(f"; `bt models download {NAME}` compares the cache with the hub and mends it")
+    weights.resolve().write_bytes(content)
+    (folder / "config.json").resolve().write_text("{")
+    with pytest.raises(BadConfig, match=f"config.json: not valid JSON .*bt models download {NAME}"):
+        Checkpoint.open(NAME)
+    weights.resolve().write_bytes(content[:-9])
+    with pytest.raises(BrokenCheckpoint) as plain:
+        Checkpoint.open(folder)
+    assert "models download" not in str(plain.value)

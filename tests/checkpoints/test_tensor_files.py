@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_cli.checkpoints.safetensors_file import SafetensorsFile, TensorEntry, write_safetensors
-from bt_cli.checkpoints.tensor_files import TensorFiles, choose_weights
+from bt_cli.checkpoints.tensor_files import NamedTensors, TensorFiles, choose_weights
 from bt_cli.errors import BrokenCheckpoint, BtError, NotFound, UnsafePickle
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
@@ -382,3 +382,20 @@ def test_what_wrappers_put_before_names_is_taken_off(written: str) -> None:
     assert canonical_name(written) == "bridgetower.text_model.pooler.dense.bias"
     assert canonical_name("_orig_mod.itm_score.fc.weight") == "itm_score.fc.weight"
     assert canonical_name("my_module.text_model.pooler.dense.bias") is None
+
+
+def test_a_tensor_expanded_from_one_number_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    torch.save({"logit_scale": torch.zeros(1).expand(10**12)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(BrokenCheckpoint) as error:
+        TensorFiles.in_folder(tmp_path)
+    said = "logit_scale claims 1,000,000,000,000 numbers, but 4 bytes are stored; ask its author for safetensors"
+    assert str(error.value) == f"{tmp_path}/pytorch_model.bin: {said}"
+
+
+def test_weights_whose_dtype_says_whole_numbers_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"logit_scale": torch.zeros(1, dtype=torch.int32)}, tmp_path / "model.safetensors")
+    with pytest.raises(BrokenCheckpoint) as error:
+        NamedTensors(TensorFiles.in_folder(tmp_path))
+    assert str(error.value) == (f"{tmp_path}: logit_scale is stored as I32, but weights are floating; get it again")

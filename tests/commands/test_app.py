@@ -194,3 +194,22 @@ def test_completion_knows_the_commands(tmp_path: Path) -> None:
 
 def test_main_is_the_entry_point() -> None:
     assert main(["--version"]) == 0
+
+
+@pytest.mark.parametrize("length", [400, 401, 2_000_000])
+def test_an_error_is_never_longer_than_a_few_lines_of_a_terminal(length: int) -> None:
+    message = "broken.safetensors: " + "8, " * length + "; get it again"
+    message = message[:20] + message[20 + len(message) - length :]
+    assert len(message) == length
+    shown = app_module.shortened(message)
+    assert len(shown) == 400
+    assert shown.startswith("broken.safetensors: ")
+    assert shown.endswith("; get it again")
+    assert (shown == message) == (length == 400)
+
+
+def test_a_long_name_in_an_error_leaves_one_short_line(bt) -> None:
+    ran = bt("models", "info", "x" * 100_000)
+    assert ran.code != 0
+    assert len(ran.err) <= len("bt: ") + 400 + 1
+    assert " ... " in ran.err

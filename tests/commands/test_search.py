@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from fakes import embed
+from fakes import FakeCheckpoint, embed
 
 CLOSING = re.compile(r"in \d+\.\d\d s, on cpu in float32(, [\d.,]+ images/s)?")
 
@@ -259,3 +259,22 @@ def test_a_text_that_is_the_name_of_a_text_file_stays_a_text(bt, gallery) -> Non
     ran = bt("search", "red car", "-k", "1", "--paths")
     assert (ran.code, ran.out) == (0, "c car.jpg\n")
     assert ran.err.startswith("bt: 1 of 4 images in ")
+
+
+def test_reranked_answers_are_ordered_as_the_checkpoint_keeps_or_as_is_asked(bt, gallery, monkeypatch) -> None:
+    plain = bt("search", "cat left of dog", "--json", "--rerank").objects
+    summed = bt("search", "cat left of dog", "--json", "--rerank", "--combine", "itm+itc")
+    assert [hit["score"] for hit in summed.objects] == pytest.approx([hit["itm_logit"] + hit["itc"] for hit in plain])
+    assert without_time(summed.err) == "bt: 4 of 4 images, 4 reranked by itm+itc in TIME\n"
+    monkeypatch.setattr(FakeCheckpoint, "combine", property(lambda _: "itc", lambda *_: None), raising=False)
+    kept = bt("search", "cat left of dog", "--json", "--rerank")
+    assert [(hit["path"], hit["score"]) for hit in kept.objects] == [
+        (hit["path"], hit["itc"]) for hit in sorted(plain, key=lambda hit: (-hit["itc"], hit["id"]))
+    ]
+    text = "4 of 4 images, 4 reranked by itc, as the checkpoint keeps as its best in TIME"
+    assert without_time(kept.err) == f"bt: {text}\n"
+    assert bt("search", "cat left of dog", "--json", "--rerank", "--combine", "itm").objects == plain
+    other = bt("search", "cat left of dog", "--json", "--rerank", "--reranker", "reader")
+    assert [hit["score"] for hit in other.objects] == [hit["itm_logit"] for hit in other.objects]
+    refused = bt("search", "cat", "--combine", "itc")
+    assert (refused.code, refused.err) == (2, "bt: --combine belongs to --rerank\n")

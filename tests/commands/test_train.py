@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from captioned_folder import captioned_folder, small_network, small_recipe
 from safetensors import safe_open
 
-from bt_cli.training.recipe import FINE_TUNING
+from bt_cli.checkpoints.checkpoint import Checkpoint
+from bt_cli.training.recipe import FINE_TUNING, suited_learning_rate
 
 Bt = Callable[..., Any]
 
@@ -98,7 +100,12 @@ def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tm
     options = ["--steps", "4", "--batch-size", "4", "--dtype", "float32", "--validation", captions, "--keep", "last"]
     command = ["train", captions, "--model", checkpoint_folder, "--out", tmp_path / "out", *options, "--json"]
     ran = bt(*command)
-    assert (ran.code, ran.err) == (0, "bt: stage 1 of 1: fine-tune\n")
+    rate = "bt: learning rate 0.001, as suits a network of width 64; --learning-rate sets another\n"
+    few = (
+        "bt: only 12 images are held out, too few to tell good weights from lucky ones (50 are enough): "
+        "--validation-share, --validation FILE or --keep last\n"
+    )
+    assert (ran.code, ran.err) == (0, rate + few + "bt: stage 1 of 1: fine-tune\n")
     *steps, last = ran.objects
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     assert set(steps[0]) == {"step", "steps", "stage", "itc", "itm", "mlm", "images_per_second", "seconds_left"}
@@ -107,7 +114,7 @@ def test_fine_tuning_as_json(bt: Bt, captions: Path, checkpoint_folder: Path, tm
     described = bt("models", "info", tmp_path / "out", "--json").objects[0]
     assert set(described["heads"]) == {"itc", "itm", "mlm"}
     again = bt(*command)
-    assert (again.code, again.err) == (0, "bt: going on after step 4 of 4\n")
+    assert (again.code, again.err) == (0, rate + "bt: going on after step 4 of 4\n" + few)
     assert [line["steps"] for line in again.objects] == [4]
 
 
@@ -118,7 +125,8 @@ def test_the_options_defaults_are_the_fine_tuning_recipe(
     ran = bt("train", captions, "--out", tmp_path / "out", *options, "--validation-share", "0")
     assert ran.code == 0, ran.err
     (stage,) = FINE_TUNING.stages
-    wanted = replace(FINE_TUNING, dtype="float32", validate_every=1, stages=(replace(stage, steps=1, batch=4),))
+    stage = replace(stage, steps=1, batch=4, rates=replace(stage.rates, learning_rate=suited_learning_rate(64)))
+    wanted = replace(FINE_TUNING, dtype="float32", validate_every=1, stages=(stage,))
     assert about_run(tmp_path / "out")["recipe"] == wanted.to_dict()
 
 
@@ -152,7 +160,9 @@ def test_from_scratch_for_people(bt: Bt, captions: Path, tmp_path: Path) -> None
         *("--accumulate", "2", "--seed", "1", "--save-dtype", "bfloat16"),
     )
     assert (ran.code, ran.out) == (0, f"{tmp_path / 'out'}\n")
-    first, *_, progress, summary = ran.err.splitlines()  # more lines where the machine is slow
+    rate, few, first, *_, progress, summary = ran.err.splitlines()  # more lines where the machine is slow
+    assert rate.startswith("bt: learning rate 0.001, as suits a network of width 64;")
+    assert few.startswith("bt: only 1 image is held out, too few")
     assert first == "bt: stage 1 of 1: fine-tune"
     assert progress.startswith("bt: step 3 of 3 (fine-tune): itc ")
     assert summary.startswith("bt: 3 steps, 24 images in ")
@@ -207,3 +217,36 @@ def about_run(out: Path) -> dict[str, Any]:
 def start_of(out: Path) -> str:
     """What the run says that it started from."""
     return str(about_run(out)["start"])
+
+
+def test_the_best_way_of_ordering_pairs_is_measured_and_kept(
+    bt: Bt, captions: Path, checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bt_cli.training.trainer.LEAST_IMAGES", 12)
+    monkeypatch.setattr("bt_cli.training.trainer.best_combination", lambda measured: "itm+itc")
+    options = ["--steps", "1", "--batch-size", "4", "--dtype", "float32", "--validation", captions, "--mlm", "0"]
+    out = tmp_path / "out"
+    ran = bt("train", captions, "--model", checkpoint_folder, "--out", out, *options)
+    assert ran.code == 0, ran.err
+    said = re.search(
+        r"mean recall of the held-out part by itm [\d.]+ %, itm\+itc [\d.]+ %, itc [\d.]+ %; (.*)", ran.err
+    )
+    assert said is not None, ran.err
+    assert said[1] == "--rerank ranks by itm+itc unless --combine says otherwise"
+    assert json.loads((out / "config.json").read_text())["bt_combine"] == "itm+itc"
+    assert Checkpoint.open(out).combine == "itm+itc"
+    assert Checkpoint.open(checkpoint_folder).combine == "itm"
+    ask = ["eval", captions, "--model", out, "--dtype", "float32", "--rerank", "--candidates", "10"]
+    found = bt(*ask, "--json")
+    assert found.objects[0]["combine"] == "itm+itc"
+    assert "ranked by itm+itc, as the checkpoint keeps as its best: evaluated" in found.err
+    asked = bt(*ask, "--combine", "itm", "--json")
+    assert asked.objects[0]["combine"] == "itm"
+    assert "ranked by itm: evaluated" in asked.err
+    alone = bt(*ask, "--combine", "itc", "--json").objects[0]
+    assert (alone["pairs"], alone["itm"]["ir@1"]) == (0, alone["itc"]["ir@1"])
+    # Trained on, the weights are others, and too few are held out to measure them.
+    monkeypatch.setattr("bt_cli.training.trainer.LEAST_IMAGES", 13)
+    again = bt("train", captions, "--model", out, "--out", tmp_path / "again", *options)
+    assert again.code == 0, again.err
+    assert Checkpoint.open(tmp_path / "again").combine == "itm"

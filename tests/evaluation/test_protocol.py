@@ -257,7 +257,7 @@ def test_a_logit_that_is_no_number_is_named():
     ("options", "message"),
     [
         ({"candidates": 9}, "9 candidates are too few for R@10: at least 10 are needed"),
-        ({"combine": "sum"}, "scores combine as itm or itm+itc, not 'sum'"),
+        ({"combine": "sum"}, "scores combine as itm, itm+itc, itc, not 'sum'"),
     ],
 )
 def test_misuse_is_named(options, message):

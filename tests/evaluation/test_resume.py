@@ -17,6 +17,7 @@ def test_an_array_is_found_again_as_it_was_left(tmp_path):
     assert array.dtype == np.float32
     assert np.isnan(array).all()
     array[2] = [1, 2, 3]
+    first.prove("itm", range(6, 9))
     again = ResumableArrays(tmp_path, "model", "data")
     assert again.has_results
     found = again.array("itm", (5, 3))
@@ -28,6 +29,41 @@ def test_an_array_of_another_size_begins_anew(tmp_path):
     resumable = ResumableArrays(tmp_path, "model")
     resumable.array("itm", (5,))[:] = 1
     assert np.isnan(resumable.array("itm", (6,))).all()
+
+
+def test_what_was_altered_or_not_proven_is_missing_again_and_nothing_else(tmp_path):
+    size = 3 * module.BLOCK + 100
+
+    def blocks_left() -> list[bool]:
+        again = ResumableArrays(tmp_path, "m").array("itm", (size,))
+        left = [np.array_equal(again[at : at + module.BLOCK], values[at : at + module.BLOCK]) for at in starts]
+        assert [np.isnan(again[at : at + module.BLOCK]).all() for at in starts] == [not whole for whole in left]
+        return left
+
+    starts = range(0, size, module.BLOCK)
+    values = np.random.default_rng(0).random(size).astype(np.float32)
+    resumable = ResumableArrays(tmp_path, "m")
+    array = resumable.array("itm", (size,))
+    array[:] = values
+    resumable.prove("itm", np.array([0, 5, 3 * module.BLOCK]))
+    resumable.prove("itm", range(module.BLOCK, module.BLOCK + 9))
+    assert blocks_left() == [True, True, False, True]
+    array[2 * module.BLOCK : 3 * module.BLOCK] = values[2 * module.BLOCK : 3 * module.BLOCK]
+    resumable.prove("itm", range(2 * module.BLOCK, 3 * module.BLOCK))
+    assert blocks_left() == [True] * 4
+    file = resumable.folder / "itm.f32"
+    content = bytearray(file.read_bytes())
+    content[4 * module.BLOCK + 17] ^= 1
+    file.write_bytes(content)
+    assert blocks_left() == [True, False, True, True]
+
+
+def test_results_without_checksums_are_not_believed(tmp_path):
+    resumable = ResumableArrays(tmp_path, "m")
+    resumable.array("itm", (5,))[:] = 1
+    resumable.prove("itm", range(5))
+    (resumable.folder / "itm.crc").unlink()
+    assert np.isnan(ResumableArrays(tmp_path, "m").array("itm", (5,))).all()
 
 
 def test_large_arrays_are_filled_piece_by_piece(tmp_path, monkeypatch):
@@ -49,6 +85,7 @@ def test_finishing_removes_the_results_and_nothing_else(tmp_path):
     with ResumableArrays(root, "a") as one, ResumableArrays(root, "b") as two:
         array = one.array("itm", (5,))
         two.array("itm", (5,))[:] = 7
+        two.prove("itm", np.arange(5))
         one.finish()
         array[0] = 1  # still mapped: a run file may yet be written from it
         assert [path.name for path in root.iterdir()] == [two.folder.name]

@@ -11,7 +11,7 @@ import pytest
 from captioned_folder import small_recipe
 
 from bt_cli.errors import BadConfig, NotFound
-from bt_cli.training.recipe import Rates, Recipe
+from bt_cli.training.recipe import Rates, Recipe, suited_learning_rate
 
 
 def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
@@ -144,3 +144,12 @@ def test_a_late_decay_keeps_the_rate_until_then() -> None:
     rates = Rates(learning_rate=2.0, warmup=4, decay=0.3)
     curve = [rates.at(step, 10) for step in range(10)]
     assert curve == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 4 / 3, 2 / 3])
+
+
+def test_a_rate_that_is_left_open_is_settled_by_the_width_and_a_given_one_stays() -> None:
+    recipe = Recipe.from_dict({"stages": [{"steps": 1}, {"steps": 1, "rates": {"learning_rate": 2e-4}}]})
+    assert [stage.rates.learning_rate for stage in recipe.stages] == [None, 2e-4]
+    assert [stage.rates.learning_rate for stage in recipe.for_width(768).stages] == [1e-5, 2e-4]
+    assert [suited_learning_rate(width) for width in (1024, 768, 128, 64)] == pytest.approx([1e-5, 1e-5, 3.6e-4, 1e-3])
+    with pytest.raises(ValueError, match="not settled"):
+        recipe.stages[0].rates.at(0, 1)
