@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.base_checkpoint import cache_folder
 from bt_cli.store.approximate_index import ApproximateIndex, build_approximate
 from bt_cli.store.index_choice import choose_index
-from bt_cli.store.manifest import VectorIndexEntry
+from bt_cli.store.manifest import Piece
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 ROWS_AT_A_TIME, SPREAD, NEIGHBOURS, SEED = 1 << 14, 0.7, 10, 7
@@ -100,16 +100,16 @@ def build(folder: Path, rows: int, dimension: int, factory: str | None) -> dict[
     begun = time.perf_counter()
     choice, tuning = build_approximate(folder / "flat", folder / "index", choice)
     seconds = time.perf_counter() - begun
-    entry = VectorIndexEntry(rows, "", "index", "", kind=choice.factory or "", reason=choice.reason, search=tuning)
+    entry = Piece(rows, "", "index", "", kind=choice.factory or "", reason=choice.reason, search=tuning)
     return {"entry": entry, "seconds": seconds, "gib": (folder / "index").stat().st_size / 2**30}
 
 
-def search(folder: Path, entry: VectorIndexEntry, clusters: int, queries: int) -> dict[str, Any]:
+def search(folder: Path, entry: Piece, clusters: int, queries: int) -> dict[str, Any]:
     """Answers of the index, one query after another, as users ask."""
     import faiss  # noqa: F401  (its import is no part of opening)
 
     begun = time.perf_counter()
-    index = ApproximateIndex(folder / "index", entry)
+    index = ApproximateIndex(folder / "index", entry, VectorFile(folder / "flat"))
     opened = time.perf_counter()
     asked = fresh_queries(clusters, index.dimension, queries)
     start = time.perf_counter()

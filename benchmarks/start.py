@@ -73,7 +73,7 @@ def index_without_encoding(folder: Path, model: str, count: int) -> Path:
         columns["embedding"] = vector_array(vectors, "float16")
         columns["content_hash"] = [f"{number:064x}" for number in range(count)]
         writer.journal.append(columns)
-        writer.commit(rows, np.full(count, -1), roots=["photos"])
+        writer.commit(rows, np.full(count, -1), np.empty(0, np.int64), roots=["photos"])
     return folder
 
 

@@ -78,6 +78,15 @@ def run(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Encode everything again, with any checkpoint; forget folders not named.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Hash every image and every byte of the index: finds changes that left no trace."
+        ),
+    ] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Write the index as one piece, which other programs open as one table.")
+    ] = False,
     store_dtype: Annotated[
         StoreDtype | None,
         typer.Option("--store-dtype", help="Precision of the stored embeddings.", show_default="float16"),
@@ -149,6 +158,8 @@ def run(
                 captions=[(file, found.items) for file, found in read] or None,
                 forget=forget or [],
                 rebuild=rebuild,
+                verify=verify,
+                compact=compact,
                 strict=strict,
                 store_dtype=stored,
                 factory=factory,

@@ -7,7 +7,9 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from bt_cli.commands.options import Device, Dtype, Index, Json, Quiet
 from bt_cli.display.data_lines import write_object
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "faiss-cpu", "pyarrow", "tokenizers", "pillow", "numpy")
 
+FORMATS_WITH_SUMS = 2
 LABELS = {
     "made_in": "encoded in",
     "store_dtype": "stored in",
@@ -33,12 +36,21 @@ LABELS = {
 
 
 def run(
-    index: Index = None, device: Device = "auto", dtype: Dtype = "auto", as_json: Json = False, quiet: Quiet = False
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte of the index and compare it with its checksum.")
+    ] = False,
+    index: Index = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what the index holds, which checkpoint made it, and the versions, device and precision in use.
 
-    Without an index, only the latter.
+    Without an index, only the latter. With --verify every stored byte is checked first, and damage ends in exit code 1.
     """
+    if verify:
+        _verify(index)
     record = {**_index_record(index), **_machine_record(device, dtype)}
     if as_json:
         write_object(record)
@@ -48,6 +60,25 @@ def run(
         if value is not None:
             rows.add(LABELS.get(name, name.replace("_", " ")), _in_words(value))
     show(rows)
+
+
+def _verify(explicit: Path | None) -> None:
+    """Raises BrokenIndex with what is damaged, the first file in full and the others counted."""
+    from bt_cli.store.index_folder import IndexFolder
+    from bt_cli.store.manifest import Manifest
+    from bt_cli.store.piece import damages
+
+    folder = IndexFolder.locate(explicit)
+    manifest = Manifest.read(folder)
+    found = [error for piece in manifest.all_pieces() for error in damages(folder, piece)]
+    for error in found[:-1]:
+        remark(str(error))
+    if found:
+        raise found[-1]
+    if manifest.format < FORMATS_WITH_SUMS:
+        remark("the index is of the first format, which has no checksums; bt index brings it to this one's")
+    else:
+        remark(f"every byte of {len(manifest.files()):,} files is what was written")
 
 
 def _index_record(explicit: Path | None) -> dict[str, Any]:
@@ -66,10 +97,10 @@ def _index_record(explicit: Path | None) -> dict[str, Any]:
 
 
 def _manifest_record(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    identity, images = manifest.identity, manifest.images
+    identity, largest = manifest.identity, manifest.largest
     return {
         "index": os.fspath(folder),
-        "images": images.rows,
+        "images": manifest.rows,
         "captions": manifest.captions.rows if manifest.captions else 0,
         "roots": manifest.roots,
         "caption_files": manifest.caption_files,
@@ -79,11 +110,14 @@ def _manifest_record(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "made_in": identity.precision,
         "dimension": identity.dimension,
         "store_dtype": manifest.store_dtype,
-        "faiss": images.kind,
-        "faiss_reason": images.reason,
-        "faiss_search": images.search or None,
-        "table": os.fspath(folder / images.table),
-        "vectors": os.fspath(folder / images.vectors),
+        "faiss": largest.kind if largest else "exact",
+        "faiss_reason": largest.reason if largest else "",
+        "faiss_search": (largest.search or None) if largest else None,
+        "table": os.fspath(folder / largest.table) if largest else None,
+        "vectors": os.fspath(folder / largest.vectors) if largest else None,
+        "pieces": len(manifest.pieces),
+        "deleted": sum(len(piece.deleted_rows()) for piece in manifest.pieces),
+        "format": manifest.format,
         "bytes": _bytes_below(folder),
         "bridges": (folder / "bridges").is_dir(),
         "generation": manifest.generation,

@@ -1,9 +1,8 @@
-"""The writers' lock of an index folder: one writer at a time, readers never asked."""
+"""The writers' lock of a folder: one writer at a time, readers never asked."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 from pathlib import Path
@@ -12,71 +11,69 @@ from types import TracebackType
 from bt_cli.errors import IndexBusy, Unwritable
 from bt_cli.files.shown_path import shown_path
 
+OWNER_BYTES = 200
+_OPENED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
 
 class WriterLock:
-    """Held while a process writes an index folder; the operating system lets go of it when that process ends,
-    however it ends.
+    """Held while a process writes a folder; the operating system lets go of it when that process ends, however it
+    ends.
 
-    So a lock is never stale: the file `lock` stays behind, the lock on it does not. The file tells who writes, for the
-    message that others get.
+    So a lock is never stale: the file `lock` stays behind, the lock on it (filelock's) does not. The file tells who
+    writes, for the message that others get. A link in its place is refused: what it points to is nobody's lock.
 
     Raises (on entering):
         IndexBusy: Another process writes; names its number and machine.
-        Unwritable: The folder can't be written.
+        Unwritable: The folder can't be written, or its `lock` is no plain file.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self.descriptor = -1
+        self.path = self.folder / "lock"
+        self.held = False
 
     def __enter__(self) -> WriterLock:
-        path = self.folder / "lock"
+        from filelock import FileLock, Timeout
+
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+            raise Unwritable(f"{shown_path(self.path)}: is a link or no plain file; remove it, bt makes its own")
+        self._lock = FileLock(self.path, thread_local=False)
         try:
-            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        except OSError as error:
-            raise Unwritable(f"{shown_path(self.folder)}: can't be written: {error.strerror}") from error
-        try:
-            _lock(self.descriptor)
-        except OSError as error:
-            writer = (
-                os.pread(self.descriptor, 200, 0).decode("utf-8", "replace").strip() if hasattr(os, "pread") else ""
-            )
-            os.close(self.descriptor)
-            self.descriptor = -1
-            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-                who = f"process {writer}" if writer else "another process"
-                raise IndexBusy(
-                    f"{shown_path(self.folder)}: {who} is writing this index; wait until it is done"
-                ) from None
-            raise Unwritable(f"{shown_path(path)}: can't be locked: {error.strerror}") from error
-        # Who writes is a courtesy to others: a full disk has room for the lock itself.
-        with contextlib.suppress(OSError):
-            os.ftruncate(self.descriptor, 0)
-            os.write(self.descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode())
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            who = f"process {writer}" if (writer := self._owner()) else "another process"
+            raise IndexBusy(f"{shown_path(self.folder)}: {who} is writing this index; wait until it is done") from None
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise Unwritable(f"{shown_path(self.folder)}: can't be written: {reason}") from error
+        self.held = True
+        self._name(f"{os.getpid()} on {socket.gethostname()}\n".encode())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.descriptor >= 0:
+        if self.held:
             # Emptied, so that a later writer that has not yet written its name is not taken for this one.
+            self._name(b"")
+            self._lock.release()
+            self.held = False
+
+    def _owner(self) -> str:
+        with contextlib.suppress(OSError):  # Windows lets nobody read a locked file
+            descriptor = os.open(self.path, os.O_RDONLY | _OPENED)
             try:
-                os.ftruncate(self.descriptor, 0)
-            except OSError:
-                pass
-            os.close(self.descriptor)
-            self.descriptor = -1
+                return os.read(descriptor, OWNER_BYTES).decode("utf-8", "replace").strip()
+            finally:
+                os.close(descriptor)
+        return ""
 
-
-def _lock(descriptor: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: one byte, far behind the text, which others must be able to read
-        import msvcrt
-
-        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    else:
-        # flock, not lockf: it belongs to the open file, so a second lock within the same process is refused too.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _name(self, owner: bytes) -> None:
+        """Write who holds the lock: a courtesy to others, for which a full disk need have no room."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, os.O_WRONLY | _OPENED)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, owner)
+            finally:
+                os.close(descriptor)

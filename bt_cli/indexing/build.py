@@ -20,22 +20,26 @@ from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableImage
 from bt_cli.files.image_format import lacks_reader
 from bt_cli.files.shown_path import shown_path
+from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows, follow_images
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
-from bt_cli.indexing.plan import Plan, merge_roots, plan_update
+from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update
 from bt_cli.inference.truncation import one_warning
-from bt_cli.store.embedding_table import path_columns, vector_array
-from bt_cli.store.generation import CaptionRows
+from bt_cli.store.embedding_table import path_columns, times, vector_array
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_index
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import Manifest
+from bt_cli.store.piece_writer import CaptionRows
+from bt_cli.store.stored_rows import StoredRows
 
 LOG = logging.getLogger("bt_cli")
 PLAIN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 """Suffixes of files that need no look before they are encoded; one of these that is something else says so then."""
+NAMED = 5
+"""Absent folders that a remark names; the others are counted."""
 TEXTS_AT_A_TIME = 256
 """Captions that are encoded and then written to the journal together."""
 
@@ -83,6 +87,8 @@ def build_index(
     factory: str | None = None,
     exclude: Sequence[str] | None = None,
     default_excludes: bool | None = None,
+    verify: bool = False,
+    compact: bool = False,
     progress: Progress | None = None,
 ) -> IndexSummary:
     """Bring an index up to date with the folders it is made of, or make it.
@@ -98,12 +104,15 @@ def build_index(
         encoder: The checkpoint.
         captions: (name of the caption file, its captions) for each: they take the place of those that the index
             has. None leaves them as they are.
-        forget: Roots that the index is to know no more, with their rows; they need not be there any longer.
+        forget: Folders that the index is to know no more, with their rows: roots, there or not, and folders below
+            them that have no image now.
         rebuild: Encode everything again, with whatever checkpoint; the index then has exactly `roots` (or, without
         any, the
             roots that it had).
         strict: Raise on the first file that can't be read.
         store_dtype: `float16` (default) or `float32`: of the stored embeddings, fixed when an index is made.
+        verify: Hash every file, so that a change that kept size and time is found, and read every byte of the index.
+        compact: Write the index as one piece, as a new one is.
         factory: A FAISS factory string in place of the automatic choice, kept for later updates; `auto` returns to it.
         exclude: Globs of what to leave out (see `Exclusion`), in place of those that the index remembers; what is left
             out leaves the index. None keeps the remembered ones.
@@ -121,47 +130,58 @@ def build_index(
     there = _manifest_there(Path(index), rebuild)
     exclusion = _wanted_exclusion(exclude, default_excludes, there, Path(index))
     run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
-    known = there.roots if there else []
-    forgotten = [_known_root(root, run.paths, known) for root in forget]
-    known = [root for root in known if root not in forgotten]
+    forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
+    known = forgotten.remaining
     given = run.paths.given([_existing(root) for root in roots], [] if rebuild else known)
     _require_something(run, given, known, rebuild, exclusion)
     _require_factory(factory, encoder)
     with (
         _no_folder_for_nothing(run.folder),
-        IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild) as writer,
+        IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
     ):
-        current = writer.image_rows()
-        remaining = [root for root in writer.known_roots() if root not in forgotten]
-        looked_through, all_roots = _roots_of_run(run.paths, given, remaining, current.paths, rebuild, exclusion)
-        belongs_to = all_roots if forgotten else None
+        run.report_damages(writer)
+        before = writer.paths_before() if rebuild else _StoredPaths(writer.stored)
+        forgotten = Forgotten(forgotten.folders, writer.known_roots())
+        forgotten.check(run.paths, before)
+        remaining = forgotten.remaining
+        looked_through, all_roots = _roots_of_run(run.paths, given, remaining, rebuild, exclusion)
         plan = plan_update(
-            looked_through, run.paths, current, writer.journal, belongs_to=belongs_to, exclusion=exclusion
+            looked_through,
+            run.paths,
+            writer.stored,
+            writer.journal,
+            forgotten=forgotten.holds,
+            exclusion=exclusion,
+            verify=verify,
         )
+        if rebuild:
+            held = [path for path in before if not forgotten.holds(path)]
+            _require_folders(run.paths, looked_through, held, plan, exclusion)
+        all_roots = _without_gone_files(all_roots, run.paths, plan)
         run.report_unreadable(plan)
         run.encode_images(plan, writer)
         barren = run.barren(plan, _fresh(given, remaining))
-        if (given and set(barren) == set(given)) or (writer.manifest is None and not len(run.kept_rows(plan))):
+        if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
             raise run.nothing(given)
         for root in barren:
             LOG.warning("%s: no image there that can be read; not added", shown_path(run.paths.absolute(root)))
         all_roots = [root for root in all_roots if root not in barren]
         all_captions = run.encode_captions(captions, plan, all_roots, writer)
         wanted_factory = _wanted_factory(factory, writer)
-        if captions is None and run.is_same(plan, all_roots, wanted_factory, exclusion, writer):
+        if captions is None and not compact and run.is_same(plan, all_roots, wanted_factory, exclusion, writer):
             writer.journal.clear()
         else:
-            kept = run.kept_rows(plan)
-            from_table = np.maximum(plan.source[kept], -1)
-            rows = plan.rows.take(kept)
+            kept = plan.kept()
             writer.commit(
-                rows,
-                from_table,
+                plan.rows.take(kept),
+                np.maximum(plan.source[kept], -1),
+                plan.gone(),
                 roots=all_roots,
                 captions=all_captions,
                 factory=wanted_factory,
                 exclude=exclusion.globs,
                 default_excludes=exclusion.defaults,
+                compact=compact,
             )
         run.count(plan, all_captions)
     run.summary.seconds = time.monotonic() - start
@@ -178,12 +198,23 @@ class _Run:
         self.strict = strict
         self.progress = progress or (lambda done, total: None)
         self.summary = IndexSummary(index=os.fspath(folder))
-        self.failed: set[int] = set()
-        """Rows of the plan whose file can't be read."""
+
+    def report_damages(self, writer: IndexWriter) -> None:
+        """Say what of the index is damaged and will be made anew."""
+        if writer.mends:
+            LOG.warning(
+                "%s: damaged, and made anew from what is whole: %s", shown_path(self.folder), _listed(writer.mends)
+            )
 
     def report_unreadable(self, plan: Plan) -> None:
-        """Say what could not be looked at, and count it."""
+        """Say what could not be looked at and what is not there, and count it."""
         self.summary.passed_over = plan.passed_over
+        if plan.absent:
+            LOG.warning(
+                "not there now, or without images: %s; what the index has of them stays (bt index --forget FOLDER "
+                "drops it)",
+                _listed([f"{shown_path(folder)} ({rows:,})" for folder, rows in plan.absent.items()]),
+            )
         for folder in plan.kept_folders:
             LOG.warning("%s: can't be looked through; what the index has of it stays", shown_path(folder))
         for path, reason in plan.unreadable:
@@ -200,8 +231,7 @@ class _Run:
         with closing(self.encoder.encode_files(_Paths(self.paths, plan.rows.paths, todo))) as batches:
             for batch in batches:
                 for number, message in batch.failures:
-                    self._skip(self.paths.absolute(plan.rows.paths[todo[number]]), message)
-                    self.failed.add(int(todo[number]))
+                    self._fail(plan, int(todo[number]), message)
                 self.summary.incomplete += [message for _, message in batch.incomplete]
                 if batch.numbers:
                     with writing(self.folder):
@@ -222,8 +252,11 @@ class _Run:
         """All captions of the next generation, the new ones encoded into the caption journal."""
         current = writer.caption_rows()
         if captions is None:
-            return follow_images(current, plan, self.kept_rows(plan)) if current else None
-        rows = caption_rows(captions, plan.rows.paths, self.paths, roots)
+            return follow_images(current, plan) if current else None
+        gone = set(plan.gone().tolist())
+        paths = [path for number, path in enumerate(_StoredPaths(plan.stored)) if number not in gone]
+        paths += [plan.rows.paths[row] for row in plan.kept()]
+        rows = caption_rows(captions, paths, self.paths, roots)
         known = set(current.texts if current else [])
         for batch in writer.caption_journal.batches():
             known.update(batch.column("caption").to_pylist())
@@ -233,7 +266,7 @@ class _Run:
                 texts = new[first : first + TEXTS_AT_A_TIME]
                 embeddings = vector_array(self.encoder.encode_texts(texts), writer.dtype)
                 nothing = [None] * len(texts)
-                columns = {"caption": texts, "image": nothing, "image_bytes": nothing, "caption_id": nothing}
+                columns = {"caption": texts, "image": nothing, "image_path_bytes": nothing, "caption_id": nothing}
                 with writing(self.folder):
                     writer.caption_journal.append({**columns, "embedding": embeddings})
         return rows
@@ -242,12 +275,14 @@ class _Run:
         """The rows whose format some installed package reads; the others are passed over and have no row."""
         paths = _Paths(self.paths, plan.rows.paths, todo)
         readable = [is_readable(path, self.summary.passed_over) for path in paths]
-        self.failed.update(todo[np.logical_not(readable)].tolist())
+        plan.failed.update(todo[np.logical_not(readable)].tolist())
         return todo[readable] if len(todo) else todo
 
     def barren(self, plan: Plan, roots: list[str]) -> list[str]:
         """Those roots that gave nothing and have no row: a file that is no image stays no root for ever."""
-        paths = [plan.rows.paths[row] for row in self.kept_rows(plan)] + plan.current.paths
+        if not roots:
+            return []
+        paths = [*(plan.rows.paths[row] for row in plan.kept()), *_StoredPaths(plan.stored)]
         return [root for root in roots if not any(is_below(path, root) for path in paths)]
 
     def nothing(self, roots: list[str]) -> BtError:
@@ -256,38 +291,58 @@ class _Run:
             return nothing_readable(self.summary)
         return no_images([self.paths.absolute(root) for root in roots], self.summary.passed_over)
 
-    def kept_rows(self, plan: Plan) -> np.ndarray:
-        """The plan's rows but for those that can't be read, ascending."""
-        kept = np.ones(len(plan.rows), bool)
-        kept[list(self.failed)] = False
-        return np.flatnonzero(kept)
-
     def is_same(
         self, plan: Plan, roots: list[str], factory: str | None, exclusion: Exclusion, writer: IndexWriter
     ) -> bool:
         """Whether the next generation would be the current one again."""
         current = writer.manifest
-        if current is None or current.roots != roots or current.factory != factory:
+        if current is None or current.roots != roots or current.factory != factory or writer.must_commit:
             return False
         if (tuple(current.exclude), current.default_excludes) != (exclusion.globs, exclusion.defaults):
             return False
-        return plan.changes_nothing(self.kept_rows(plan))
+        return not len(plan.kept()) and not len(plan.gone())
 
     def count(self, plan: Plan, captions: CaptionRows | None) -> None:
         """Fill in the summary."""
-        kept = self.kept_rows(plan)
-        known, unchanged = plan.known[kept], plan.unchanged[kept]
+        kept = plan.kept()
+        known, same = plan.own[kept] >= 0, plan.same_content[kept]
         self.summary.added = int((~known).sum())
-        self.summary.unchanged = int(unchanged.sum())
-        self.summary.updated = int((known & ~unchanged).sum())
-        self.summary.removed = plan.removed + int(plan.known[list(self.failed)].sum())
+        self.summary.updated = int((known & ~same).sum())
+        failed = np.array(sorted(plan.failed), np.int64)
+        self.summary.removed = len(plan.removed) + int((plan.own[failed] >= 0).sum())
+        self.summary.unchanged = len(plan.stored) - self.summary.updated - self.summary.removed
         self.summary.captions = len(captions) if captions is not None else 0
+
+    def _fail(self, plan: Plan, row: int, message: str) -> None:
+        """Leave a file out that can't be encoded; one that vanished since it was found keeps what the index has."""
+        path = self.paths.absolute(plan.rows.paths[row])
+        self._skip(path, message)
+        if plan.own[row] >= 0 and not _can_be_opened(path):
+            plan.kept_own.add(row)
+        else:
+            plan.failed.add(row)
 
     def _skip(self, path: str, message: str) -> None:
         if self.strict:
             raise UnreadableImage(message)
         self.summary.skipped += 1
         self.summary.failures.append((path, message))
+
+
+class _StoredPaths(Sequence[str]):
+    """The paths of the rows of an index, each made when it is asked for."""
+
+    def __init__(self, stored: StoredRows) -> None:
+        self.stored = stored
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.stored.path(number) if number < len(self.stored) else self._end()
+
+    def _end(self) -> str:
+        raise IndexError
 
 
 class _Paths(Sequence[str]):
@@ -311,17 +366,23 @@ def _existing(root: str | os.PathLike[str]) -> str:
     return os.fspath(root)
 
 
-def _known_root(root: str | os.PathLike[str], paths: RootPaths, known: list[str]) -> str:
-    stored = paths.stored(os.fspath(root))
-    if stored not in known:
-        have = ", ".join(shown_path(paths.absolute(other)) for other in known) or "none"
-        raise NotFound(f"{shown_path(root)}: not one of the folders that the index is made of ({have})")
-    return stored
+def _listed(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
+    return ", ".join([*names[:NAMED], *more])
+
+
+def _can_be_opened(path: str) -> bool:
+    try:
+        with open(path, "rb"):
+            return True
+    except OSError:
+        return False
 
 
 def _manifest_there(folder: Path, rebuild: bool) -> Manifest | None:
     try:
-        return Manifest.read(folder)
+        return Manifest.recovered(folder)
     except NoIndex:
         return None
     except BtError:
@@ -404,34 +465,23 @@ def _require_something(run: _Run, given: list[str], known: list[str], rebuild: b
 
 
 def _roots_of_run(
-    paths: RootPaths,
-    given: list[str],
-    known: list[str],
-    current: list[str],
-    rebuild: bool,
-    exclusion: Exclusion,
+    paths: RootPaths, given: list[str], known: list[str], rebuild: bool, exclusion: Exclusion
 ) -> tuple[list[str], list[str]]:
-    """(roots to look through now, roots of the index from now on); `current` are the paths of the index's rows."""
+    """(roots to look through now, roots of the index from now on)."""
     if rebuild and given:
         return merge_roots(given, paths, exclusion), merge_roots(given, paths, exclusion)
     if given:
         below = [root for root in known if any(is_below(root, other) for other in given)]
-        looked_through = [*given, *(root for root in below if os.path.exists(paths.absolute(root)))]
-        return merge_roots(looked_through, paths, exclusion), merge_roots([*known, *given], paths, exclusion)
+        return merge_roots([*given, *below], paths, exclusion), merge_roots([*known, *given], paths, exclusion)
     if rebuild:
         _require_all(paths, known)
-    there = []
-    for root in known:
-        path = paths.absolute(root)
-        if _is_there(path) or _is_gone_file(path, root, current):
-            there.append(root)
-        else:
-            LOG.warning(
-                "%s: not there now; what the index has of it stays (bt index --forget FOLDER drops it)",
-                shown_path(path),
-            )
-    gone = [root for root in there if not os.path.exists(paths.absolute(root))]
-    return there, [root for root in known if root not in gone]
+    return known, known
+
+
+def _without_gone_files(roots: list[str], paths: RootPaths, plan: Plan) -> list[str]:
+    """Roots without the single files that are gone and have no row any more."""
+    removed = {plan.stored.path(number) for number in plan.removed.tolist()}
+    return [root for root in roots if root not in removed or os.path.exists(paths.absolute(root))]
 
 
 def _require_all(paths: RootPaths, known: list[str]) -> None:
@@ -441,27 +491,31 @@ def _require_all(paths: RootPaths, known: list[str]) -> None:
         NotFound: Names the root and how to leave it out.
     """
     for root in known:
-        if not _is_there(paths.absolute(root)):
+        if not is_there(paths.absolute(root)):
             shown = shown_path(paths.absolute(root))
             raise NotFound(f"{shown}: not there now; bring it back, or let it go with --forget FOLDER")
 
 
-def _is_there(root: str) -> bool:
-    """Whether something is at a known root; a folder that is empty is none, for a disk may not be mounted there."""
-    if os.path.isdir(root):
-        try:
-            return next(os.scandir(root), None) is not None
-        except OSError:
-            return True  # the walk will say why it can't be read
-    return os.path.exists(root)
+def _require_folders(paths: RootPaths, roots: list[str], before: list[str], plan: Plan, exclusion: Exclusion) -> None:
+    """Refuse to make an index anew without a folder that had rows (`before`) below one of its roots.
 
-
-def _is_gone_file(path: str, root: str, current: list[str]) -> bool:
-    """Whether a known root, at `path`, was a file and has gone from a folder that is there. What has rows below it was
-    a folder."""
-    if os.path.exists(path) or not os.path.isdir(os.path.dirname(path)):
-        return False
-    return not any(other != root and is_below(other, root) for other in current)
+    Raises:
+        NotFound: Names the folder and how to leave it out.
+    """
+    found = set(plan.rows.paths)
+    folders = {os.path.dirname(path) for path in found}
+    for folder in list(folders):
+        while folder and (folder := os.path.dirname(folder)) not in folders:
+            folders.add(folder)
+    for path in before:
+        absent = absent_folder(path, roots, lambda folder: ("" if folder == os.curdir else folder) in folders)
+        if path in found or path in roots or absent is None:
+            continue
+        if not is_excluded(path, roots, paths, exclusion):
+            raise NotFound(
+                f"{shown_path(paths.absolute(absent))}: not there now, or without images; bring it back, or let it go "
+                "with --forget FOLDER"
+            )
 
 
 def _require_factory(factory: str | None, encoder: FileEncoder) -> None:
@@ -492,7 +546,7 @@ def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, d
         "path": texts,
         "path_bytes": raw,
         "size": rows.size[places],
-        "mtime": rows.mtime[places],
+        "mtime": times(rows.mtime[places]),
         "content_hash": batch.content_hashes,
         "width": np.asarray(batch.widths, np.int32),
         "height": np.asarray(batch.heights, np.int32),

@@ -2,119 +2,191 @@
 
 A file with the size and time of its row is unchanged and not opened. One whose size is that of some row is hashed;
 where the hash is a row's too, the file was touched, moved or copied and takes that row's vector. All others are
-encoded. Rows vanish only below the roots that were looked at, and never below a folder that could not be read.
+encoded. Rows vanish only below the roots that were looked at, never below a folder that could not be read, and never
+with a whole folder (`absence`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from bt_cli.datasets.exclusion import Exclusion, RootRules
-from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, content_hash, find_images, path_key
+from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, content_hash, find_images
 from bt_cli.datasets.passed_over import PassedOver
+from bt_cli.indexing.absence import absent_folder, unmoved
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_paths import RootPaths, is_below
 from bt_cli.store.journal import Journal
+from bt_cli.store.stored_rows import StoredRows
 
 ENCODE, JOURNAL = -1, -2
+LATEST = 2**63 - 1
+"""Nanoseconds: a file system may know times beyond what a timestamp holds."""
+NAMES_AT_A_TIME = 1 << 14
 
 
 @dataclass
 class Plan:
-    """The rows of the next table and where each one's embedding comes from."""
+    """What changes: rows that are new or other than before, where each one's embedding comes from, and rows that go."""
 
+    stored: StoredRows
+    """The index as it stands."""
     rows: ImageRows
+    """In the order in which they were found."""
     source: np.ndarray
-    """(n,) int64: the row of the current table with the embedding, or JOURNAL, or ENCODE."""
-    known: np.ndarray
-    """(n,) bool: the current table has a row with this path."""
-    unchanged: np.ndarray
-    """(n,) bool: its content is that of its row."""
-    removed: int
-    """Rows of the current table whose path is gone."""
-    current: ImageRows
-    """The rows of the current table."""
+    """(n,) int64: the id with the embedding, or JOURNAL, or ENCODE."""
+    own: np.ndarray
+    """(n,) int64: the id with this path, or -1."""
+    removed: np.ndarray
+    """Ids whose path is gone, ascending."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """(absolute path, reason) of files that could not even be looked at."""
     kept_folders: list[str] = field(default_factory=list)
     """Folders (absolute) that could not be read: the rows below them stay."""
     passed_over: PassedOver = field(default_factory=PassedOver)
     """What the walk left out and why."""
-
-    def changes_nothing(self, kept: np.ndarray) -> bool:
-        """Whether the rows `kept` of the plan are the current table again, times and order included."""
-        return (
-            len(kept) == len(self.current)
-            and np.array_equal(self.source[kept], np.arange(len(kept)))
-            and np.array_equal(self.rows.mtime[kept], self.current.mtime)
-            and [self.rows.paths[row] for row in kept] == self.current.paths
-        )
+    absent: dict[str, int] = field(default_factory=dict)
+    """Folders (absolute) without an image now, and how many of the rows below each stay."""
+    kept_own: set[int] = field(default_factory=set)
+    """Rows of the plan that stay as the index has them: their files vanished before they could be read."""
+    failed: set[int] = field(default_factory=set)
+    """Rows of the plan whose file can't be read."""
 
     def to_encode(self) -> np.ndarray:
         """Rows that have to be encoded, ascending."""
         return np.flatnonzero(self.source == ENCODE)
 
+    def kept(self) -> np.ndarray:
+        """Rows that the next generation has anew, ascending."""
+        left_out = self.kept_own | self.failed
+        return np.array([row for row in range(len(self.rows)) if row not in left_out], np.int64)
+
+    def gone(self) -> np.ndarray:
+        """Ids that leave: removed, failed or to be written anew."""
+        again = np.array([row for row in range(len(self.rows)) if row not in self.kept_own], np.int64)
+        own = self.own[again]
+        return np.union1d(self.removed, own[own >= 0])
+
+    @cached_property
+    def same_content(self) -> np.ndarray:
+        """(n,) bool: rows whose content is that of the row with their path: touched files."""
+        same = np.zeros(len(self.rows), bool)
+        both = np.flatnonzero((self.own >= 0) & (self.source >= 0))
+        if len(both):
+            digests = self.stored.column("content_hash")
+            same[both] = digests[self.own[both]] == digests[self.source[both]]
+        return same
+
 
 def plan_update(
     roots: list[str],
     paths: RootPaths,
-    current: ImageRows,
+    stored: StoredRows,
     journal: Journal,
     *,
-    belongs_to: list[str] | None = None,
+    forgotten: Callable[[str], bool],
     exclusion: Exclusion | None = None,
+    verify: bool = False,
 ) -> Plan:
-    """Compare the files below `roots` (as stored; one that is gone holds nothing) with the current table and the
-    journal. Rows below none of `belongs_to`, all roots of the index from now on, go; None lets all stay."""
+    """Compare the files below `roots` (as stored; one that is gone holds nothing) with the index and the journal. Rows
+    whose path is `forgotten`, or left out by `exclusion`, go. With `verify` every file is hashed, one with the size and
+    time of its row, too."""
     listing = _Listing(roots, paths, exclusion)
-    row_of = {path: row for row, path in enumerate(current.paths)}
-    stay = [
-        row
-        for row, path in enumerate(current.paths)
-        if path not in listing.files
-        and listing.is_out_of_sight(path, roots)
-        and (belongs_to is None or any(is_below(path, root) for root in belongs_to))
-    ]
-    names = sorted([*listing.files, *(current.paths[row] for row in stay)], key=path_key)
+    own = stored.find(listing.names)
+    known = own >= 0
+    same = np.zeros(len(own), bool)
+    if len(stored):
+        same = known & (stored.column("size")[own] == listing.size) & (stored.column("mtime")[own] == listing.mtime)
+    if verify:
+        same &= ~_changed_in_silence(listing, own, same, stored, paths)
+    place_of = {listing.name(place): place for place in np.flatnonzero(~same).tolist()}  # each path once
+    changed = np.array(list(place_of.values()), np.int64)
+    rows = ImageRows.blank(list(place_of))
+    rows.size[:], rows.mtime[:] = listing.size[changed], listing.mtime[changed]
     plan = Plan(
-        ImageRows.blank(names),
-        source=np.full(len(names), ENCODE, np.int64),
-        known=np.zeros(len(names), bool),
-        unchanged=np.zeros(len(names), bool),
-        removed=len(row_of) - sum(name in row_of for name in names),
-        current=current,
+        stored,
+        rows,
+        source=np.full(len(changed), ENCODE, np.int64),
+        own=own[changed],
+        removed=np.empty(0, np.int64),
         unreadable=listing.unreadable,
         kept_folders=listing.closed_folders,
         passed_over=listing.passed_over,
     )
-    encoded = {} if not len(names) else _journal_entries(journal)
-    twins = _Twins(current)
-    for position, name in enumerate(names):
-        row = row_of.get(name)
-        plan.known[position] = row is not None
-        file = listing.files.get(name)
-        if file is None:
-            assert row is not None
-            plan.rows.copy_rows([position], current, [row])
-            plan.source[position], plan.unchanged[position] = row, True
-            continue
-        plan.rows.size[position], plan.rows.mtime[position] = file
-        if row is not None and (current.size[row], current.mtime[row]) == file:
-            source = row
-        elif encoded.get(name) == file:
-            source = JOURNAL
+    encoded = _journal_entries(journal) if len(changed) else {}
+    twins = _Twins(stored, rows.size)
+    for row, name in enumerate(rows.paths):
+        file = (int(rows.size[row]), int(rows.mtime[row]))
+        if encoded.get(name) == file:
+            plan.source[row] = JOURNAL
         else:
-            source = twins.row(paths.absolute(name), file[0], row)
-        plan.source[position] = source
-        if source >= 0:
-            for column in ("content_hash", "width", "height"):
-                getattr(plan.rows, column)[position] = getattr(current, column)[source]
-            plan.unchanged[position] = row is not None and current.content_hash[row] == current.content_hash[source]
+            plan.source[row] = twins.row(paths.absolute(name), file[0], int(plan.own[row]))
+    found = np.flatnonzero(plan.source >= 0)
+    if len(found):
+        for column in ("content_hash", "width", "height"):
+            getattr(rows, column)[found] = stored.column(column)[plan.source[found]]
+    missing = np.ones(len(stored), bool)
+    missing[own[known]] = False
+    arrived = rows.content_hash[(plan.source >= 0) & ~plan.same_content].tolist()
+
+    def goes(path: str) -> bool:
+        return forgotten(path) or is_excluded(path, roots, paths, exclusion)
+
+    plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived)
+    plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
     return plan
+
+
+def _removed(
+    missing: np.ndarray,
+    listing: _Listing,
+    roots: list[str],
+    stored: StoredRows,
+    goes_anyway: Callable[[str], bool],
+    arrived: list[bytes],
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Which of the ids without a file go, and the folders that are absent with how many rows of each stay."""
+    goes: list[int] = []
+    folder_of: dict[int, str] = {}
+    for number in missing.tolist():
+        path = stored.path(number)
+        if goes_anyway(path):
+            goes.append(number)
+        elif not listing.is_out_of_sight(path, roots):
+            folder = listing.absent_folder(path, roots)
+            if folder is None:
+                goes.append(number)
+            else:
+                folder_of[number] = folder
+    absent: dict[str, int] = {}
+    stay = set(unmoved(list(folder_of), lambda number: stored.column("content_hash")[number], arrived))
+    for number, folder in folder_of.items():
+        if number in stay:
+            absent[folder] = absent.get(folder, 0) + 1
+        else:
+            goes.append(number)
+    return np.array(sorted(goes), np.int64), absent
+
+
+def _changed_in_silence(
+    listing: _Listing, own: np.ndarray, same: np.ndarray, stored: StoredRows, paths: RootPaths
+) -> np.ndarray:
+    """(n,) bool: files of their row's size and time whose content is another one."""
+    changed = np.zeros(len(own), bool)
+    for place in np.flatnonzero(same).tolist():
+        try:
+            digest = content_hash(paths.absolute(listing.name(place))).encode("ascii")
+        except OSError:
+            continue  # what can't be read now stays as it is
+        changed[place] = digest != stored.column("content_hash")[own[place]]
+    return changed
 
 
 def merge_roots(roots: Iterable[str], paths: RootPaths, exclusion: Exclusion | None = None) -> list[str]:
@@ -136,20 +208,68 @@ def covers(root: str, path: str, paths: RootPaths, exclusion: Exclusion | None =
     return not RootRules(paths.absolute(root), exclusion or Exclusion()).excludes_below(place)
 
 
+def is_excluded(path: str, roots: list[str], paths: RootPaths, exclusion: Exclusion | None) -> bool:
+    """Whether the walk from the root that holds a path (both as stored) leaves it out: that is no absence."""
+    holding = [root for root in roots if is_below(path, root) and path != root]
+    place = paths.absolute(path)
+    return bool(holding) and all(
+        RootRules(paths.absolute(root), exclusion or Exclusion()).excludes_below(place) for root in holding
+    )
+
+
+def is_there(root: str) -> bool:
+    """Whether something is at a known root; a folder that is empty is none, for a disk may not be mounted there."""
+    if os.path.isdir(root):
+        try:
+            return next(os.scandir(root), None) is not None
+        except OSError:
+            return True  # the walk will say why it can't be read
+    return os.path.exists(root)
+
+
 class _Listing:
-    """What the file system has below the roots now."""
+    """What the file system has below the roots now, as arrays: some 100 bytes a file."""
 
     def __init__(self, roots: list[str], paths: RootPaths, exclusion: Exclusion | None) -> None:
-        self.files: dict[str, tuple[int, int]] = {}
-        """Stored path -> size and time of change."""
         self.unreadable: list[tuple[str, str]] = []
         self.closed_folders: list[str] = []
         self.paths = paths
         present = [path for path in map(paths.absolute, roots) if os.path.exists(path)]
         self.passed_over = PassedOver()
+        names, size, mtime = _Names(), array("q"), array("q")
         for file in find_images(present, exclusion=exclusion, passed_over=self.passed_over, on_error=self._note):
-            self.files[self._stored(file.path)] = (file.size, file.mtime_ns)
+            names.add(self._stored(file.path))
+            size.append(file.size)
+            mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
+        self.names = names.array()
+        """(n,) large_binary: stored paths."""
+        self.size = np.array(size, np.int64)
+        self.mtime = np.array(mtime, np.int64)
         self.closed = [self._stored(folder) for folder in self.closed_folders]
+        self.closed += [self._stored(path) for path, _ in self.unreadable]
+        self.folders: set[str] | None = None
+
+    def name(self, number: int) -> str:
+        """A stored path, as the file system functions take it."""
+        return os.fsdecode(self.names[number].as_py())
+
+    def absent_folder(self, stored: str, roots: list[str]) -> str | None:
+        """The folder without images that a missing file was in; None where the file alone is gone."""
+        if stored not in roots:
+            return absent_folder(stored, roots, self.has_images)
+        folder = os.path.dirname(stored)
+        return None if is_there(self.paths.absolute(folder)) else folder
+
+    def has_images(self, folder: str) -> bool:
+        """Whether an image was found below a folder, at any depth."""
+        if self.folders is None:
+            self.folders = set()
+            for name in self.names:
+                above = os.path.dirname(os.fsdecode(name.as_py()))
+                while above not in self.folders:
+                    self.folders.add(above)
+                    above = os.path.dirname(above)
+        return ("" if folder == os.curdir else folder) in self.folders
 
     def is_out_of_sight(self, stored: str, roots: list[str]) -> bool:
         """Whether the run can say nothing about a path: not below the roots, or below a folder that can't be read."""
@@ -168,27 +288,58 @@ class _Listing:
             self.unreadable.append((path, error.strerror or str(error)))
 
 
-class _Twins:
-    """Finds the row that has the same content as a file, hashing only files whose size is that of some row."""
+class _Names:
+    """Gathers paths into one large_binary array, some thousands at a time."""
 
-    def __init__(self, current: ImageRows) -> None:
-        self.current = current
-        self.sizes = set(current.size.tolist())
+    def __init__(self) -> None:
+        self.waiting: list[bytes] = []
+        self.parts: list[Any] = []
+
+    def add(self, path: str) -> None:
+        self.waiting.append(os.fsencode(path))
+        if len(self.waiting) >= NAMES_AT_A_TIME:
+            self._flush()
+
+    def array(self) -> Any:
+        import pyarrow as pa
+
+        self._flush()
+        return self.parts[0] if len(self.parts) == 1 else pa.concat_arrays(self.parts)
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        self.parts.append(pa.array(self.waiting, pa.large_binary()))
+        self.waiting = []
+
+
+class _Twins:
+    """Finds the row that has the same content as a file, hashing only files whose size is that of some row.
+
+    Args:
+        stored: The rows.
+        sizes: Of the files that will be asked for.
+    """
+
+    def __init__(self, stored: StoredRows, sizes: np.ndarray) -> None:
+        self.stored = stored
+        rows = np.flatnonzero(np.isin(stored.column("size"), sizes)) if len(stored) and len(sizes) else sizes[:0]
+        self.rows = rows.tolist()
+        self.sizes = set(stored.column("size")[rows].tolist()) if len(rows) else set()
         self.by_hash: dict[bytes, int] = {}
 
-    def row(self, path: str, size: int, own_row: int | None) -> int:
-        """The row of equal content (the file's own row before any other), or ENCODE."""
+    def row(self, path: str, size: int, own_row: int) -> int:
+        """The id of equal content (the file's own row, if it is none of -1, before any other), or ENCODE."""
         if size not in self.sizes:
             return ENCODE
+        digests = self.stored.column("content_hash")
         if not self.by_hash:
-            self.by_hash = {
-                digest: row for row, digest in reversed(list(enumerate(self.current.content_hash.tolist())))
-            }
+            self.by_hash = {digests[row]: row for row in reversed(self.rows)}
         try:
             digest = content_hash(path).encode("ascii")
         except OSError:
             return ENCODE  # encoding will say what is wrong with it
-        if own_row is not None and self.current.content_hash[own_row] == digest:
+        if own_row >= 0 and digests[own_row] == digest:
             return own_row
         return self.by_hash.get(digest, ENCODE)
 

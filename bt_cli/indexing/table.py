@@ -19,7 +19,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.inference.truncation import one_warning
-from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, vector_array
+from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, times, vector_array
 from bt_cli.store.identity import Identity
 
 TEXTS_AT_A_TIME = 256
@@ -79,7 +79,7 @@ def encode_image_table(
         _skip(summary, path, f"{shown_path(path)}: {reason}", strict)
     if not files:
         raise no_images(roots, passed_over)
-    schema = image_schema(encoder.identity, dtype)
+    schema = image_schema(encoder.identity, dtype, os.getcwd())
     with (
         open_whole(out) as target,
         TableWriter(target, schema) as table,
@@ -117,7 +117,7 @@ def encode_caption_table(
     with (
         one_warning(),
         open_whole(out) as target,
-        TableWriter(target, caption_schema(encoder.identity, dtype)) as table,
+        TableWriter(target, caption_schema(encoder.identity, dtype, os.getcwd())) as table,
     ):
         for first in range(0, len(captions), TEXTS_AT_A_TIME):
             part = captions[first : first + TEXTS_AT_A_TIME]
@@ -152,7 +152,7 @@ def encode_pair_table(
     start = time.monotonic()
     summary = IndexSummary(index=out)
     paired = [caption for caption in captions if caption.image is not None]
-    schema = caption_schema(encoder.identity, dtype, pairs=True)
+    schema = caption_schema(encoder.identity, dtype, os.getcwd(), pairs=True)
     unreadable: dict[str, str] = {}
     with open_whole(out) as target, TableWriter(target, schema) as table:
         for first in range(0, len(paired), TEXTS_AT_A_TIME):
@@ -180,7 +180,7 @@ def _caption_columns(captions: Sequence[Caption], embeddings: np.ndarray, dtype:
     return {
         "caption": [caption.text for caption in captions],
         "image": [image or None for image in images],
-        "image_bytes": raw,
+        "image_path_bytes": raw,
         "caption_id": [caption.caption_id for caption in captions],
         "embedding": vector_array(embeddings, dtype),
     }
@@ -193,7 +193,7 @@ def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> d
         "path": texts,
         "path_bytes": raw,
         "size": [file.size for file in encoded],
-        "mtime": [file.mtime_ns for file in encoded],
+        "mtime": times(np.array([file.mtime_ns for file in encoded], np.int64)),
         "content_hash": batch.content_hashes,
         "width": np.asarray(batch.widths, np.int32),
         "height": np.asarray(batch.heights, np.int32),

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,22 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.files.shown_path import shown_path
+from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.store.index_choice import Choice, list_choice
-from bt_cli.store.manifest import VectorIndexEntry
+from bt_cli.store.manifest import Piece
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 LOG = logging.getLogger("bt_cli")
 
 WANTED_RECALL = 0.97
 SAMPLE_QUERIES = 400
+SAMPLE_ROWS = 1 << 16
+"""Rows among which sample queries have their exact neighbours: all of a million would take four times as long as
+building the lists."""
 NEIGHBOURS = 10
+RESCORED = 1024
+"""Candidates of a coded index that are ranked by the vectors themselves, at least: the same for every k up to a
+quarter of it, so that a short answer begins a long one."""
 TRAINING_ROWS = 40
 """Training vectors a list: FAISS asks for at least 39; more take longer and change little."""
 MOST_TRAINING_BYTES = 1 << 30
@@ -35,8 +44,11 @@ ROWS_AT_A_TIME = 1 << 15
 GRAPH_EFFORT = 1024
 """Nodes that a graph visits at most when tuned; more would be no faster than lists."""
 CONSTRUCTION_EFFORT = 80
+TRIAL_SECONDS = 60
 TRIAL_CODES = 16
 """Lists, and codes of a quantizer, of the small index that a factory string is tried out with."""
+LARGEST_NUMBER = 1 << 24
+"""Lists, links or codes in a factory string; more would take gigabytes before the first vector."""
 SEED = 20220617
 SCORE_STEP = np.float32(2.0**-20)
 """Scores are rounded to this step (about 1e-6): below it, sums depend on how FAISS goes through its blocks."""
@@ -48,7 +60,7 @@ def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, d
     Returns:
         The choice that was carried out (another one where the first did not reach the recall, exact search where
         the vectors are too few for it: then nothing is written) and what the search of it was tuned to: `nprobe` or
-        `efSearch`, `recall`, `sample`.
+        `efSearch`, `recall`, `sample`; where its lists lie in the file (`lists_begin`, `lists_end`).
 
     Raises:
         Misuse: FAISS does not know the factory string.
@@ -68,62 +80,108 @@ def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, d
         index = _built(vectors, choice)
         search = _tuned(index, queries, neighbours)
     _write(index, path)
+    faiss = _faiss()
+    extent = list_extent(faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
+    if extent is not None and len(extent[0]):
+        search |= {"lists_begin": int(extent[0].min()), "lists_end": int((extent[0] + extent[1]).max())}
     return choice, search
 
 
 def check_factory(factory: str, dimension: int) -> None:
-    """Refuse a factory string before any work is done for it: FAISS builds, writes and searches a small one.
+    """Refuse a factory string before any work is done for it: FAISS builds, writes and searches a small one, in a
+    process of its own, which it ends with some strings (`HNSW1`).
 
     Raises:
         Misuse: FAISS knows no such index, or can't do all of that with it.
     """
-    _empty(factory, dimension)
+    for number in re.findall(r"\d+", factory):
+        if not 0 < int(number[:20]) <= LARGEST_NUMBER:
+            raise Misuse(f"--factory {factory[:100]}: {number[:20]} is no number of lists, links or codes")
+    code = f"import sys; sys.path[:] = {sys.path!r}\nfrom {__name__} import try_out\ntry_out({factory!r}, {dimension})"
     try:
-        with tempfile.TemporaryDirectory(prefix="bt-") as folder:
-            _try_out(_reduced(factory, dimension), dimension, Path(folder))
-    except Exception as error:  # FAISS and its Python wrapper fail in many ways, each with its own type
-        if isinstance(error, OSError) and error.errno is not None:
-            return  # no room for temporary files says nothing of the factory
-        raise Misuse(
-            f"--factory {factory}: FAISS knows it but can't build and search it here; leave --factory out for the "
-            "automatic choice"
-        ) from error
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TRIAL_SECONDS)
+        failed, known = ran.returncode != 0, _Unknown.__name__ not in ran.stderr
+    except subprocess.TimeoutExpired:  # NSG1 never ends
+        failed, known = True, True
+    if failed:
+        what = (
+            "knows it but can't build and search it here"
+            if known
+            else f"knows no such index for {dimension} dimensions"
+        )
+        raise Misuse(f"--factory {factory[:100]}: FAISS {what}; leave --factory out for the automatic choice")
+
+
+def try_out(factory: str, dimension: int) -> None:
+    """Build, write, open and search a small index of random vectors; raises, or ends the process, where FAISS can't."""
+    _empty(factory, dimension)
+    with tempfile.TemporaryDirectory(prefix="bt-") as folder:
+        _try_out(_reduced(factory, dimension), dimension, Path(folder))
 
 
 class ApproximateIndex:
-    """A FAISS index, mapped. Searches take what it was tuned to; searches among given ids are exact where FAISS can
-    do that."""
+    """A FAISS index, mapped. Searches take what it was tuned to; what it finds is ranked by the flat vectors, where
+    they are at hand, so that a score is the same however an index was built.
 
-    def __init__(self, path: Path, entry: VectorIndexEntry) -> None:
+    Args:
+        path: The FAISS file.
+        entry: What the manifest says of it.
+        flat: The same vectors, flat; None: the first format had none.
+        sums: Of the file.
+    """
+
+    def __init__(self, path: Path, entry: Piece, flat: VectorFile | None = None, sums: BlockSums | None = None) -> None:
         faiss = _faiss()
 
+        self.path = path
+        with open(path, "rb") as file:
+            self.checked = CheckedBytes(path, file, sums)
+        # FAISS believes what it reads: all but the lists is checked before, each list when a query probes it.
+        first, last = (int(entry.search.get(name, 0)) for name in ("lists_begin", "lists_end"))
+        self.checked.require(0, first)
+        self.checked.require(last, len(self.checked.content))
         flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
         if "IVF" in entry.kind:
             flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
-        if not path.exists():
-            raise FileNotFoundError(2, "No such file or directory", str(path))
         try:
             self.index = faiss.read_index(os.fspath(path), flags)
         except RuntimeError as error:
-            raise BrokenIndex(f"{shown_path(path)}: FAISS can't read it; bt index --rebuild makes it anew") from error
+            raise BrokenIndex(f"{shown_path(path)}: FAISS can't read it; {WAY_OUT}") from error
         self.rows: int = self.index.ntotal
         self.dimension: int = self.index.d
         self.tuning = entry.search
+        self.flat = flat
+        self.is_exact = re.search(r"(?:^|,)(?:SQfp16|Flat)$", entry.kind) is not None
+        """Whether its own scores are those of the vectors: then no further candidates are needed."""
+        if not last:
+            self.checked.require(0, len(self.checked.content))
 
-    def search(self, queries: np.ndarray, k: int, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, ids: np.ndarray | None = None, without: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As `VectorFile.search`, but that vectors beyond those looked at are missed: id -1, score minus infinity."""
+        if without is not None and len(without) and ids is None:
+            ids = np.delete(np.arange(self.rows), without)
+            all_lists = False
+        else:
+            all_lists = ids is not None
         count = self.rows if ids is None else len(ids)
         k = min(k, count)
         if not k:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        fetched = min(count, k + NEIGHBOURS)
+        self._require_lists(queries, all_lists)
+        fetched = min(count, k + NEIGHBOURS if self.is_exact or self.flat is None else max(RESCORED, 4 * k))
         while True:
-            scores, found = _searched(self.index, queries, fetched, self.tuning, ids)
+            scores, found = _searched(self.index, queries, fetched, self.tuning, ids, all_lists=all_lists)
             # Equal scores at the end: those of smaller id may not be among them yet.
             cut = (scores[:, -1] == scores[:, k - 1]) & (found[:, -1] >= 0)
             if fetched == count or not cut.any():
                 break
             fetched = min(count, 2 * fetched)
+        if self.flat is not None:
+            for query, line, row in zip(queries, found, scores, strict=True):
+                row[line >= 0] = self.flat.products(query, line[line >= 0])
         order = np.lexsort((np.where(found < 0, self.rows, found), -scores))[:, :k]
         scores, found = np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
         return np.where(found < 0, scores, np.clip(scores, -1.0, 1.0)), found
@@ -141,11 +199,44 @@ class ApproximateIndex:
             else np.zeros((0, self.dimension), np.float32)
         )
 
+    def _require_lists(self, queries: np.ndarray, all_lists: bool) -> None:
+        """Check the lists that these queries will probe."""
+        extent = list_extent(self.index)
+        if extent is None or not self.tuning.get("lists_end"):
+            return
+        offsets, sizes = extent
+        probed = np.arange(len(offsets))
+        if not all_lists:
+            lists = _lists_of(self.index)
+            rotated = self.index.chain.at(0).apply(queries) if hasattr(self.index, "chain") else queries
+            probes = min(lists.nlist, int(self.tuning.get("nprobe", 1)))
+            probed = np.unique(lists.quantizer.search(rotated, probes)[1])
+        for number in probed[probed >= 0].tolist():
+            self.checked.require(int(offsets[number]), int(offsets[number] + sizes[number]))
+
+
+def list_extent(index: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where each list of a mapped IVF index lies in its file: offsets and bytes, each (lists,); None for others."""
+    faiss = _faiss()
+    lists = _lists_of(index)
+    mapped: Any = faiss.downcast_InvertedLists(lists.invlists) if lists is not None else None
+    if type(mapped).__name__ != "OnDiskInvertedLists":
+        return None
+    entries = [mapped.lists.at(number) for number in range(mapped.nlist)]
+    size = mapped.code_size + 8  # each code with its row's number
+    return np.array([e.offset for e in entries], np.int64), np.array([e.capacity * size for e in entries], np.int64)
+
 
 def _searched(
-    index: Any, queries: np.ndarray, k: int, tuning: dict[str, Any], ids: np.ndarray | None = None
+    index: Any,
+    queries: np.ndarray,
+    k: int,
+    tuning: dict[str, Any],
+    ids: np.ndarray | None = None,
+    *,
+    all_lists: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rounded scores and rows (q, k) as FAISS finds them."""
+    """Rounded scores and rows (q, k) as FAISS finds them; among `ids` alone, in all lists or in those probed anyway."""
     faiss = _faiss()
 
     selector = None
@@ -163,7 +254,7 @@ def _searched(
         effort = max(tuning.get("efSearch", 0), GRAPH_EFFORT // 2)
         scores, found = index.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=effort))
     elif lists is not None:
-        probes = lists.nlist if selector is not None else min(lists.nlist, tuning.get("nprobe", 1))
+        probes = lists.nlist if selector is not None and all_lists else min(lists.nlist, tuning.get("nprobe", 1))
         parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
         if lists is not index and isinstance(index, faiss.IndexPreTransform):
             parameters = faiss.SearchParametersPreTransform(index_params=parameters)
@@ -232,9 +323,13 @@ def _try_out(factory: str, dimension: int, folder: Path) -> None:
     choice, search = build_approximate(folder / "flat", folder / "index", Choice(factory, "tried out"))
     if choice.factory is None:
         return  # it wants more vectors than a trial has
-    index = ApproximateIndex(folder / "index", VectorIndexEntry(rows, "", "", "", kind=factory, search=search))
+    index = ApproximateIndex(folder / "index", Piece(rows, "", "", "", kind=factory, search=search))
     index.search(vectors[:2], NEIGHBOURS)
     index.search(vectors[:2], NEIGHBOURS, np.arange(0, rows, 2))
+
+
+class _Unknown(Misuse):
+    """A factory string that FAISS does not know."""
 
 
 class _TooFew(Exception):
@@ -247,7 +342,7 @@ def _empty(factory: str, dimension: int) -> Any:
     try:
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise Misuse(f"--factory {factory}: FAISS knows no such index for {dimension} dimensions") from error
+        raise _Unknown(f"--factory {factory}: FAISS knows no such index for {dimension} dimensions") from error
 
 
 def _built(vectors: VectorFile, choice: Choice) -> Any:
@@ -280,7 +375,11 @@ def _train(index: Any, vectors: VectorFile, choice: Choice, lists: int) -> None:
 
 
 def _sample(vectors: VectorFile) -> tuple[np.ndarray, np.ndarray]:
-    """Queries (q, d) float32 and their exact neighbours (q, 10)."""
+    """Queries (q, d) float32 and their exact neighbours (q, 10) among at most `SAMPLE_ROWS` rows, evenly spread.
+
+    The ten nearest of a sample of one row in sixteen are about the 160 nearest of all: what finds them finds the
+    nearest ten the more surely.
+    """
     generator = np.random.default_rng(SEED)
     count = min(SAMPLE_QUERIES, vectors.rows)
     own = vectors.rows_of(np.sort(generator.choice(vectors.rows, count, replace=False)))
@@ -288,7 +387,12 @@ def _sample(vectors: VectorFile) -> tuple[np.ndarray, np.ndarray]:
     between = own[::2] + generator.permutation(other)[: len(own[::2])]
     queries = np.concatenate([own[1::2], between])
     queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
-    return queries, vectors.search(queries, NEIGHBOURS)[1]
+    if vectors.rows <= SAMPLE_ROWS:
+        return queries, vectors.search(queries, NEIGHBOURS)[1]
+    rows = np.linspace(0, vectors.rows - 1, SAMPLE_ROWS).astype(np.int64)
+    products = queries @ vectors.rows_of(rows).T
+    nearest = np.argpartition(-products, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+    return queries, rows[nearest]
 
 
 def _tuned(index: Any, queries: np.ndarray, neighbours: np.ndarray) -> dict[str, Any]:
@@ -309,7 +413,8 @@ def _tuned(index: Any, queries: np.ndarray, neighbours: np.ndarray) -> dict[str,
 
 def _recall(index: Any, queries: np.ndarray, neighbours: np.ndarray, tuning: dict[str, Any]) -> float:
     """The share of the exact neighbours that are found; the worse half of the sample counts."""
-    found = _searched(index, queries, neighbours.shape[1], tuning)[1]
+    k = neighbours.shape[1] * max(1, 2 * index.ntotal // SAMPLE_ROWS if index.ntotal > SAMPLE_ROWS else 1)
+    found = _searched(index, queries, k, tuning)[1]
     hits = np.array([len(np.intersect1d(mine, theirs)) for mine, theirs in zip(found, neighbours, strict=True)])
     own = len(queries) // 2
     return float(min(hits[:own].mean(), hits[own:].mean()) / neighbours.shape[1]) if own else 1.0

@@ -1,16 +1,19 @@
 """Embeddings as Parquet tables that pandas, polars and DuckDB read as they stand; one row an image, or one a caption.
 
 Columns of an image table: `path`, `path_bytes` (the name's own bytes where it is no UTF-8, else null), `size`
-(bytes), `mtime` (nanoseconds since 1970), `content_hash` (SHA-256, hex), `width`, `height` (of the picture as it is
-shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image table, or null),
-`image_bytes`, `caption_id`, `embedding`; a table of pairs has the same columns, each row's embedding joining caption
-and image. The metadata (`bt.*`) name what made the embeddings and what they are of (`bt.kind`: images, captions or
-pairs).
+(bytes), `mtime` (a timestamp in UTC, with nanoseconds), `content_hash` (SHA-256, hex), `width`, `height` (of the
+picture as it is shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image
+table, or null), `image_path_bytes`, `caption_id`, `embedding`; a table of pairs has the same columns,
+each row's embedding joining caption and image. The metadata (`bt.*`) name what made the embeddings, what they are of
+(`bt.kind`: images, captions or pairs) and
+the folder that relative paths start from (`bt.home`). Tables of the first format have `mtime` as nanoseconds since 1970
+and call `image_path_bytes` `image_bytes`; they are read, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,19 +23,21 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.shown_path import shown_path
+from bt_cli.store.block_sums import WAY_OUT
 from bt_cli.store.identity import Identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = "1"
+FORMAT = "2"
 ROW_GROUP = 2048
 """Rows a group: few enough that a writer, which holds several copies of one, keeps its memory whatever the number of
 rows (4 MiB a copy at 1,024 dimensions in float16), and many enough that a reader of columns skips well."""
 
 
-def metadata(identity: Identity, dtype: str, kind: str) -> dict[str, str]:
-    """The key-value metadata of a table; `kind` says what its rows are: "images", "captions" or "pairs"."""
+def metadata(identity: Identity, dtype: str, kind: str, home: str) -> dict[str, str | bytes]:
+    """The key-value metadata of a table; `kind` says what its rows are: "images", "captions" or "pairs"; relative paths
+    start from `home`."""
     from bt_cli.version import __version__
 
     return {
@@ -45,10 +50,11 @@ def metadata(identity: Identity, dtype: str, kind: str) -> dict[str, str]:
         "bt.dimension": str(identity.dimension),
         "bt.dtype": dtype,
         "bt.kind": kind,
+        "bt.home": os.fsencode(home),
     }
 
 
-def image_schema(identity: Identity, dtype: str) -> pa.Schema:
+def image_schema(identity: Identity, dtype: str, home: str = "") -> pa.Schema:
     """Columns of an image table with its metadata."""
     import pyarrow as pa
 
@@ -56,27 +62,27 @@ def image_schema(identity: Identity, dtype: str) -> pa.Schema:
         pa.field("path", pa.string(), nullable=False),
         pa.field("path_bytes", pa.binary()),
         pa.field("size", pa.int64(), nullable=False),
-        pa.field("mtime", pa.int64(), nullable=False),
+        pa.field("mtime", pa.timestamp("ns", "UTC"), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
     ]
-    return pa.schema(fields, metadata(identity, dtype, "images"))
+    return pa.schema(fields, metadata(identity, dtype, "images", home))
 
 
-def caption_schema(identity: Identity, dtype: str, *, pairs: bool = False) -> pa.Schema:
+def caption_schema(identity: Identity, dtype: str, home: str = "", *, pairs: bool = False) -> pa.Schema:
     """Columns of a caption table, or with `pairs` of a table of pairs, with its metadata."""
     import pyarrow as pa
 
     fields = [
         pa.field("caption", pa.string(), nullable=False),
         pa.field("image", pa.string()),
-        pa.field("image_bytes", pa.binary()),
+        pa.field("image_path_bytes", pa.binary()),
         pa.field("caption_id", pa.string()),
         pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
     ]
-    return pa.schema(fields, metadata(identity, dtype, "pairs" if pairs else "captions"))
+    return pa.schema(fields, metadata(identity, dtype, "pairs" if pairs else "captions", home))
 
 
 def path_columns(paths: list[str]) -> tuple[list[str], list[bytes | None]]:
@@ -169,16 +175,30 @@ class TableWriter:
             self.waiting = []
 
 
+def times(mtime: np.ndarray) -> pa.Array:
+    """Nanoseconds since 1970 as a column of timestamps."""
+    import pyarrow as pa
+
+    return pa.array(np.ascontiguousarray(mtime, np.int64)).cast(pa.timestamp("ns", "UTC"))
+
+
+def nanoseconds(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The reverse of `times`; a column of integers, as the first format has, comes back as it is."""
+    import pyarrow as pa
+
+    return np.asarray(column.cast(pa.int64()), np.int64)
+
+
 def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:
-    """Some columns of a table, whole.
+    """Some columns of a table, whole; those that the file lacks are left out.
 
     Raises:
         BrokenIndex: The file is missing, damaged or no table of ours.
     """
     import pyarrow.parquet
 
-    with reading(path):
-        return pyarrow.parquet.read_table(path, columns=columns, page_checksum_verification=True)
+    with reading(path), pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 
 
 def read_embeddings(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
@@ -205,13 +225,13 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise BrokenIndex(f"{shown_path(path)}: missing from the index; bt index --rebuild makes it anew") from error
+        raise BrokenIndex(f"{shown_path(path)}: missing from the index; {WAY_OUT}") from error
     except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR):
             raise
         stated = str(error).splitlines() if isinstance(error, (pa.ArrowException, OSError)) else []
         reason = stated[0] if stated else "damaged"
-        raise BrokenIndex(f"{shown_path(path)}: {reason}; bt index --rebuild makes it anew") from error
+        raise BrokenIndex(f"{shown_path(path)}: {reason}; {WAY_OUT}") from error
 
 
 def _vector_type(dimension: int, dtype: str) -> pa.DataType:

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bt_cli.errors import BrokenIndex, IndexMismatch
+from bt_cli.store.block_sums import WAY_OUT
+
+MOST_DIMENSIONS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,11 @@ class Identity:
             BrokenIndex: A field is missing or no such value.
         """
         try:
-            return cls(
-                checkpoint=str(fields["checkpoint"]),
-                fingerprint=str(fields["fingerprint"]),
-                preprocessing=str(fields["preprocessing"]),
-                dimension=int(fields["dimension"]),
-                precision=str(fields["precision"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise BrokenIndex(
-                f"the index does not say what made it: {error!r}; bt index --rebuild makes it anew"
-            ) from error
+            texts = {name: fields[name] for name in ("checkpoint", "fingerprint", "preprocessing", "precision")}
+            dimension = fields["dimension"]
+        except (KeyError, TypeError) as error:
+            raise BrokenIndex(f"the index does not say what made it: {error!r}; {WAY_OUT}") from error
+        wrong = [name for name, value in texts.items() if not isinstance(value, str)]
+        if wrong or not isinstance(dimension, int) or not 0 < dimension <= MOST_DIMENSIONS:
+            raise BrokenIndex(f"the index does not say what made it: no {(wrong or ['dimension'])[0]}; {WAY_OUT}")
+        return cls(dimension=dimension, **texts)

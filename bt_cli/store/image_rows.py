@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bt_cli.store.embedding_table import path_columns, paths_of, read_columns, reading
+from bt_cli.store.embedding_table import nanoseconds, path_columns, paths_of, read_columns, reading, times
 
 COLUMNS = ["path", "path_bytes", "size", "mtime", "content_hash", "width", "height"]
+ARRAYS = ("size", "mtime", "content_hash", "width", "height")
 HASH = "S64"
 
 
@@ -63,7 +64,7 @@ class ImageRows:
         return cls(
             paths_of(table.column("path").to_pylist(), table.column("path_bytes").to_pylist()),
             np.asarray(table.column("size"), np.int64),
-            np.asarray(table.column("mtime"), np.int64),
+            nanoseconds(table.column("mtime")),
             np.array(table.column("content_hash").to_pylist(), HASH),
             np.asarray(table.column("width"), np.int32),
             np.asarray(table.column("height"), np.int32),
@@ -73,8 +74,19 @@ class ImageRows:
         """Some of the rows, in the order of `rows`."""
         if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
             return self
-        arrays = (getattr(self, name)[rows] for name in ("size", "mtime", "content_hash", "width", "height"))
+        arrays = (getattr(self, name)[rows] for name in ARRAYS)
         return ImageRows([self.paths[row] for row in rows], *arrays)
+
+    @classmethod
+    def joined(cls, parts: list[ImageRows]) -> ImageRows:
+        """The rows of all, one after another."""
+        arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS)
+        return cls([path for part in parts for path in part.paths], *arrays)
+
+    def in_order(self) -> np.ndarray:
+        """(n,) the rows by path, components compared as bytes."""
+        keys = [os.fsencode(path).replace(b"/", b"\0") for path in self.paths]
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
     def columns(self, first: int, last: int) -> dict[str, Any]:
         """Rows `first` to `last` as columns of an image table, all but the embeddings."""
@@ -83,7 +95,7 @@ class ImageRows:
             "path": texts,
             "path_bytes": raw,
             "size": self.size[first:last],
-            "mtime": self.mtime[first:last],
+            "mtime": times(self.mtime[first:last]),
             "content_hash": [digest.decode("ascii") for digest in self.content_hash[first:last].tolist()],
             "width": self.width[first:last],
             "height": self.height[first:last],
@@ -93,5 +105,5 @@ class ImageRows:
         self, positions: Iterable[int] | np.ndarray, other: ImageRows, rows: Iterable[int] | np.ndarray
     ) -> None:
         """Take over everything but the paths from `rows` of `other` into `positions`."""
-        for name in ("size", "mtime", "content_hash", "width", "height"):
+        for name in ARRAYS:
             getattr(self, name)[positions] = getattr(other, name)[rows]

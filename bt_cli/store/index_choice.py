@@ -9,7 +9,8 @@
 - **IVF** beyond, or where memory is short: `IVF{sqrt(rows), a power of two}` over the vectors as they are stored;
   a query reads only the lists that it probes. Building takes less than three times the stored bytes (1,000,000 x
   512 in float16: 0.95 GiB stored, 2.5 GiB at the peak), so vectors beyond a quarter of the memory are kept with 8 bits
-  a number, then with 4, then in product-quantised form (64 bytes a row).
+  a number, then (and above 25 million rows) with 4 in RaBitQ codes. What such codes find is ranked by the flat
+  vectors, which stay on the disk.
 
 The number of lists that a query probes, or of nodes that it visits, is not guessed: it is measured on the vectors
 themselves when the index is built (`approximate_index`).
@@ -24,7 +25,8 @@ from dataclasses import dataclass
 EXACT_NUMBERS = 128_000_000
 GRAPH_NUMBERS = 256_000_000
 GRAPH_LINKS = 32
-PRODUCT_BYTES = 64
+MOST_STORED_ROWS = 25_000_000
+"""Rows of which the lists hold copies with 8 bits a number or more."""
 SMALLEST_TRAINING = 39
 """Training vectors that FAISS wants for each list of an IVF index."""
 
@@ -69,6 +71,20 @@ def choose_index(
     return list_choice(rows, dimension, dtype, memory)
 
 
+def choose_for_piece(rows: int, total: int, dimension: int, dtype: str, factory: str | None) -> Choice:
+    """The kind of index over a piece of `rows` of an index of `total`: small pieces beside a large one are searched
+    exactly."""
+    if factory is not None:
+        choice = choose_index(rows, dimension, dtype, factory=factory)
+        few = choice.factory is not None and 4 * rows < total
+        return Choice(None, f"{rows:,} beside {total:,} are searched exactly in no time") if few else choice
+    whole = choose_index(total, dimension, dtype)
+    if whole.factory is None or 4 * rows * dimension < EXACT_NUMBERS:
+        return whole if whole.factory is None else choose_index(min(rows, EXACT_NUMBERS // dimension), dimension, dtype)
+    choice = choose_index(rows, dimension, dtype)
+    return choice if choice.factory is not None else list_choice(rows, dimension, dtype)
+
+
 def list_choice(rows: int, dimension: int, dtype: str, memory: int | None = None) -> Choice:
     """Lists (IVF) for so many vectors, stored as the memory allows; arguments as `choose_index`."""
     memory = machine_memory() if memory is None else memory
@@ -76,20 +92,17 @@ def list_choice(rows: int, dimension: int, dtype: str, memory: int | None = None
     stored_bytes = rows * dimension * (2 if dtype == "float16" else 4)
     lists = 2 ** round(math.log2(math.sqrt(max(rows, 1))))
     lists = max(1, min(lists, rows // SMALLEST_TRAINING))
-    if stored_bytes <= memory / 4:
+    if rows <= MOST_STORED_ROWS and stored_bytes <= memory / 4:
         stored = "SQfp16" if dtype == "float16" else "Flat"
         return Choice(
             f"IVF{lists},{stored}", f"{size}, {_gib(stored_bytes)} on disk; a query reads the lists that it probes"
         )
-    if rows * dimension <= memory / 4:
+    if rows <= MOST_STORED_ROWS and rows * dimension <= memory / 4:
         return Choice(
             f"IVF{lists},SQ8", f"{size} would take {_gib(stored_bytes)} of memory to build, so 8 bits a number"
         )
-    if rows * dimension / 2 <= memory / 4:
-        return Choice(f"IVF{lists},SQ4", f"{size} is beyond the memory with 8 bits a number, so 4")
-    code = next(code for code in range(min(PRODUCT_BYTES, dimension), 0, -1) if dimension % code == 0)
     return Choice(
-        f"IVF{lists},PQ{code}x8", f"{size} is beyond the memory even with 4 bits a number: {code} bytes a row"
+        f"IVF{lists},RaBitQ4", f"{size} would take {_gib(stored_bytes)} of memory to build, so 4 bits a number"
     )
 
 

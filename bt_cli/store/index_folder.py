@@ -3,61 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bt_cli.errors import BrokenIndex, Misuse, NoIndex
+from bt_cli.errors import BtError, Misuse, NoIndex
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.embedding_table import reading
+from bt_cli.store.block_sums import damaged
+from bt_cli.store.embedding_table import image_schema, reading
 from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, is_below
-from bt_cli.store.manifest import NAME, Manifest, VectorIndexEntry
-from bt_cli.store.string_table import StringTable
-from bt_cli.store.vector_file import VectorFile
+from bt_cli.store.manifest import NAME, Manifest, Piece
+from bt_cli.store.piece import OpenPiece, open_owners, unreadable
+from bt_cli.store.piece import missing as missing_file
 
 if TYPE_CHECKING:
     import pyarrow
-from dataclasses import dataclass
-
-from bt_cli.errors import BtError
 
 FOLDER = ".bt"
 BRIDGES = "bridges"
 """Where an index folder keeps the bridge features that `bt index --bridge-cache` made."""
+ROW_BITS = 32
+"""An image is named by its piece's number and its row in it, one above the other: deleting others changes neither."""
 TRIES = 20
 """A reader that meets a generation just replaced takes the next one; so many in a row means a broken folder."""
 
 
-class VectorIndex(Protocol):
-    """An opened FAISS file, exact or approximate."""
-
-    rows: int
-    dimension: int
-
-    def search(self, queries: np.ndarray, k: int, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (q, k') and rows (q, k'); see `VectorFile.search`."""
-
-    def rows_of(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors of rows, (n, dimension) float32."""
-
-
 class _VectorSet:
-    """The images or the captions of an index: vectors and strings, mapped."""
+    """The images or the captions of an index: pieces, opened. Ids count the rows that are there, piece after piece."""
 
-    def __init__(self, folder: Path, entry: VectorIndexEntry) -> None:
-        self.entry = entry
-        self.strings = StringTable(folder / entry.strings)
-        self.vectors = _open_vectors(folder / entry.vectors, entry)
-        if not len(self.strings) == self.vectors.rows == entry.rows:
-            raise BrokenIndex(
-                f"{shown_path(folder)}: its files hold different numbers of rows; bt index --rebuild makes it anew"
-            )
+    def __init__(self, folder: Path, entries: list[Piece], dimension: int) -> None:
+        self.pieces: list[OpenPiece] = []
+        self.dimension = dimension
+        self.rows = 0
+        for entry in entries:
+            self.pieces.append(OpenPiece(folder, entry, dimension, self.rows))
+            self.rows += len(self.pieces[-1])
 
     def __len__(self) -> int:
-        return self.entry.rows
+        return self.rows
 
     def search(self, vectors: np.ndarray, k: int, *, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The nearest rows to each of `vectors`.
@@ -74,41 +62,83 @@ class _VectorSet:
             5.
         """
         queries = np.ascontiguousarray(np.atleast_2d(vectors), dtype=np.float32)
-        if queries.shape[1] != self.vectors.dimension:
-            raise ValueError(f"queries of {queries.shape[1]} dimensions in an index of {self.vectors.dimension}")
+        if queries.shape[1] != self.dimension:
+            raise ValueError(f"queries of {queries.shape[1]} dimensions in an index of {self.dimension}")
         if ids is not None:
             ids = np.unique(np.asarray(ids, dtype=np.int64))
-        return self.vectors.search(queries, max(k, 0), ids)
+        k = min(max(k, 0), self.rows if ids is None else len(ids))
+        answers = [piece.search(queries, k, rows) for piece, rows in self._by_piece(ids)]
+        if not answers:
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+        if len(answers) == 1:
+            return answers[0]
+        scores = np.concatenate([part for part, _ in answers], axis=1)
+        found = np.concatenate([part for _, part in answers], axis=1)
+        order = np.lexsort((np.where(found < 0, self.rows, found), -scores))[:, :k]
+        return np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
 
     def vectors_of(self, ids: np.ndarray) -> np.ndarray:
         """The stored vectors of rows `ids`, (n, d) float32."""
-        return self.vectors.rows_of(np.asarray(ids, dtype=np.int64))
+        ids = np.asarray(ids, dtype=np.int64)
+        vectors = np.empty((len(ids), self.dimension), np.float32)
+        for piece in self.pieces:
+            mine = (ids >= piece.first) & (ids < piece.first + len(piece))
+            vectors[mine] = piece.vectors_of(piece.rows_of_ids(ids[mine]))
+        return vectors
+
+    def string(self, number: int) -> bytes:
+        """The path or text of an id."""
+        for piece in self.pieces:
+            if number < piece.first + len(piece):
+                return piece.strings[int(piece.rows_of_ids(np.array([number]))[0])]
+        raise IndexError(number)
+
+    def _by_piece(self, ids: np.ndarray | None) -> Iterator[tuple[OpenPiece, np.ndarray | None]]:
+        for piece in self.pieces:
+            if ids is None:
+                yield piece, None
+                continue
+            mine = ids[np.searchsorted(ids, piece.first) : np.searchsorted(ids, piece.first + len(piece))]
+            if len(mine):
+                yield piece, piece.rows_of_ids(mine)
 
 
 class CaptionIndex(_VectorSet):
-    """The captions that were given at indexing, for an index of `images` images."""
+    """The captions that were given at indexing, for an index of the images in `pieces`."""
 
-    def __init__(self, folder: Path, entry: VectorIndexEntry, images: int) -> None:
-        super().__init__(folder, entry)
-        if not entry.owners:
-            raise BrokenIndex(f"{shown_path(folder)}: its captions name no images; bt index --rebuild makes it anew")
-        self.images = images
-        self.owners = _open_owners(folder / entry.owners, entry.rows)
-        self._owners_path = folder / entry.owners
+    def __init__(self, folder: Path, manifest: Manifest, entry: Piece, images: list[OpenPiece]) -> None:
+        super().__init__(folder, [entry], manifest.identity.dimension)
+        self.images = {piece.entry.number: piece for piece in images}
+        self.by_row = manifest.format == 1
+        """Whether owners are rows of the one piece that the first format has."""
+        piece = self.pieces[0]
+        self.owners = open_owners(folder, entry, piece.sums[entry.owners or ""] if entry.owners else None)
+        self._owners_path = folder / (entry.owners or "")
 
     def texts(self, ids: Any) -> list[str]:
         """The captions' texts."""
         try:
-            return [self.strings[int(number)].decode("utf-8") for number in ids]
+            return [self.string(int(number)).decode("utf-8") for number in ids]
         except UnicodeDecodeError as error:
-            raise self.strings.broken() from error
+            raise self.pieces[0].strings.broken() from error
 
     def image_ids(self, ids: Any) -> np.ndarray:
-        """The row of each caption's image, (n,) int64; -1 where the index does not hold the image."""
+        """The id of each caption's image, (n,) int64; -1 where the index does not hold the image."""
         owners = np.asarray(self.owners[np.asarray(ids, dtype=np.int64)], dtype=np.int64)
-        if ((owners < -1) | (owners >= self.images)).any():
-            raise _damaged(self._owners_path)
-        return owners
+        if self.by_row:
+            owners = np.where(owners < 0, owners, owners | next(iter(self.images)) << ROW_BITS)
+        found = np.full(len(owners), -1, np.int64)
+        known = owners == -1
+        for number, piece in self.images.items():
+            mine = (owners >= 0) & (owners >> ROW_BITS == number)
+            rows = owners[mine] & ((1 << ROW_BITS) - 1)
+            if (rows >= piece.entry.rows).any():
+                raise damaged(self._owners_path)
+            found[mine] = piece.ids_of_rows(rows)
+            known |= mine
+        if not known.all():
+            raise damaged(self._owners_path)
+        return found
 
 
 class IndexFolder(_VectorSet):
@@ -121,12 +151,13 @@ class IndexFolder(_VectorSet):
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        super().__init__(folder, manifest.images)
+        super().__init__(folder, manifest.pieces, manifest.identity.dimension)
         self.folder = folder
         self.manifest = manifest
-        self.captions = CaptionIndex(folder, manifest.captions, len(self)) if manifest.captions else None
-        # Held open, so that the table can still be read when a writer has taken its name away.
-        self._table_file = open(folder / manifest.images.table, "rb")  # noqa: SIM115
+        captions = manifest.captions
+        self.captions = CaptionIndex(folder, manifest, captions, self.pieces) if captions else None
+        # Held open, so that the tables can still be read when a writer has taken their names away.
+        self._tables = [open(folder / piece.table, "rb") for piece in manifest.pieces]  # noqa: SIM115
         self._home = home_of(folder, manifest.home)
 
     @staticmethod
@@ -139,14 +170,14 @@ class IndexFolder(_VectorSet):
         """
         if explicit is not None:
             require_name(explicit)
-            if not (Path(explicit) / NAME).is_file():
+            if not (Path(explicit) / NAME).exists():
                 raise NoIndex(
                     f"{shown_path(explicit)}: no index here; bt index FOLDER --index {shown_path(explicit)} makes one"
                 )
             return Path(explicit)
         here = Path(os.path.abspath(start or os.curdir))
         for folder in (here, *here.parents):
-            if (folder / FOLDER / NAME).is_file():
+            if (folder / FOLDER / NAME).exists():
                 return folder / FOLDER
         raise NoIndex(f"no index in {shown_path(here)} or above; bt index FOLDER makes one")
 
@@ -164,24 +195,19 @@ class IndexFolder(_VectorSet):
             manifest = Manifest.read(folder)
             try:
                 return cls(folder, manifest)
+            except IsADirectoryError as error:
+                raise unreadable(error.filename, error) from error
             except FileNotFoundError as error:
-                missing = error
+                gone = error
                 # A writer may have put a new generation in place since the manifest was read: then take that one.
                 if Manifest.read(folder).generation == manifest.generation:
                     break
-        raise BrokenIndex(
-            f"{shown_path(missing.filename or folder)}: missing from the index; bt index --rebuild makes it anew"
-        ) from missing
+        raise missing_file(gone.filename or folder) from gone
 
     @property
     def identity(self) -> Identity:
         """What made the vectors."""
         return self.manifest.identity
-
-    @property
-    def dimension(self) -> int:
-        """Length of the vectors."""
-        return self.vectors.dimension
 
     def require(self, identity: Identity) -> None:
         """Refuse a model that made other embeddings than this index holds.
@@ -193,7 +219,7 @@ class IndexFolder(_VectorSet):
 
     def stored_path(self, image_id: int) -> str:
         """The path as the table has it: relative to the folder above the index where below that, else absolute."""
-        return os.fsdecode(self.strings[image_id])
+        return os.fsdecode(self.string(image_id))
 
     def paths(self, ids: Any) -> list[str]:
         """Paths of images `ids`, to be opened and shown from the working directory.
@@ -212,19 +238,34 @@ class IndexFolder(_VectorSet):
         one that begins with `/`, `./` or `../` with the whole path. One that ends with `/` means what is in the folders
         that it names, `@eaDir/` those of that name below the indexed folders, at any depth.
         """
-        return matching_rows(pattern, self._home, self.strings.text, self.strings.checked_offsets())
+        found = []
+        for piece in self.pieces:
+            text, offsets = piece.strings.whole()
+            ids = piece.ids_of_rows(matching_rows(pattern, self._home, text, offsets))
+            found.append(ids[ids >= 0])
+        return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def table(self, columns: list[str] | None = None) -> pyarrow.Table:
-        """The embedding table, read whole (search does without it). Raises BrokenIndex where it is damaged."""
+        """The embedding table in the order of the ids, read whole (search does without it). Raises BrokenIndex where it
+        is damaged."""
+        import pyarrow as pa
         import pyarrow.parquet
 
-        self._table_file.seek(0)
-        with reading(self._table_file.name):
-            return pyarrow.parquet.read_table(self._table_file, columns=columns, page_checksum_verification=True)
+        parts = []
+        for piece, file in zip(self.pieces, self._tables, strict=True):
+            file.seek(0)
+            with reading(file.name):
+                part = pyarrow.parquet.read_table(file, columns=columns, page_checksum_verification=True)
+                parts.append(part.take(piece.live_rows()) if len(piece.deleted) else part)
+        if not parts:
+            empty = image_schema(self.identity, self.manifest.store_dtype, self.manifest.home).empty_table()
+            return empty if columns is None else empty.select(columns)
+        return pa.concat_tables(part.replace_schema_metadata(parts[-1].schema.metadata) for part in parts)
 
     def close(self) -> None:
         """Close what is open; mapped vectors stay as long as they are in use."""
-        self._table_file.close()
+        for file in self._tables:
+            file.close()
 
     def __enter__(self) -> IndexFolder:
         return self
@@ -249,31 +290,6 @@ def require_name(folder: str | os.PathLike[str]) -> None:
     """
     if not os.fspath(folder):
         raise Misuse("the index folder's name is empty; leave --index and BT_INDEX out for .bt, or name a folder")
-
-
-def _open_owners(path: Path, rows: int) -> np.ndarray:
-    """The row of each caption's image, (rows,) int64, mapped."""
-    try:
-        owners = np.load(path, mmap_mode="r")
-    except Exception as error:  # numpy takes the header for Python, which a damaged one may fail at in any way
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise _damaged(path) from error
-    if not isinstance(owners, np.ndarray) or owners.shape != (rows,) or owners.dtype != np.int64:
-        raise _damaged(path)
-    return owners
-
-
-def _damaged(path: Path) -> BrokenIndex:
-    return BrokenIndex(f"{shown_path(path)}: damaged; bt index --rebuild makes it anew")
-
-
-def _open_vectors(path: Path, entry: VectorIndexEntry) -> VectorIndex:
-    if entry.kind == "exact":
-        return VectorFile(path)
-    from bt_cli.store.approximate_index import ApproximateIndex
-
-    return ApproximateIndex(path, entry)
 
 
 @dataclass(frozen=True)
@@ -304,6 +320,6 @@ def index_place(explicit: str | os.PathLike[str] | None) -> IndexPlace:
         except NoIndex:
             folder = here
     try:
-        return IndexPlace(folder, Manifest.read(folder).identity.checkpoint)
+        return IndexPlace(folder, Manifest.recovered(folder).identity.checkpoint)
     except BtError:
         return IndexPlace(folder, None)

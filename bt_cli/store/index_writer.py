@@ -1,8 +1,11 @@
 """Writing an index folder: the lock, the journal of a run, and the step from one generation to the next.
 
-A generation is a set of files with its number in their names. They are written and synced first; then the manifest
-that names them takes the place of the old one in one step; only then do the old files go. Whatever instant a
-process dies at, the manifest names a whole set. Files that no manifest names are swept up by the next writer.
+What is new goes into a piece of its own, and what is gone is noted in the manifest: an update costs what changed.
+Small pieces are joined with the new one, so that a small index is one piece in the order of its paths, and larger ones
+when what follows has grown to half of them: each row is written some log2(n) times in the life of an index. Files
+are written and synced first; then the manifest that names them takes the place of the old one in one step; only then
+do the old files go. Whatever instant a process dies at, the manifest names a whole set. Files that no manifest names
+are swept up by the next writer.
 """
 
 from __future__ import annotations
@@ -17,18 +20,58 @@ from types import TracebackType
 
 import numpy as np
 
-from bt_cli.errors import BtError, IndexMismatch, NoIndex, Unwritable
+from bt_cli.errors import BrokenIndex, BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.files.lock import WriterLock
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.embedding_table import caption_schema, image_schema
-from bt_cli.store.generation import CaptionRows, GenerationFiles
+from bt_cli.store.embedding_table import caption_schema, image_schema, read_embeddings
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_folder import FOLDER
+from bt_cli.store.index_choice import choose_for_piece
+from bt_cli.store.index_folder import FOLDER, ROW_BITS
 from bt_cli.store.index_paths import home_of
 from bt_cli.store.journal import Journal
-from bt_cli.store.manifest import GENERATED, NAME, UNFINISHED_MANIFEST, Manifest
+from bt_cli.store.manifest import FORMAT, GENERATED, NAME, UNFINISHED_MANIFEST, Manifest, Piece
+from bt_cli.store.piece import damages, open_owners, sums_of
+from bt_cli.store.piece_writer import CaptionRows, PieceWriter
+from bt_cli.store.stored_rows import StoredPiece, StoredRows, path_array
 from bt_cli.version import __version__
+
+SMALL_PIECE = 2048
+"""Rows of a piece that is always joined with what is new: writing it anew takes no time."""
+MOST_PIECES = 8
+CHECKED_BYTES = 1 << 30
+"""An index of so many bytes is read from end to end by every writer, which takes a fifth of a second; a larger one when
+it is asked to verify."""
+STABLE_NAMES = ("images.parquet", "vectors.faiss")
+
+
+class _Places:
+    """Where images are in the next generation: the number of a piece above a row, as captions name them."""
+
+    def __init__(
+        self, stored: StoredRows, remaining: np.ndarray, taken: set[int], joined: ImageRows, new: Piece | None
+    ) -> None:
+        self.stored = stored
+        self.remaining = remaining
+        self.taken = taken
+        self.joined = joined
+        self.new = new
+
+    def of(self, images: list[str | None]) -> np.ndarray:
+        """(n,) int64 of paths, -1 where the index will not have one."""
+        names = list(dict.fromkeys(image for image in images if image is not None))
+        wanted = set(names)
+        places: dict[str | None, int] = {}
+        ids = self.stored.find(path_array(names))
+        known = np.flatnonzero((ids >= 0) & self.remaining[ids]) if len(self.stored) else np.empty(0, np.int64)
+        pieces, rows = self.stored.placed(ids[known])
+        for name, piece, row in zip(known.tolist(), pieces.tolist(), rows.tolist(), strict=True):
+            if piece not in self.taken:
+                places[names[name]] = self.stored.pieces[piece].entry.number << ROW_BITS | row
+        for row, path in enumerate(self.joined.paths):
+            if path in wanted and self.new is not None:
+                places[path] = self.new.number << ROW_BITS | row
+        return np.array([places.get(image, -1) for image in images], np.int64)
 
 
 class IndexWriter:
@@ -36,20 +79,32 @@ class IndexWriter:
 
     Attributes:
         manifest: Of the index as it stands, or None where there is none yet (or it is to be made anew).
+        stored: Its images.
         identity, dtype: What encodes, and in which precision embeddings are kept.
         journal, caption_journal: What interrupted runs encoded, and what this one does.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], identity: Identity, *, dtype: str | None = None, rebuild: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        identity: Identity,
+        *,
+        dtype: str | None = None,
+        rebuild: bool = False,
+        verify: bool = False,
     ):
         self.folder = Path(folder)
         self.identity = identity
         self._wanted_dtype = dtype
         self._rebuild = rebuild
+        self._verify = verify
         self._lock = WriterLock(self.folder)
         self._current: Manifest | None = None
+        self._damaged: set[str] = set()
+        self._captions: CaptionRows | None = None
+        self._number = 0
         self.manifest: Manifest | None = None
+        self.stored = StoredRows()
         self.dtype = dtype or "float16"
         self._journals()
 
@@ -80,61 +135,68 @@ class IndexWriter:
         finally:
             self._lock.__exit__(kind, error, trace)
 
-    def image_rows(self) -> ImageRows:
-        """The rows of the index as it stands; none where there is none yet."""
-        if self.manifest is None:
-            return ImageRows.blank([])
-        return ImageRows.read(self.folder / self.manifest.images.table)
-
     def caption_rows(self) -> CaptionRows | None:
         """The captions of the index as it stands."""
         if self.manifest is None or self.manifest.captions is None:
             return None
-        return CaptionRows.read(self.folder / self.manifest.captions.table, self.manifest.caption_files)
+        if self._captions is None:
+            table = self.folder / self.manifest.captions.table
+            self._captions = CaptionRows.read(table, self.manifest.caption_files)
+        return self._captions
+
+    @property
+    def must_commit(self) -> bool:
+        """Whether the index is to be written even where nothing changed: it is damaged, or of the first format."""
+        return self.manifest is not None and (bool(self._damaged) or self.manifest.format < FORMAT)
+
+    @property
+    def mends(self) -> list[str]:
+        """Names of the files that are damaged and will be made anew from a table."""
+        return sorted(self._damaged)
 
     def commit(
         self,
         rows: ImageRows,
-        from_table: np.ndarray,
+        source: np.ndarray,
+        gone: np.ndarray,
         *,
         roots: list[str],
         captions: CaptionRows | None = None,
         factory: str | None = None,
         exclude: Sequence[str] = (),
         default_excludes: bool = True,
+        compact: bool = False,
     ) -> Manifest:
         """Put a new generation in place.
 
         Args:
-            rows: Of the new table, in the order of their paths. Those that come from the journal need only path,
-                size and mtime.
-            from_table: (n,) int64: row of the current table that has the embedding, or -1: it is in the journal.
+            rows: That are new, or other than before. Those that come from the journal need only path, size and mtime.
+            source: (n,) int64: id in `stored` that has the embedding, or -1: it is in the journal.
+            gone: (m,) int64: ids of `stored` that leave, those among them that `rows` has anew.
             roots: For the manifest.
             captions: All captions; the embeddings of those not in the current table are in the caption journal.
             factory: FAISS factory string, or None for the automatic choice.
             exclude, default_excludes: For the manifest: what was left out.
+            compact: Join all pieces.
 
         Raises:
             Unwritable: A full disk; the current generation and the journal stay.
         """
         with writing(self.folder):
+            self._number = before = self._highest_generation()
             identity = self._merged_identity()
-            files = GenerationFiles(self.folder, self._highest_generation() + 1, identity, self.dtype, factory)
-            current = self.manifest
-            image_table = self.folder / current.images.table if current else None
-            images = files.write_images(rows, image_table, from_table, self.journal)
-            caption_entry = None
-            if captions is not None:
-                caption_table = self.folder / current.captions.table if current and current.captions else None
-                caption_entry = files.write_captions(captions, rows.paths, caption_table, self.caption_journal)
+            writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self._next_number)
+            pieces, places = self._next_pieces(writer, rows, source, gone, compact)
+            pieces = self._with_lists(writer, pieces, factory)
+            next_captions = self._next_captions(writer, captions, places, factory)
             manifest = Manifest(
-                generation=files.number,
+                generation=max(self._number, before + 1),
                 identity=identity,
                 store_dtype=self.dtype,
                 home=self.home(),
                 roots=roots,
-                images=images,
-                captions=caption_entry,
+                pieces=pieces,
+                captions=next_captions,
                 caption_files=captions.files if captions else [],
                 written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 version=__version__,
@@ -142,6 +204,9 @@ class IndexWriter:
                 exclude=list(exclude),
                 default_excludes=default_excludes,
             )
+            self._unlink_stable_names()
+            if (self.folder / NAME).is_dir():
+                self._put_away(NAME)
             manifest.write(self.folder)
         self.manifest = self._current = manifest
         # From here on the new generation stands; what can't be removed now, the next writer removes.
@@ -152,6 +217,83 @@ class IndexWriter:
         self._sweep()
         return manifest
 
+    def _next_pieces(
+        self, writer: PieceWriter, rows: ImageRows, source: np.ndarray, gone: np.ndarray, compact: bool
+    ) -> tuple[list[Piece], _Places]:
+        """The pieces of the next generation, and where its images are."""
+        here, dead = self.stored.placed(gone)
+        left = [len(piece) - int((here == number).sum()) for number, piece in enumerate(self.stored.pieces)]
+        taken = self._pieces_to_join(left, len(rows), here, compact)
+        remaining = np.ones(len(self.stored), bool)
+        remaining[gone] = False
+        parts, sources = [rows], [source]
+        kept = []
+        for number, piece in enumerate(self.stored.pieces):
+            ids = np.arange(self.stored.first[number], self.stored.first[number + 1])
+            ids = ids[remaining[ids]]
+            if number in taken:
+                if len(ids):
+                    parts.append(self.stored.rows(ids))
+                    sources.append(ids)
+            else:
+                kept.append(piece.entry.without(np.union1d(piece.deleted, dead[here == number])))
+        joined, from_where = ImageRows.joined(parts), np.concatenate(sources)
+        new = None
+        if len(joined):
+            order = joined.in_order()
+            joined = joined.take(order)
+            new = writer.write_images(joined, from_where[order], self.stored, self.journal)
+        return [*kept, *([new] if new else [])], _Places(self.stored, remaining, taken, joined, new)
+
+    def _pieces_to_join(self, left: list[int], new: int, here: np.ndarray, compact: bool) -> set[int]:
+        """Which pieces are written anew together with `new` rows; `left` is how many rows of each remain."""
+        pieces = self.stored.pieces
+        taken = {
+            number
+            for number, piece in enumerate(pieces)
+            if (compact and (len(pieces) > 1 or len(piece.deleted) or (here == number).any() or new))
+            or left[number] == 0
+            or piece.from_table
+            or 4 * left[number] < 3 * piece.entry.rows
+            or (left[number] <= SMALL_PIECE and (new or left[number] < piece.entry.rows))
+        }
+        size = new + sum(left[number] for number in taken)
+        for number in sorted(set(range(len(pieces))) - taken, key=left.__getitem__):
+            few_enough = len(pieces) - len(taken) < MOST_PIECES
+            if not size or (left[number] >= 2 * size and few_enough):
+                break
+            taken.add(number)
+            size += left[number]
+        return taken
+
+    def _with_lists(self, writer: PieceWriter, pieces: list[Piece], factory: str | None) -> list[Piece]:
+        """The pieces, each with the index over its vectors that the rule, or the user, wants."""
+        total = sum(piece.rows for piece in pieces)
+        same = self.manifest is not None and self.manifest.factory == factory
+        known = {piece.entry.table for piece in self.stored.pieces} if same else set()
+        made = []
+        for piece in pieces:
+            choice = choose_for_piece(piece.rows, total, self.identity.dimension, self.dtype, factory)
+            stays = piece.table in known and (piece.lists is not None) == (choice.factory is not None)
+            made.append(piece if stays else writer.with_lists(piece, choice))
+        return made
+
+    def _next_captions(
+        self, writer: PieceWriter, captions: CaptionRows | None, places: _Places, factory: str | None
+    ) -> Piece | None:
+        if captions is None:
+            return None
+        owners = places.of(captions.images)
+        current = self.manifest.captions if self.manifest else None
+        damaged = current is not None and bool(self._damaged & {*current.files()})
+        if current is not None and captions is self._captions and not damaged and current.sums is not None:
+            before = open_owners(self.folder, current, sums_of(self.folder, current)[current.owners or ""])
+            return current if np.array_equal(before, owners) else writer.with_owners(current, owners)
+        table = self.folder / current.table if current else None
+        piece = writer.write_captions(captions, owners, table, self.caption_journal)
+        choice = choose_for_piece(piece.rows, piece.rows, self.identity.dimension, self.dtype, factory)
+        return writer.with_lists(piece, choice)
+
     def home(self) -> str:
         """The folder that relative paths start from."""
         return home_of(self.folder, self._current.home if self._current else None)
@@ -160,11 +302,23 @@ class IndexWriter:
         """The roots of the current index, one that is to be made anew included."""
         return list(self._current.roots) if self._current else []
 
+    def paths_before(self) -> list[str]:
+        """The paths of the images of an index that is to be made anew; none where they can't be read."""
+        if self._current is None:
+            return []
+        try:
+            stored = self._open_pieces(self._current)
+            return [stored.path(number) for number in range(len(stored))]
+        except (BtError, OSError):
+            return []
+
     def _read_state(self) -> None:
         try:
             self._current = Manifest.read(self.folder)
-        except NoIndex:
-            pass
+        except (NoIndex, BrokenIndex):
+            with contextlib.suppress(NoIndex, *([BrokenIndex] if self._rebuild else [])):
+                self._current = Manifest.recovered(self.folder)
+                self._damaged.add(NAME)
         except BtError:
             if not self._rebuild:
                 raise
@@ -174,12 +328,77 @@ class IndexWriter:
             self._require_dtype(self.manifest.store_dtype)
             self.dtype = self.manifest.store_dtype
             self._journals()
+            self._find_damages(self.manifest)
+            self.stored = self._open_pieces(self.manifest)
         self._sweep()
+
+    def _find_damages(self, manifest: Manifest) -> None:
+        """Look for files that are not what was written. A table can't be made anew without encoding: it is refused.
+
+        Raises:
+            BrokenIndex: A table is damaged.
+        """
+        if not (self._verify or self._bytes(manifest) <= CHECKED_BYTES):
+            return
+        for piece in manifest.all_pieces():
+            for error in damages(self.folder, piece):
+                self._damaged |= {*piece.files()}
+                if piece.table in str(error) or piece.sums is None:
+                    raise error
+            if {*piece.files()} & self._damaged:
+                for _ in read_embeddings(self.folder / piece.table):
+                    pass  # page by page, each with a checksum: the table's block sums may be what is damaged
+                for name in piece.files():
+                    if (self.folder / name).is_dir():
+                        self._put_away(name)
+
+    def _bytes(self, manifest: Manifest) -> int:
+        total = 0
+        for name in manifest.files():
+            with contextlib.suppress(OSError):
+                total += (self.folder / name).stat().st_size
+        return total
+
+    def _put_away(self, name: str) -> None:
+        """Give a folder that stands where a file belongs another name: it may be somebody's."""
+        for number in range(1, 1000):
+            target = self.folder / f"{name}.folder-{number}"
+            if not target.exists():
+                os.rename(self.folder / name, target)
+                return
+
+    def _open_pieces(self, manifest: Manifest) -> StoredRows:
+        return StoredRows(
+            [
+                StoredPiece(self.folder, piece, piece.sums is None or bool(self._damaged & {*piece.files()}))
+                for piece in manifest.pieces
+            ]
+        )
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _unlink_stable_names(self) -> None:
+        """Take away `images.parquet` and `vectors.faiss`, which name the piece of the generation before."""
+        for name in STABLE_NAMES:
+            if (self.folder / name).is_symlink():
+                (self.folder / name).unlink()
+
+    def _link_stable_names(self, manifest: Manifest) -> None:
+        """Let `images.parquet` and `vectors.faiss` name the one piece, where there is one and nothing of it is
+        deleted: what other programs open is the whole index, or is not there."""
+        if len(manifest.pieces) != 1 or manifest.pieces[0].deleted:
+            return
+        for name, target in zip(STABLE_NAMES, (manifest.pieces[0].table, manifest.pieces[0].vectors), strict=True):
+            with contextlib.suppress(OSError):  # some file systems have no links
+                if not os.path.lexists(self.folder / name):
+                    os.symlink(target, self.folder / name)
 
     def _journals(self) -> None:
         journals = self.folder / "journal"
-        self.journal = Journal(journals / "images", image_schema(self.identity, self.dtype))
-        self.caption_journal = Journal(journals / "captions", caption_schema(self.identity, self.dtype))
+        self.journal = Journal(journals / "images", image_schema(self.identity, self.dtype, self.home()))
+        self.caption_journal = Journal(journals / "captions", caption_schema(self.identity, self.dtype, self.home()))
 
     def _require_dtype(self, stored: str) -> None:
         if self._wanted_dtype not in (None, stored):
@@ -220,7 +439,9 @@ class IndexWriter:
                 with contextlib.suppress(OSError):
                     path.unlink()
         try:
-            keep = Manifest.read(self.folder).files()
+            manifest = Manifest.recovered(self.folder)
+            keep = manifest.files()
+            self._link_stable_names(manifest)
         except NoIndex:
             keep = set()
         except BtError:
@@ -242,7 +463,7 @@ def _refuse_foreign(folder: Path) -> None:
     names = os.listdir(folder) if folder.is_dir() else []
     if any(name in (NAME, "lock", "journal") for name in names):
         return
-    own = (name == "bridges" or name.startswith(".") or GENERATED.fullmatch(name) for name in names)
+    own = (name in ("bridges", *STABLE_NAMES) or name.startswith(".") or GENERATED.fullmatch(name) for name in names)
     if not all(own):
         raise Unwritable(
             f"{shown_path(folder)}: holds other files and no index; an index takes a folder of its own, as in "

@@ -1,44 +1,58 @@
-"""The manifest of an index folder: which files are the index at this instant, and what made them."""
+"""The manifest of an index folder: which files are the index at this instant, and what made them.
+
+Format 2: the images lie in pieces, each a set of files that is written once; what was deleted from a piece since is
+a list of row numbers in the manifest. Format 1 had one piece and no checksums. A manifest proves itself by its own
+checksum, and a twin of it lies beside it under the generation's number.
+"""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import os
 import re
+import zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
+from bt_cli.errors import BrokenIndex, BtError, IndexMismatch, NoIndex
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
+from bt_cli.store.block_sums import WAY_OUT, checksum
 from bt_cli.store.identity import Identity
 
+if TYPE_CHECKING:
+    import numpy as np
+
 GENERATED = re.compile(
-    r"(?:(?:images|captions)-(\d{6,})\.parquet|(?:vectors|caption-vectors|unsorted)-(\d{6,})\.faiss"
-    r"|(?:paths|texts)-(\d{6,})\.bin|caption-images-(\d{6,})\.npy)",
+    r"(?:(?:images|captions)-(\d{6,})\.parquet|(?:vectors|caption-vectors|unsorted|lists|caption-lists)-(\d{6,})\.faiss"
+    r"|(?:paths|texts)-(\d{6,})\.bin|caption-images-(\d{6,})\.npy|(?:sums|caption-sums)-(\d{6,})\.bin"
+    r"|manifest-(\d{6,})\.json)",
     re.ASCII,
 )
 """The whole names of a generation's files, a group with its number; nothing else in an index folder is removed,
 but for what a stopped writer left of a manifest."""
 
-UNFINISHED_MANIFEST = re.compile(r"\.manifest\.json\.[a-z0-9_]{8}\.part", re.ASCII)
+UNFINISHED_MANIFEST = re.compile(r"\.manifest(?:-\d{6,})?\.json\.[a-z0-9_]{8}\.part", re.ASCII)
 """The whole name of a manifest in the making (`atomic_write.open_whole`); under the writers' lock, of one given up."""
 
 
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
-class VectorIndexEntry:
-    """One searchable set of vectors (the images' or the captions')."""
+class Piece:
+    """One set of files: some of the images, or the captions."""
 
     rows: int
+    """Those that were deleted since included."""
     table: str
     """Parquet file with the embeddings."""
     vectors: str
-    """FAISS file."""
+    """FAISS file: flat, but that format 1 had approximate ones here."""
     strings: str
     """String table: the images' paths or the captions' texts."""
     kind: str = "exact"
@@ -48,25 +62,63 @@ class VectorIndexEntry:
     search: dict[str, Any] = field(default_factory=dict)
     """What the search of an approximate index was tuned to (`nprobe` or `efSearch`, the recall that was measured)."""
     owners: str | None = None
-    """Captions: file with the row of each one's image (int64, -1 for none)."""
+    """Captions: file with the piece and row of each one's image (int64, -1 for none; format 1: the row)."""
+    lists: str | None = None
+    """FAISS file of an approximate index over the vectors."""
+    sums: str | None = None
+    """File with the block sums of the others (`block_sums`); None: format 1."""
+    sums_checksum: str = ""
+    deleted: str = ""
+    """Rows that were deleted: base64 of zlib of the differences from one to the next, uint32, little endian."""
 
     def files(self) -> list[str]:
         """Names of all its files."""
-        return [name for name in (self.table, self.vectors, self.strings, self.owners) if name]
+        return [*self.summed(), *([self.sums] if self.sums else [])]
+
+    def summed(self) -> list[str]:
+        """Names of the files that have block sums, in the order of these."""
+        return [name for name in (self.table, self.vectors, self.strings, self.owners, self.lists) if name]
+
+    @property
+    def number(self) -> int:
+        """What `owners` and file names call it."""
+        match = GENERATED.fullmatch(self.table)
+        assert match is not None
+        return int(match[match.lastindex or 0])
+
+    def deleted_rows(self) -> np.ndarray:
+        """Rows that were deleted, (n,) int64, ascending. Raises ValueError where they can't be."""
+        import numpy as np
+
+        if not self.deleted:
+            return np.empty(0, np.int64)
+        steps = zlib.decompress(base64.b64decode(self.deleted.encode("ascii"), validate=True))
+        rows = np.cumsum(np.frombuffer(steps, "<u4").astype(np.int64)) - 1
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < self.rows and (np.diff(rows) > 0).all()):
+            raise ValueError("deleted rows that are none")
+        return rows
+
+    def without(self, rows: np.ndarray) -> Piece:
+        """The piece with exactly these rows (ascending) deleted."""
+        import numpy as np
+
+        steps = np.diff(rows, prepend=-1).astype("<u4").tobytes()
+        return replace(self, deleted=base64.b64encode(zlib.compress(steps, 1)).decode("ascii") if len(rows) else "")
 
     def check(self) -> None:
         """Raises ValueError, with the field's name, where a value can't be one that bt writes."""
         _check("rows", _is_count(self.rows))
-        for name in ("table", "vectors", "strings", "owners"):
+        for name in ("table", "vectors", "strings", "owners", "lists", "sums"):
             value = getattr(self, name)
             named = isinstance(value, str) and GENERATED.fullmatch(value) is not None
-            _check(name, named or (name == "owners" and value is None))
-        _check("kind", isinstance(self.kind, str))
-        _check("reason", isinstance(self.reason, str))
+            _check(name, named or (name in ("owners", "lists", "sums") and value is None))
+        for name in ("kind", "reason", "sums_checksum", "deleted"):
+            _check(name, isinstance(getattr(self, name), str))
         numbers = isinstance(self.search, dict) and all(
             isinstance(value, (int, float)) for value in self.search.values()
         )
         _check("search", numbers)
+        self.deleted_rows()
 
 
 @dataclass(frozen=True)
@@ -83,8 +135,9 @@ class Manifest:
     roots: list[str]
     """What was indexed: relative to `home` where below it, else absolute. Surrogates stand for bytes that are no
     UTF-8."""
-    images: VectorIndexEntry
-    captions: VectorIndexEntry | None = None
+    pieces: list[Piece]
+    """Of the images."""
+    captions: Piece | None = None
     caption_files: list[str] = field(default_factory=list)
     written: str = ""
     """When, ISO 8601, UTC."""
@@ -96,10 +149,31 @@ class Manifest:
     """The globs of what the user wants left out (see `datasets.exclusion`), kept for later updates."""
     default_excludes: bool = True
     """Whether hidden files, other programs' thumbnails and the like are left out, too."""
+    format: int = FORMAT
+    """Of the folder as it was read."""
+
+    @property
+    def rows(self) -> int:
+        """Number of images."""
+        return sum(piece.rows - len(piece.deleted_rows()) for piece in self.pieces)
+
+    @property
+    def largest(self) -> Piece | None:
+        """The piece with the most images."""
+        return max(self.pieces, key=lambda piece: piece.rows, default=None)
+
+    def all_pieces(self) -> list[Piece]:
+        """Of the images and of the captions."""
+        return [*self.pieces, *([self.captions] if self.captions else [])]
 
     def files(self) -> set[str]:
-        """Names of all files of this generation."""
-        return set(self.images.files()) | set(self.captions.files() if self.captions else [])
+        """Names of all files of this generation, the manifest's twin included."""
+        return {self.twin, *(name for piece in self.all_pieces() for name in piece.files())}
+
+    @property
+    def twin(self) -> str:
+        """Name of the second copy."""
+        return f"manifest-{self.generation:06d}.json"
 
     def check(self) -> None:
         """Raises ValueError, with the field's name, where a value can't be one that bt writes."""
@@ -112,22 +186,23 @@ class Manifest:
             _check(name, isinstance(value, list) and all(isinstance(path, str) for path in value))
         _check("default_excludes", isinstance(self.default_excludes, bool))
         _check("factory", self.factory is None or isinstance(self.factory, str))
-        for entry in (self.images, self.captions):
-            if entry is not None:
-                entry.check()
+        for piece in self.all_pieces():
+            piece.check()
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Make this the folder's manifest in one step.
+        """Make this the folder's manifest in one step, its twin first.
 
         Raises:
             Unwritable: The folder can't be written.
         """
-        fields = {"format": FORMAT, **asdict(self)}
+        fields = {**asdict(self), "format": FORMAT}
         # ASCII: a lone surrogate in a path is kept as its escape.
-        write_whole(Path(folder) / NAME, json.dumps(fields, indent=1) + "\n")
+        text = json.dumps({**fields, "checksum": _checksum(fields)}, indent=1) + "\n"
+        write_whole(Path(folder) / self.twin, text)
+        write_whole(Path(folder) / NAME, text)
 
     @classmethod
-    def read(cls, folder: str | os.PathLike[str]) -> Manifest:
+    def read(cls, folder: str | os.PathLike[str], name: str = NAME) -> Manifest:
         """The manifest of an index folder.
 
         Raises:
@@ -135,32 +210,55 @@ class Manifest:
             IndexMismatch: It was written by a later version of bt, in a format that this one does not know.
             BrokenIndex: It can't be understood.
         """
-        path = Path(folder) / NAME
+        path = Path(folder) / name
         try:
             fields = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             raise NoIndex(f"{shown_path(folder)}: no index here; bt index FOLDER makes one") from None
         except OSError as error:
-            raise NoIndex(f"{shown_path(path)}: can't be read: {error.strerror}") from error
+            raise BrokenIndex(f"{shown_path(path)}: can't be read: {error.strerror}; {WAY_OUT}") from error
         except (ValueError, RecursionError) as error:
-            raise BrokenIndex(f"{shown_path(path)}: {error}; bt index --rebuild makes the index anew") from error
+            raise BrokenIndex(f"{shown_path(path)}: {shown_path(str(error)[:100])}; {WAY_OUT}") from error
         return cls._from_dict(fields, path)
 
     @classmethod
+    def recovered(cls, folder: str | os.PathLike[str]) -> Manifest:
+        """The manifest, or where it is damaged or missing the latest second copy whose files are all there.
+
+        Raises:
+            As `read`, of the manifest itself.
+        """
+        try:
+            return cls.read(folder)
+        except (BrokenIndex, NoIndex):
+            twins = []
+            for name in os.listdir(folder) if os.path.isdir(folder) else ():
+                if name.startswith("manifest-") and GENERATED.fullmatch(name):
+                    with contextlib.suppress(BtError):
+                        manifest = cls.read(folder, name)
+                        if name == manifest.twin and all((Path(folder) / file).exists() for file in manifest.files()):
+                            twins.append(manifest)
+            if not twins:
+                raise
+            return max(twins, key=lambda manifest: manifest.generation)
+
+    @classmethod
     def _from_dict(cls, fields: Any, path: Path) -> Manifest:
-        written_format = fields.get("format") if isinstance(fields, dict) else None
-        if isinstance(written_format, int) and written_format > FORMAT:
+        written = fields.get("format") if isinstance(fields, dict) else None
+        if isinstance(written, int) and written > FORMAT:
             raise IndexMismatch(
-                f"{shown_path(path)}: index format {written_format}, and this bt knows {FORMAT}: a later bt wrote it"
+                f"{shown_path(path)}: index format {written}, and this bt knows {FORMAT}: a later bt wrote it"
             )
         try:
             fields = dict(fields)
-            fields.pop("format")
+            if fields["format"] == FORMAT and fields.pop("checksum") != _checksum(fields):
+                raise ValueError("damaged")
             captions = fields.pop("captions")
+            pieces = fields.pop("pieces") if fields["format"] == FORMAT else [fields.pop("images")]
             manifest = cls(
                 identity=Identity.from_dict(fields.pop("identity")),
-                images=VectorIndexEntry(**fields.pop("images")),
-                captions=VectorIndexEntry(**captions) if captions else None,
+                pieces=[Piece(**piece) for piece in pieces],
+                captions=Piece(**captions) if captions else None,
                 **fields,
             )
             manifest.check()
@@ -170,8 +268,13 @@ class Manifest:
                 roots=[_here(path) for path in manifest.roots],
                 caption_files=[_here(path) for path in manifest.caption_files],
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BrokenIndex(f"{shown_path(path)}: {error}; bt index --rebuild makes the index anew") from error
+        except (KeyError, TypeError, ValueError, AttributeError, zlib.error, BrokenIndex) as error:
+            raise BrokenIndex(f"{shown_path(path)}: {shown_path(str(error)[:100])}; {WAY_OUT}") from error
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    """Of what a manifest says, however it is laid out."""
+    return checksum(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii"))
 
 
 def _here(path: str) -> str:

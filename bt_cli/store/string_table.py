@@ -15,6 +15,7 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.shown_path import shown_path
+from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes, damaged
 
 MAGIC = b"BTSTRING"
 HEAD = struct.Struct("<8sQ")
@@ -50,23 +51,24 @@ class StringTable:
         BrokenIndex: On opening or reading, the text is cut short or its offsets can't be.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], sums: BlockSums | None = None) -> None:
         self.path = path
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(HEAD.size)
-            broken = BrokenIndex(f"{shown_path(path)}: no string table; bt index --rebuild makes it anew")
-            if len(head) < HEAD.size:
-                raise broken
-            magic, self.count = HEAD.unpack(head)
-            start = HEAD.size + 8 * (self.count + 1)
-            if magic != MAGIC or size < start:
-                raise broken
-            content = np.memmap(file, np.uint8, "r", shape=(size,))
-            self.offsets = content[HEAD.size : start].view("<u8")
-            self.text = content[start:]
-            if self.offsets[0] != 0 or self.offsets[-1] != len(self.text):
-                raise self.broken()
+            self.checked = CheckedBytes(path, file, sums)
+        content = self.checked.content
+        broken = BrokenIndex(f"{shown_path(path)}: no string table; {WAY_OUT}")
+        if len(content) < HEAD.size:
+            raise broken
+        self.checked.require(0, HEAD.size)
+        magic, self.count = HEAD.unpack(content[: HEAD.size].tobytes())
+        self.start = HEAD.size + 8 * (self.count + 1)
+        if magic != MAGIC or len(content) < self.start:
+            raise broken
+        self.checked.require(self.start - 8, self.start)
+        self.offsets = content[HEAD.size : self.start].view("<u8")
+        self.text = content[self.start :]
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.text):
+            raise self.broken()
 
     def __len__(self) -> int:
         return self.count
@@ -74,18 +76,21 @@ class StringTable:
     def __getitem__(self, number: int) -> bytes:
         if not 0 <= number < self.count:
             raise IndexError(number)
+        self.checked.require(HEAD.size + 8 * number, HEAD.size + 8 * number + 16)
         first, last = int(self.offsets[number]), int(self.offsets[number + 1])
+        self.checked.require(self.start + first, self.start + last)
         if not first <= last <= len(self.text):
             raise self.broken()
         return self.text[first:last].tobytes()
 
-    def checked_offsets(self) -> np.ndarray:
-        """(n + 1,) int64: where each string begins in `text`, and where the last ends; BrokenIndex if that can't be."""
+    def whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """All text (bytes,) uint8 and where each string begins and the last ends in it, (n + 1,) int64, checked."""
+        self.checked.require(0, len(self.checked.content))
         offsets = self.offsets.astype(np.int64)
         if (offsets[1:] < offsets[:-1]).any():
             raise self.broken()
-        return offsets
+        return self.text, offsets
 
     def broken(self) -> BrokenIndex:
         """What to raise where the text can't be what was written."""
-        return BrokenIndex(f"{shown_path(self.path)}: damaged; bt index --rebuild makes it anew")
+        return damaged(self.path)

@@ -16,6 +16,7 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.shown_path import shown_path
+from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.store.widening import finite_float16, widen_float16
 
 HEAD = struct.Struct("<4siqqqBi")
@@ -101,30 +102,39 @@ class VectorFile:
         vectors: (rows, dimension) float16 or float32, mapped and not to be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], sums: BlockSums | None = None) -> None:
         self.path = path
         with open(path, "rb") as file:
-            head = file.read(HEAD.size + FP16_QUANTIZER.size + COUNT.size)
-            size = os.fstat(file.fileno()).st_size
+            self.checked = CheckedBytes(path, file, sums)
+            head = self.checked.content[: HEAD.size + FP16_QUANTIZER.size + COUNT.size].tobytes()
+            self.checked.require(0, len(head))
             self.rows, self.dimension, dtype = _read_header(head, path)
-            start = len(file_header(self.rows, self.dimension, dtype))
+            self.start = len(file_header(self.rows, self.dimension, dtype))
+            self.row_bytes = self.dimension * DTYPES[dtype].itemsize
             shape = (self.rows, self.dimension)
-            if size < start + self.rows * self.dimension * DTYPES[dtype].itemsize:
-                raise BrokenIndex(f"{shown_path(path)}: shorter than its header says; bt index --rebuild makes it anew")
+            if len(self.checked.content) < self.start + self.rows * self.row_bytes:
+                raise BrokenIndex(f"{shown_path(path)}: shorter than its header says; {WAY_OUT}")
             # A private map: the same pages as a shared one, and torch takes it without a warning about writing.
             self.vectors = (
-                np.memmap(file, DTYPES[dtype], "c", offset=start, shape=shape)
+                np.memmap(file, DTYPES[dtype], "c", offset=self.start, shape=shape)
                 if self.rows
                 else np.empty(shape, DTYPES[dtype])
             )
 
-    def search(self, queries: np.ndarray, k: int, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def require(self, first: int, last: int) -> None:
+        """Check rows `first` to `last`. Raises BrokenIndex where they are not what was written."""
+        self.checked.require(self.start + first * self.row_bytes, self.start + last * self.row_bytes)
+
+    def search(
+        self, queries: np.ndarray, k: int, ids: np.ndarray | None = None, without: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The `k` rows of largest inner product with each query, exactly.
 
         Args:
             queries: (q, dimension) float32.
             k: Wanted; no more than there are rows (or `ids`) come back.
             ids: (m,) int64, ascending: only these rows are looked at.
+            without: (m,) int64, ascending: these rows are passed over; not together with `ids`.
 
         Returns:
             Scores (q, k') float32, descending, and rows (q, k') int64; equal scores by ascending row. `k'` is the
@@ -137,13 +147,15 @@ class VectorFile:
         if not np.isfinite(queries).all():
             raise ValueError("queries must be finite numbers")
         count = self.rows if ids is None else len(ids)
-        k = min(k, count)
+        k = min(k, count - (0 if without is None else len(without)))
         scores = np.empty((len(queries), k), np.float32)
         found = np.empty((len(queries), k), np.int64)
         turn = max(1, SCORE_ELEMENTS // max(count, 1))
         if k:
             for first in range(0, len(queries), turn):
                 products = self._scores(queries[first : first + turn], count, ids)
+                if without is not None and len(without):
+                    products[:, without] = -np.inf
                 for row, line in enumerate(products, first):
                     scores[row], found[row] = self._best(line, queries[row], k, ids)
         # Float16 rounds a vector of norm 1 to one slightly longer or shorter; a cosine stays within its range.
@@ -152,7 +164,18 @@ class VectorFile:
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of these rows, (n, dimension) float32."""
+        self.checked.require_records(self.start, self.row_bytes, np.asarray(ids))
         return np.asarray(self.vectors[ids], dtype=np.float32)
+
+    def products(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Inner products (n,) float32 of a query with these rows, summed up in float64: they depend on the row and the
+        query alone."""
+        self.checked.require_records(self.start, self.row_bytes, rows)
+        exact = np.empty(len(rows), np.float32)
+        block = max(1, SCAN_ELEMENTS // self.dimension)
+        for first in range(0, len(rows), block):
+            exact[first : first + block] = (self.vectors[rows[first : first + block]].astype(np.float64) * query).sum(1)
+        return exact
 
     def _scores(self, queries: np.ndarray, count: int, ids: np.ndarray | None) -> np.ndarray:
         """Inner products (q, count) float32, within `SCORE_NOISE`."""
@@ -162,6 +185,10 @@ class VectorFile:
         wide = np.empty((min(block, count), self.dimension), np.float32)
         for first in range(0, count, block):
             last = min(first + block, count)
+            if ids is None:
+                self.require(first, last)
+            else:
+                self.checked.require_records(self.start, self.row_bytes, ids[first:last])
             rows = self.vectors[first:last] if ids is None else self.vectors[ids[first:last]]
             if rows.dtype == np.float16:
                 damaged = not finite_float16(rows)
@@ -171,7 +198,7 @@ class VectorFile:
             np.matmul(asked, rows.T, out=scores[:, first:last])
             # One number that is not finite makes the sum so, and scores themselves are far too small to.
             if damaged or not np.isfinite(scores[:, first:last].sum()):
-                raise BrokenIndex(f"{shown_path(self.path)}: damaged vectors; bt index --rebuild makes it anew")
+                raise BrokenIndex(f"{shown_path(self.path)}: damaged vectors; {WAY_OUT}")
         return scores
 
     def _best(
@@ -186,11 +213,7 @@ class VectorFile:
         rows = np.flatnonzero(scores >= least - SCORE_NOISE)
         if ids is not None:
             rows = ids[rows]
-        exact = np.empty(len(rows), np.float32)
-        block = max(1, SCAN_ELEMENTS // self.dimension)
-        for first in range(0, len(rows), block):
-            products = self.vectors[rows[first : first + block]].astype(np.float64) * query
-            exact[first : first + block] = products.sum(axis=1)
+        exact = self.products(query, rows)
         order = np.argsort(-exact, kind="stable")[:k]
         return exact[order], rows[order]
 
@@ -204,7 +227,7 @@ def _read_header(head: bytes, path: str | os.PathLike[str]) -> tuple[int, int, s
             expected = file_header(rows, dimension, dtype)
             if head[HEAD.size : len(expected)] == expected[HEAD.size :]:
                 return rows, dimension, dtype
-    raise BrokenIndex(f"{shown_path(path)}: no flat inner-product index; bt index --rebuild makes it anew")
+    raise BrokenIndex(f"{shown_path(path)}: no flat inner-product index; {WAY_OUT}")
 
 
 def _write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:

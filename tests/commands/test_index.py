@@ -382,3 +382,40 @@ def test_a_table_goes_into_a_pipe_and_through_a_link(bt, home: Path) -> None:
     assert bt("encode", "images", "photos", "-o", "link.parquet").code == 0
     assert (home / "link.parquet").is_symlink()
     assert pyarrow.parquet.read_table(home / "old.parquet").num_rows == 3
+
+
+def test_damage_is_found_by_verify_and_mended_by_an_update(bt, home: Path) -> None:
+    bt("index", "photos")
+    ran = bt("info", "--verify", "--json")
+    assert (ran.code, ran.err) == (0, "bt: every byte of 5 files is what was written\n")
+    vectors = home / ".bt/vectors-000001.faiss"
+    content = bytearray(vectors.read_bytes())
+    content[-1] ^= 1
+    vectors.write_bytes(content)
+    ran = bt("info", "--verify")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        f"bt: {home}/.bt/vectors-000001.faiss: damaged; bt index --verify mends it where its table is whole, --rebuild "
+        "makes it anew\n"
+    )
+    ran = bt("index", "--json")
+    assert (ran.code, ran.objects[0]["encoded"], ran.objects[0]["unchanged"]) == (0, 0, 3)
+    assert ".bt: damaged, and made anew from what is whole: " in ran.err
+    assert bt("info", "--verify").code == 0
+
+
+def test_a_change_that_kept_size_and_time_is_found_by_verify(bt, home: Path) -> None:
+    bt("index", "photos")
+    file = home / "photos/a.png"
+    times, content = file.stat().st_mtime_ns, file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, ns=(times, times))
+    assert bt("index", "--json").objects[0]["unchanged"] == 3
+    assert bt("index", "--verify", "--json").objects[0]["unchanged"] == 2
+
+
+def test_one_piece_for_other_programs(bt, home: Path) -> None:
+    bt("index", "photos")
+    assert pyarrow.parquet.read_table(home / ".bt/images.parquet").num_rows == 3
+    assert bt("index", "--compact").code == 0
+    assert (home / ".bt/images.parquet").is_symlink()

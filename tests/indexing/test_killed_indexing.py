@@ -16,6 +16,7 @@ from indexing.fake_encoder import FakeEncoder, embedding_of
 
 from bt_cli.indexing.build import build_index
 from bt_cli.store.index_folder import IndexFolder
+from bt_cli.store.manifest import Manifest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 
@@ -101,10 +102,14 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert mine == theirs
     assert sorted(path.name.split("-")[0] for path in folder.iterdir()) == [
         "images",
+        "images.parquet",
         "lock",
+        "manifest",
         "manifest.json",
         "paths",
+        "sums",
         "vectors",
+        "vectors.faiss",
     ]
 
 
@@ -154,7 +159,7 @@ def test_a_kill_at_every_step_of_an_update(tmp_path: Path, monkeypatch: pytest.M
         build_index(folder, [photos], FakeEncoder())
         assert_whole(folder)
     assert step > 10
-    assert len(list(folder.glob("*-*.*"))) == 3
+    assert {path.name for path in folder.glob("*-*.*")} == Manifest.read(folder).files()
 
 
 def test_a_full_disk_leaves_the_index_and_what_was_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,13 +183,7 @@ def test_a_full_disk_leaves_the_index_and_what_was_encoded(tmp_path: Path, monke
             build_index(folder, [photos], FakeEncoder())
     assert type(info.value).__name__ == "Unwritable"
     assert rows_of(folder) == before
-    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [
-        "",
-        ".bin",
-        ".faiss",
-        ".json",
-        ".parquet",
-    ]
+    assert {path.name for path in folder.glob("*-*.*")} == Manifest.read(folder).files()
     encoder = FakeEncoder()
     build_index(folder, [photos], encoder)
     assert encoder.encoded == []

@@ -10,14 +10,14 @@ import pytest
 
 from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.store import approximate_index, index_choice
-from bt_cli.store.approximate_index import ApproximateIndex, build_approximate, check_factory
+from bt_cli.store.approximate_index import ApproximateIndex, build_approximate, check_factory, try_out
 from bt_cli.store.embedding_table import vector_array
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import Choice, choose_index
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
-from bt_cli.store.manifest import VectorIndexEntry
+from bt_cli.store.manifest import Piece
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 GIB = 1 << 30
@@ -34,9 +34,9 @@ ROWS, DIMENSION = 4000, 16
         (500_000, 512, "float16", 2.2, "IVF512,SQfp16"),
         (1_000_000, 512, "float16", 16, "IVF1024,SQfp16"),
         (1_000_000, 512, "float16", 3, "IVF1024,SQ8"),
-        (1_000_000, 512, "float16", 1.5, "IVF1024,SQ4"),
-        (1_000_000, 512, "float16", 0.2, "IVF1024,PQ64x8"),
-        (100_000_000, 512, "float32", 1024, "IVF8192,Flat"),
+        (1_000_000, 512, "float16", 1.5, "IVF1024,RaBitQ4"),
+        (25_000_000, 512, "float32", 1024, "IVF4096,Flat"),
+        (100_000_000, 512, "float32", 1024, "IVF8192,RaBitQ4"),
     ],
 )
 def test_the_rule(rows: int, dimension: int, dtype: str, memory: float, factory: str | None) -> None:
@@ -68,7 +68,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(flat: Path, tmp_path: Path, factory: str) -> ApproximateIndex:
     choice, search = build_approximate(flat, tmp_path / "index", Choice(factory, ""))
-    return ApproximateIndex(tmp_path / "index", VectorIndexEntry(ROWS, "", "", "", kind=factory, search=search))
+    return ApproximateIndex(tmp_path / "index", Piece(ROWS, "", "", "", kind=factory, search=search))
 
 
 @pytest.mark.parametrize("factory", ["HNSW8,SQfp16", "IVF32,SQfp16", "IVF32,Flat", "SQfp16"])
@@ -154,14 +154,36 @@ def test_a_factory_that_cannot_be_built_or_searched_here(factory: str) -> None:
     ],
 )
 def test_a_factory_that_can_be(factory: str, capfd: pytest.CaptureFixture[str]) -> None:
-    check_factory(factory, DIMENSION)
+    try_out(factory, DIMENSION)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("IVF0,Flat", "0 is no number of lists, links or codes"),
+        ("HNSW00", "00 is no number of lists, links or codes"),
+        ("IVF99999999999,Flat", "99999999999 is no number of lists, links or codes"),
+        ("HNSW1,Flat", "FAISS knows it but can't build and search it here"),  # it ends the process
+        ("nonsense", "FAISS knows no such index for 16 dimensions"),
+    ],
+)
+def test_a_factory_that_would_end_the_process(factory: str, said: str) -> None:
+    with pytest.raises(Misuse) as refused:
+        check_factory(factory, DIMENSION)
+    assert str(refused.value).startswith(f"--factory {factory}: {said}")
+
+
+def test_a_trial_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approximate_index, "TRIAL_SECONDS", 0.01)
+    with pytest.raises(Misuse, match="can't build and search it here"):
+        check_factory("IVF4,Flat", DIMENSION)
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "i").write_bytes(b"rubbish")
-    with pytest.raises(BrokenIndex, match=r"/i: FAISS can't read it; bt index --rebuild"):
-        ApproximateIndex(tmp_path / "i", VectorIndexEntry(1, "", "", "", kind="IVF1,Flat"))
+    with pytest.raises(BrokenIndex, match=r"/i: FAISS can't read it; .*--rebuild"):
+        ApproximateIndex(tmp_path / "i", Piece(1, "", "", "", kind="IVF1,Flat"))
 
 
 def test_an_index_folder_with_lists(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,10 +193,10 @@ def test_an_index_folder_with_lists(flat: Path, tmp_path: Path, monkeypatch: pyt
     rows = ImageRows.blank([f"{number:05d}.jpg" for number in range(ROWS)])
     with IndexWriter(tmp_path / ".bt", Identity("tiny", "f", "p", DIMENSION, "float32")) as writer:
         writer.journal.append({**rows.columns(0, ROWS), "embedding": vector_array(vectors, "float16")})
-        manifest = writer.commit(rows, np.full(ROWS, -1), roots=["."])
-    assert manifest.images.kind == "IVF64,SQfp16"
-    assert sorted(path.suffix for path in (tmp_path / ".bt").glob("*-*")) == [".bin", ".faiss", ".parquet"]
-    assert faiss.read_index(str(tmp_path / ".bt" / manifest.images.vectors)).ntotal == ROWS
+        manifest = writer.commit(rows, np.full(ROWS, -1), np.empty(0, np.int64), roots=["."])
+    assert manifest.pieces[0].kind == "IVF64,SQfp16"
+    assert {path.name for path in (tmp_path / ".bt").glob("*-*")} == manifest.files()
+    assert faiss.read_index(str(tmp_path / ".bt" / (manifest.pieces[0].lists or ""))).ntotal == ROWS
     with IndexFolder.open(tmp_path / ".bt") as index:
         assert index.search(vectors[100:101], 3)[1][0, 0] == 100
         assert np.array_equal(index.vectors_of(np.array([5])), vectors[5:6])

@@ -85,7 +85,7 @@ def test_metadata_name_what_made_it(table: Path) -> None:
         "dimension": "4",
     }
     assert {key: metadata[f"bt.{key}".encode()].decode() for key in wanted} == wanted
-    assert metadata[b"bt.format"] == b"1"
+    assert metadata[b"bt.format"] == b"2"
 
 
 def test_rows_go_into_groups_of_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_flipped_bit_in_a_page_is_noticed(table: Path) -> None:
             break
     assert place > 0
     table.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-    with pytest.raises(BrokenIndex, match=r"t\.parquet: .*CRC.*; bt index --rebuild"):
+    with pytest.raises(BrokenIndex, match=r"t\.parquet: .*CRC.*; .*--rebuild"):
         list(read_embeddings(table))
     with pytest.raises(BrokenIndex, match="CRC"):
         read_columns(table, ["embedding"])

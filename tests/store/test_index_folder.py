@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 
 from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
 from bt_cli.store.embedding_table import vector_array
-from bt_cli.store.generation import CaptionRows
 from bt_cli.store.glob import glob_matcher
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.manifest import Manifest
+from bt_cli.store.piece_writer import CaptionRows
 
 IDENTITY = Identity("tiny", "a" * 16, "crop", 8, "float32")
 PATHS = ["photos/2019/cat.jpg", "photos/2020/dog.png", "photos/odd\n.jpg", "x.webp"]
@@ -37,18 +38,19 @@ def write_index(folder: Path, paths: list[str] = PATHS, **options: object) -> Ma
     columns = {**rows.columns(0, len(paths)), "embedding": vector_array(vectors(len(paths)), "float16")}
     with IndexWriter(folder, IDENTITY) as writer:
         writer.journal.append(columns)
-        return writer.commit(rows, np.full(len(paths), -1), roots=["photos"], **options)  # type: ignore[arg-type]
+        gone = np.arange(len(writer.stored))
+        return writer.commit(rows, np.full(len(paths), -1), gone, roots=["photos"], **options)  # type: ignore[arg-type]
 
 
 def write_captions(folder: Path) -> Manifest:
     """A next generation with two captions, the second one's image unknown."""
     texts, nothing = ["one", "two"], [None, None]
-    columns = {"caption": texts, "image": nothing, "image_bytes": nothing, "caption_id": nothing}
+    columns = {"caption": texts, "image": nothing, "image_path_bytes": nothing, "caption_id": nothing}
     with IndexWriter(folder, IDENTITY) as writer:
         writer.caption_journal.append({**columns, "embedding": vector_array(vectors(2), "float16")})
-        rows = writer.image_rows()
+        nothing_new = np.empty(0, np.int64)
         captions = CaptionRows(texts, [PATHS[0], None], [None, None], ["captions.txt"])
-        return writer.commit(rows, np.arange(len(rows)), roots=["photos"], captions=captions)
+        return writer.commit(ImageRows.blank([]), nothing_new, nothing_new, roots=["photos"], captions=captions)
 
 
 def image_ids_of_captions(ids: list[int]) -> list[int]:
@@ -191,7 +193,7 @@ def test_opening_and_searching_reads_neither_the_table_nor_heavy_libraries(home:
         "import numpy; index.search(numpy.ones((1, 8)), 2)\n"
         "print(sorted({'faiss', 'pyarrow'} & set(sys.modules)))\n"
     )
-    (home / ".bt").joinpath(IndexFolder.open(".bt").manifest.images.table).write_bytes(b"no table")
+    (home / ".bt").joinpath(IndexFolder.open(".bt").manifest.pieces[0].table).write_bytes(b"no table")
     repository = str(Path(__file__).resolve().parents[2])
     ran = subprocess.run(
         [sys.executable, "-c", code],
@@ -256,11 +258,8 @@ def test_a_caption_that_is_no_text_any_more(home: Path) -> None:
     assert manifest.captions is not None
     texts = home / ".bt" / manifest.captions.strings
     texts.write_bytes(texts.read_bytes()[:-1] + b"\xff")
-    with IndexFolder.open(".bt") as index:
-        assert index.captions is not None
-        assert index.captions.texts([0]) == ["one"]
-        with pytest.raises(BrokenIndex, match=r"texts-000002\.bin: damaged; bt index --rebuild"):
-            index.captions.texts([1])
+    with pytest.raises(BrokenIndex, match=r"texts-000002\.bin: damaged; .*--rebuild"):
+        IndexFolder.open(".bt")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +281,7 @@ def test_the_images_of_captions_damaged(home: Path, spoil: Callable[[Path], obje
     assert manifest.captions is not None
     assert manifest.captions.owners is not None
     spoil(home / ".bt" / manifest.captions.owners)
-    with pytest.raises(BrokenIndex, match=r"caption-images-000002\.npy: damaged; bt index --rebuild"):
+    with pytest.raises(BrokenIndex, match=r"caption-images-000002\.npy: damaged; .*--rebuild"):
         image_ids_of_captions([0, 1])
 
 
@@ -296,14 +295,18 @@ def test_the_images_of_captions_damaged(home: Path, spoil: Callable[[Path], obje
         ("store_dtype", "float99"),
         ("home", 3),
         ("factory", {}),
-        ("images.rows", "4"),
-        ("images.vectors", 3),
-        ("images.table", "."),
-        ("images.table", "../photos/a.jpg"),
-        ("images.strings", None),
-        ("images.search", {"nprobe": "x"}),
-        ("images", []),
+        ("pieces.0.rows", "4"),
+        ("pieces.0.vectors", 3),
+        ("pieces.0.table", "."),
+        ("pieces.0.table", "../photos/a.jpg"),
+        ("pieces.0.strings", None),
+        ("pieces.0.search", {"nprobe": "x"}),
+        ("pieces", [[]]),
+        ("pieces.0.deleted", "x"),
+        ("pieces.0.deleted", "AAAA"),
         ("identity", 7),
+        ("identity.checkpoint", ["tiny"]),
+        ("identity.dimension", "8"),
         ("identity.dimension", float("inf")),
     ],
 )
@@ -312,9 +315,11 @@ def test_a_manifest_with_values_that_cannot_be(home: Path, field: str, value: ob
     *groups, name = field.split(".")
     target = fields
     for group in groups:
-        target = target[group]
+        target = target[int(group) if group.isdigit() else group]
     target[name] = value
-    (home / ".bt/manifest.json").write_text(json.dumps(fields))
+    del fields["checksum"]
+    checksum = xxhash.xxh3_128_hexdigest(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+    (home / ".bt/manifest.json").write_text(json.dumps({**fields, "checksum": checksum}))
     with pytest.raises(BrokenIndex, match="--rebuild") as refused:
         IndexFolder.open(".bt")
     assert "\n" not in str(refused.value)
@@ -329,13 +334,13 @@ def test_a_manifest_nested_beyond_reason(home: Path) -> None:
 def test_missing_and_foreign_files(home: Path) -> None:
     manifest = Manifest.read(".bt")
     text = (home / ".bt/manifest.json").read_text()
-    (home / ".bt/manifest.json").write_text(text.replace('"format": 1', '"format": 2'))
-    with pytest.raises(IndexMismatch, match="index format 2, and this bt knows 1: a later bt wrote it"):
+    (home / ".bt/manifest.json").write_text(text.replace('"format": 2', '"format": 3'))
+    with pytest.raises(IndexMismatch, match="index format 3, and this bt knows 2: a later bt wrote it"):
         IndexFolder.open(".bt")
     (home / ".bt/manifest.json").write_text("[]")
     with pytest.raises(BrokenIndex, match=r"manifest\.json: .*--rebuild"):
         IndexFolder.open(".bt")
     (home / ".bt/manifest.json").write_text(text)
-    (home / ".bt" / manifest.images.strings).unlink()
-    with pytest.raises(BrokenIndex, match=r"paths-000001\.bin: missing from the index; bt index --rebuild"):
+    (home / ".bt" / manifest.pieces[0].strings).unlink()
+    with pytest.raises(BrokenIndex, match=r"paths-000001\.bin: missing from the index; .*--rebuild"):
         IndexFolder.open(".bt")

@@ -48,7 +48,7 @@ def strings_file(path: Path) -> bytes:
 def test_a_text_of_another_length_is_refused_on_opening(tmp_path: Path, cut: slice) -> None:
     whole = strings_file(tmp_path / "s")
     (tmp_path / "s").write_bytes(whole[cut] + b"x" * (cut.stop is None))
-    with pytest.raises(BrokenIndex, match=r"/s: damaged; bt index --rebuild"):
+    with pytest.raises(BrokenIndex, match=r"/s: damaged; .*--rebuild"):
         StringTable(tmp_path / "s")
 
 

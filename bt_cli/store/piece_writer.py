@@ -1,15 +1,15 @@
-"""The files of one generation of an index: tables, vectors and strings, each written once, in order, and synced.
+"""The files of a piece of an index: table, vectors and strings, each written once, in order, and synced.
 
-No step holds all vectors in memory: they go from the old table and the journal to their rows of the vector file,
-and from there in order into the Parquet table.
+No step holds all vectors in memory: they go from the pieces that are taken up and the journal to their rows of the
+vector file, and from there in order into the Parquet table.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.shown_path import shown_path
+from bt_cli.store.block_sums import write_sums
 from bt_cli.store.embedding_table import (
     ROW_GROUP,
     TableWriter,
@@ -32,9 +33,10 @@ from bt_cli.store.embedding_table import (
 )
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_choice import choose_index
+from bt_cli.store.index_choice import Choice
 from bt_cli.store.journal import Journal
-from bt_cli.store.manifest import VectorIndexEntry
+from bt_cli.store.manifest import Piece
+from bt_cli.store.stored_rows import StoredRows
 from bt_cli.store.string_table import write_strings
 from bt_cli.store.vector_file import VectorFileWriter
 
@@ -63,9 +65,10 @@ class CaptionRows:
         Raises:
             BrokenIndex: It is no caption table, or a damaged one.
         """
-        table = read_columns(path, ["caption", "image", "image_bytes", "caption_id"])
+        table = read_columns(path, ["caption", "image", "image_path_bytes", "image_bytes", "caption_id"])
         with reading(path):
-            names = zip(table.column("image").to_pylist(), table.column("image_bytes").to_pylist(), strict=True)
+            raw = "image_path_bytes" if "image_path_bytes" in table.column_names else "image_bytes"
+            names = zip(table.column("image").to_pylist(), table.column(raw).to_pylist(), strict=True)
             images = [None if text is None else paths_of([text], [raw])[0] for text, raw in names]
             return cls(table.column("caption").to_pylist(), images, table.column("caption_id").to_pylist(), files)
 
@@ -76,50 +79,70 @@ class CaptionRows:
         return {
             "caption": self.texts[first:last],
             "image": [text if image is not None else None for text, image in zip(texts, images, strict=True)],
-            "image_bytes": raw,
+            "image_path_bytes": raw,
             "caption_id": self.caption_ids[first:last],
         }
 
 
-class GenerationFiles:
-    """Writes the files of generation `number` into an index folder; nothing refers to them until a manifest does."""
+class PieceWriter:
+    """Writes files into an index folder; nothing refers to them until a manifest does.
 
-    def __init__(self, folder: Path, number: int, identity: Identity, dtype: str, factory: str | None) -> None:
+    Args:
+        folder: The index folder.
+        identity, dtype, home: Of the next generation.
+        number: Gives the next number for names of files.
+    """
+
+    def __init__(self, folder: Path, identity: Identity, dtype: str, home: str, number: Callable[[], int]) -> None:
         self.folder = folder
-        self.number = number
         self.identity = identity
         self.dtype = dtype
-        self.factory = factory
+        self.home = home
+        self.number = number
 
-    def write_images(
-        self, rows: ImageRows, old_table: Path | None, from_table: np.ndarray, journal: Journal
-    ) -> VectorIndexEntry:
-        """Table, vectors and paths of the images; fills in what `rows` lacks from the journal.
+    def write_images(self, rows: ImageRows, source: np.ndarray, stored: StoredRows, journal: Journal) -> Piece:
+        """A piece with these images, in the order of their paths.
+
+        Args:
+            rows: In that order; those that come from the journal need only path, size and mtime.
+            source: (n,) int64: the id in `stored` that has the embedding, or -1: it is in the journal.
+            stored: The index as it stands.
+            journal: Of this run and interrupted ones.
 
         Raises:
-            BrokenIndex: A row is neither in the old table nor in the journal.
+            BrokenIndex: A row is neither in the index nor in the journal.
         """
-        name = f"{self.number:06d}"
-        vectors = VectorFileWriter(
-            self.folder / f"unsorted-{name}.faiss", len(rows), self.identity.dimension, self.dtype
-        )
-        with vectors:
-            if old_table is not None:
-                _copy_vectors(vectors, old_table, from_table)
-            self._take_images(vectors, rows, from_table < 0, journal)
-            self._write_table(f"images-{name}.parquet", image_schema(self.identity, self.dtype), rows, vectors)
+        name = f"{self.number():06d}"
+        unsorted = self.folder / f"unsorted-{name}.faiss"
+        schema = image_schema(self.identity, self.dtype, self.home)
+        with VectorFileWriter(unsorted, len(rows), self.identity.dimension, self.dtype) as vectors:
+            known = np.flatnonzero(source >= 0)
+            pieces, places = stored.placed(source[known])
+            for number, part in enumerate(stored.pieces):
+                mine = pieces == number
+                part.copy_vectors(vectors, known[mine], places[mine])
+            self._take_images(vectors, rows, source < 0, journal)
+            self._write_table(f"images-{name}.parquet", schema, rows, vectors)
+        os.replace(unsorted, self.folder / f"vectors-{name}.faiss")
         self._write_strings(f"paths-{name}.bin", map(os.fsencode, rows.paths), len(rows))
-        return self._entry(f"images-{name}.parquet", f"vectors-{name}.faiss", f"paths-{name}.bin", len(rows))
+        piece = Piece(len(rows), f"images-{name}.parquet", f"vectors-{name}.faiss", f"paths-{name}.bin")
+        return self._summed(piece, f"sums-{name}.bin")
 
     def write_captions(
-        self, captions: CaptionRows, image_paths: list[str], old_table: Path | None, journal: Journal
-    ) -> VectorIndexEntry:
-        """Table, vectors, texts and image rows of the captions; equal texts share one embedding.
+        self, captions: CaptionRows, owners: np.ndarray, old_table: Path | None, journal: Journal
+    ) -> Piece:
+        """The captions; equal texts share one embedding.
+
+        Args:
+            captions: All of them.
+            owners: (n,) int64: where each one's image is; see `Piece.owners`.
+            old_table: The captions as they stand, with embeddings, if there are any.
+            journal: Embeddings of this run and interrupted ones.
 
         Raises:
             BrokenIndex: A text is neither in the old table nor in the journal.
         """
-        name = f"{self.number:06d}"
+        name = f"{self.number():06d}"
         places: dict[str, list[int]] = {}
         for place, text in enumerate(captions.texts):
             places.setdefault(text, []).append(place)
@@ -137,26 +160,51 @@ class GenerationFiles:
                 )
             if missing:
                 raise BrokenIndex(f"{shown_path(self.folder)}: no embedding for the caption {min(missing)!r}")
-            self._write_table(f"captions-{name}.parquet", caption_schema(self.identity, self.dtype), captions, vectors)
+            schema = caption_schema(self.identity, self.dtype, self.home)
+            self._write_table(f"captions-{name}.parquet", schema, captions, vectors)
+        os.replace(unsorted, self.folder / f"caption-vectors-{name}.faiss")
         self._write_strings(
             f"texts-{name}.bin", (text.encode("utf-8", "replace") for text in captions.texts), len(captions)
         )
-        row_of = {path: row for row, path in enumerate(image_paths)}
-        owners = np.array([-1 if image is None else row_of.get(image, -1) for image in captions.images], np.int64)
+        piece = Piece(len(captions), f"captions-{name}.parquet", f"caption-vectors-{name}.faiss", f"texts-{name}.bin")
+        return self.with_owners(piece, owners, name)
+
+    def with_owners(self, piece: Piece, owners: np.ndarray, name: str | None = None) -> Piece:
+        """The captions with other places of their images."""
+        name = name or f"{self.number():06d}"
         with _synced(self.folder / f"caption-images-{name}.npy") as file:
             np.save(file, owners)
-        return self._entry(
-            f"captions-{name}.parquet",
-            f"caption-vectors-{name}.faiss",
-            f"texts-{name}.bin",
-            len(captions),
-            owners=f"caption-images-{name}.npy",
-        )
+        return self._summed(replace(piece, owners=f"caption-images-{name}.npy"), f"caption-sums-{name}.bin")
+
+    def with_lists(self, piece: Piece, choice: Choice) -> Piece:
+        """The piece with the index that `choice` names over its vectors, or without one."""
+        if choice.factory is None:
+            if piece.lists is None:
+                return replace(piece, kind="exact", reason=choice.reason)
+            piece = replace(piece, lists=None, kind="exact", reason=choice.reason, search={})
+            return self._summed(piece, self._sums_name(piece))
+        from bt_cli.store.approximate_index import build_approximate
+
+        of_captions = piece.table.startswith("captions")
+        name = f"{'caption-' if of_captions else ''}lists-{self.number():06d}.faiss"
+        choice, search = build_approximate(self.folder / piece.vectors, self.folder / name, choice)
+        if choice.factory is None:
+            return replace(piece, kind="exact", reason=choice.reason)
+        piece = replace(piece, lists=name, kind=choice.factory, reason=choice.reason, search=search)
+        return self._summed(piece, self._sums_name(piece))
+
+    def _sums_name(self, piece: Piece) -> str:
+        return f"{'caption-' if piece.table.startswith('captions') else ''}sums-{self.number():06d}.bin"
+
+    def _summed(self, piece: Piece, name: str) -> Piece:
+        """The piece with the sums of its files as they are now."""
+        sums = write_sums(self.folder / name, [self.folder / file for file in piece.summed()])
+        return replace(piece, sums=name, sums_checksum=sums)
 
     def _take_images(self, vectors: VectorFileWriter, rows: ImageRows, wanted: np.ndarray, journal: Journal) -> None:
         """Bring the journal's embeddings, hashes and image sizes to their rows."""
         position = {rows.paths[row]: int(row) for row in np.flatnonzero(wanted)}
-        for batch in journal.batches():
+        for batch in journal.batches() if position else ():
             encoded = ImageRows.from_columns(batch)
             pairs = [(position[path], row) for row, path in enumerate(encoded.paths) if path in position]
             pairs = [
@@ -185,43 +233,6 @@ class GenerationFiles:
     def _write_strings(self, name: str, strings: Iterable[bytes], count: int) -> None:
         with _synced(self.folder / name) as file:
             write_strings(file, strings, count)
-
-    def _entry(self, table: str, vectors: str, strings: str, rows: int, owners: str | None = None) -> VectorIndexEntry:
-        """Make the searchable file from the unsorted vectors, as exact or approximate as their number asks for."""
-        flat = self.folder / f"unsorted-{self.number:06d}.faiss"
-        choice = choose_index(rows, self.identity.dimension, self.dtype, factory=self.factory)
-        search: dict[str, Any] = {}
-        if choice.factory is not None:
-            from bt_cli.store.approximate_index import build_approximate
-
-            choice, search = build_approximate(flat, self.folder / vectors, choice)
-        if choice.factory is None:
-            os.replace(flat, self.folder / vectors)
-        else:
-            os.unlink(flat)
-        return VectorIndexEntry(
-            rows,
-            table,
-            vectors,
-            strings,
-            kind=choice.factory or "exact",
-            reason=choice.reason,
-            search=search,
-            owners=owners,
-        )
-
-
-def _copy_vectors(vectors: VectorFileWriter, table: Path, from_table: np.ndarray) -> None:
-    """Bring embeddings of an old table to the rows that name them, one row group at a time."""
-    order = np.argsort(from_table, kind="stable")
-    sources = from_table[order]
-    first = 0
-    for group in read_embeddings(table):
-        begin, end = np.searchsorted(sources, [first, first + len(group)])
-        places, rows = order[begin:end], sources[begin:end] - first
-        ascending = np.argsort(places)
-        vectors.write(places[ascending], group[rows[ascending]])
-        first += len(group)
 
 
 def _copy_texts(

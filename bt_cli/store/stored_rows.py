@@ -1,0 +1,168 @@
+"""The rows of an index as its writer needs them: columns as arrays, each read when it is asked for.
+
+A million rows take some 100 MB: paths as one run of bytes, sizes and times as integers. Hashes and picture sizes are
+read only where something changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bt_cli.errors import BrokenIndex
+from bt_cli.store.embedding_table import nanoseconds, paths_of, read_columns, read_embeddings, reading
+from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
+from bt_cli.store.manifest import Piece
+from bt_cli.store.piece import sums_of
+from bt_cli.store.string_table import StringTable
+from bt_cli.store.vector_file import VectorFile, VectorFileWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_AT_A_TIME = 1 << 14
+
+
+class StoredPiece:
+    """One piece of the images or the captions.
+
+    Args:
+        folder: The index folder.
+        entry: What the manifest says of it.
+        from_table: Read everything from the Parquet table: the other files are damaged, or of the first format.
+    """
+
+    def __init__(self, folder: Path, entry: Piece, from_table: bool = False) -> None:
+        self.folder = folder
+        self.entry = entry
+        self.from_table = from_table
+        self.deleted = entry.deleted_rows()
+        self.live = np.delete(np.arange(entry.rows), self.deleted) if len(self.deleted) else np.arange(entry.rows)
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+    @property
+    def table(self) -> Path:
+        """Its Parquet file."""
+        return self.folder / self.entry.table
+
+    def columns(self, names: list[str]) -> pa.Table:
+        """Columns of the rows that are there, those that the table has."""
+        table = read_columns(self.table, names)
+        if len(table) != self.entry.rows:
+            raise BrokenIndex(f"{self.table}: another number of rows than the manifest says")
+        return table.take(self.live) if len(self.deleted) else table
+
+    def paths(self) -> pa.Array:
+        """The paths' bytes, as large_binary."""
+        import pyarrow as pa
+
+        if self.from_table:
+            table = self.columns(["path", "path_bytes"])
+            with reading(self.table):
+                return path_array(paths_of(table.column("path").to_pylist(), table.column("path_bytes").to_pylist()))
+        text, offsets = StringTable(
+            self.folder / self.entry.strings, sums_of(self.folder, self.entry)[self.entry.strings]
+        ).whole()
+        buffers = [None, pa.py_buffer(np.asarray(offsets)), pa.py_buffer(np.asarray(text))]
+        array = pa.Array.from_buffers(pa.large_binary(), self.entry.rows, buffers)
+        return array.take(pa.array(self.live)) if len(self.deleted) else array
+
+    def copy_vectors(self, target: VectorFileWriter, places: np.ndarray, rows: np.ndarray) -> None:
+        """Bring the vectors of `rows` (of the piece, ascending or not) to their `places` in a file in the making."""
+        if self.from_table:
+            self._copy_from_table(target, places, rows)
+            return
+        flat = VectorFile(self.folder / self.entry.vectors, sums_of(self.folder, self.entry)[self.entry.vectors])
+        for first in range(0, len(rows), ROWS_AT_A_TIME):
+            part = rows[first : first + ROWS_AT_A_TIME]
+            flat.checked.require_records(flat.start, flat.row_bytes, part)
+            target.write(places[first : first + ROWS_AT_A_TIME], flat.vectors[part])
+
+    def _copy_from_table(self, target: VectorFileWriter, places: np.ndarray, rows: np.ndarray) -> None:
+        order = np.argsort(rows, kind="stable")
+        sources = rows[order]
+        first = 0
+        for group in read_embeddings(self.table):
+            begin, end = np.searchsorted(sources, [first, first + len(group)])
+            wanted, chosen = places[order[begin:end]], sources[begin:end] - first
+            ascending = np.argsort(wanted)
+            target.write(wanted[ascending], group[chosen[ascending]])
+            first += len(group)
+
+
+class StoredRows:
+    """All images of an index, in the order of their ids."""
+
+    def __init__(self, pieces: Sequence[StoredPiece] = ()) -> None:
+        self.pieces = list(pieces)
+        self.first = np.cumsum([0, *(len(piece) for piece in self.pieces)])
+        """(pieces + 1,) the id that each begins with."""
+        self._columns: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    @cached_property
+    def paths(self) -> pa.Array:
+        """(n,) large_binary: the paths' bytes."""
+        import pyarrow as pa
+
+        parts = [piece.paths() for piece in self.pieces]
+        return parts[0] if len(parts) == 1 else pa.concat_arrays(parts or [pa.array([], pa.large_binary())])
+
+    def path(self, number: int) -> str:
+        """One path, as the file system functions take it."""
+        return os.fsdecode(self.paths[number].as_py())
+
+    def find(self, paths: Any) -> np.ndarray:
+        """Ids (m,) int64 of paths (a large_binary array), -1 for those that are not there."""
+        import pyarrow.compute as pc
+
+        if len(paths) == len(self) and paths.equals(self.paths):
+            return np.arange(len(self))
+        found = pc.index_in(paths, value_set=self.paths)
+        return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def column(self, name: str) -> np.ndarray:
+        """(n,) `size`, `mtime`, `content_hash`, `width` or `height`, as `ImageRows` has them."""
+        if name not in self._columns:
+            parts = []
+            for piece in self.pieces:
+                with reading(piece.table):
+                    column = piece.columns([name]).column(name)
+                    if name == "content_hash":
+                        parts.append(np.array(column.to_pylist(), HASH))
+                    else:
+                        parts.append(nanoseconds(column))
+            empty = np.empty(0, HASH if name == "content_hash" else np.int64)
+            self._columns[name] = np.concatenate(parts) if parts else empty
+        return self._columns[name]
+
+    def rows(self, ids: np.ndarray) -> ImageRows:
+        """Some rows, all their columns."""
+        paths = [os.fsdecode(path) for path in self.paths.take(ids).to_pylist()] if len(ids) else []
+        size, mtime, digest, width, height = (self.column(name)[ids] for name in ARRAYS)
+        return ImageRows(paths, size, mtime, digest, width.astype(np.int32), height.astype(np.int32))
+
+    def placed(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(which piece, its row) of each id."""
+        pieces = np.searchsorted(self.first, ids, side="right") - 1
+        rows = np.empty(len(ids), np.int64)
+        for number, piece in enumerate(self.pieces):
+            mine = pieces == number
+            rows[mine] = piece.live[ids[mine] - self.first[number]]
+        return pieces, rows
+
+
+def path_array(paths: Sequence[str]) -> pa.Array:
+    """Paths as `StoredRows.paths` has them."""
+    import pyarrow as pa
+
+    return pa.array([os.fsencode(path) for path in paths], pa.large_binary())
