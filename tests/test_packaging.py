@@ -18,7 +18,7 @@ PACKAGE = ROOT / "bt_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "huggingface_hub"}
 """Modules whose distribution is called otherwise."""
-OPTIONAL = {"rawpy", "textual_image"}
+OPTIONAL = {"rawpy", "textual_image", "starlette", "uvicorn", "prometheus_client", "mcp"}
 FLOORS = [
     {"errors", "version"},
     {"files"},
@@ -27,6 +27,7 @@ FLOORS = [
     {"inference", "pretrained", "training"},
     {"indexing", "search", "evaluation"},
     {"display", "pages"},
+    {"serving"},
     {"commands", "__init__"},
     {"__main__"},
 ]

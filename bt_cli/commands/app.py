@@ -32,9 +32,11 @@ COMMANDS = {
     "eval": "Recall, RSUM, median rank and MRR on captioned images.",
     "train": "Fine-tune a checkpoint on captioned images.",
     "models": "List, describe, download and convert checkpoints.",
+    "serve": "A page and APIs over an index, on this machine.",
+    "mcp": "Tools for assistants over stdio: search, rerank, score, show.",
     "info": "What the index holds and which checkpoint made it.",
 }
-"""Every command and its line in `bt --help`, in the order in which they are shown. `serve` is kept free for later."""
+"""Every command and its line in `bt --help`, in the order in which they are shown."""
 
 INTERRUPTED = 130
 LONGEST_LINE = 400

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet
+from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Server
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
-from bt_cli.errors import NoMask
-from bt_cli.search.candidates import seven_digits
+from bt_cli.errors import Misuse, NoMask
+from bt_cli.search.filling import word_records
 from bt_cli.search.query import validate_text
+from bt_cli.serving.client import Client, refuse_local_choices
 
 
 def run(
@@ -31,6 +32,7 @@ def run(
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    server: Server = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -38,35 +40,31 @@ def run(
 
     bt fill-mask "a <mask> looking out of the window" --image photo.jpg
     """
-    from bt_cli.inference.masked_words import MASK, fill
+    from bt_cli.inference.masked_words import MASK
 
     validate_text(text, "the text")
     if MASK not in text:
         raise NoMask(f"no {MASK} in the text; write it where a word is wanted, as in 'a {MASK} on a table'")
     started = time.perf_counter()
-    with open_models(model, device=device, dtype=dtype) as models:
-        filler = models.mask_filler()
-    masks = filler.fill_mask(image, text, k)
-    if heatmap is not None:
-        from bt_cli.pages.heat_map import write_heat_map
-
-        words, maps = filler.explain_masks(image, text)
-        write_heat_map(heatmap, image, filler.image_processor, words, maps, overall=None)
-    best = [candidates[0][0] for candidates in masks]
-    if as_json:
-        for number, candidates in enumerate(masks):
-            for token, token_id, probability in candidates:
-                write_object(
-                    {
-                        "image": image,
-                        "text": text,
-                        "mask": number,
-                        "token": token,
-                        "token_id": token_id,
-                        "prob": seven_digits(probability),
-                        "sentence": fill(text, [*best[:number], token, *best[number + 1 :]]),
-                    }
-                )
+    filler: Any
+    if server is not None:
+        refuse_local_choices(model=model)
+        if heatmap is not None:
+            raise Misuse("--heatmap draws from the checkpoint itself; leave out --server, or BT_SERVER")
+        words, sentence, masks, filler = Client(server).fill_mask(image, text, k)
     else:
-        show_words(fill(text, best), masks)
+        with open_models(model, device=device, dtype=dtype) as models:
+            filler = models.mask_filler()
+        masks = filler.fill_mask(image, text, k)
+        words, sentence = word_records(image, text, masks)
+        if heatmap is not None:
+            from bt_cli.pages.heat_map import write_heat_map
+
+            explained, maps = filler.explain_masks(image, text)
+            write_heat_map(heatmap, image, filler.image_processor, explained, maps, overall=None)
+    if as_json:
+        for word in words:
+            write_object(word)
+    else:
+        show_words(sentence, masks)
     closing_line(f"{count(len(masks), 'mask')} filled", seconds=time.perf_counter() - started, model=filler)

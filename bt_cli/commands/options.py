@@ -101,6 +101,16 @@ Index = Annotated[
         show_default=False,
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        envvar="BT_SERVER",
+        help="Ask a running bt serve (its index, its checkpoint) instead of loading one here.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 Paths = Annotated[bool, typer.Option("--paths", help="Print one path a line and nothing else.")]
 Quiet = Annotated[

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Strict
+from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Server, Strict
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
 from bt_cli.commands.search import SHOWN, show_answer
 from bt_cli.display.closing_line import closing_line, count
@@ -26,6 +26,9 @@ from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import rerank_images
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
+from bt_cli.serving.client import Client, refuse_local_choices
+
+NOTHING_FED = "no image on stdin; where the index is meant, give it nothing to read: < /dev/null"
 
 
 def run(
@@ -69,6 +72,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     index: Index = None,
+    server: Server = None,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -97,7 +101,10 @@ def run(
             raise Misuse("--images and --run-out belong to --run")
         query = Query.build(text)
         given = _given(images or [], nul)
-        if given is not None:
+        if server is not None:
+            refuse_local_choices(model=model, reranker=reranker, index=index)
+            answer = _ask_server(server, query, given, k, candidates, strict)
+        elif given is not None:
             models = _at_index(models, given, index)
             answer = _rerank_given(models, query, given, k, strict, ticked)
         else:
@@ -117,6 +124,18 @@ def run(
         model=answer.engine,
         skipped=answer.skipped,
     )
+
+
+def _ask_server(
+    url: str, query: Query, given: list[Candidate] | None, k: int | None, candidates: int | None, strict: bool
+) -> Answer:
+    """The same of a server: files that are here are sent to it."""
+    if given is None:
+        return Client(url).search(Request(query, k or SHOWN, candidates=candidates or CANDIDATES, strict=strict))
+    if not given:
+        remark(NOTHING_FED)
+        return Answer([], 0, 0, None)
+    return Client(url).rerank(query.texts[0].content, given, k)
 
 
 def _given(images: list[str], nul: bool) -> list[Candidate] | None:
@@ -164,7 +183,7 @@ def _rerank_given(
 ) -> Answer:
     """The order of candidates that were given; where there are none, nothing is loaded."""
     if not candidates:
-        remark("no image on stdin; where the index is meant, give it nothing to read: < /dev/null")
+        remark(NOTHING_FED)
         return Answer([], 0, 0, None)
     reranker = models.reranker()
     started = time.perf_counter()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict
+from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Server, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
@@ -19,6 +19,7 @@ from bt_cli.errors import Misuse
 from bt_cli.search.candidates import from_arguments
 from bt_cli.search.query import validate_text
 from bt_cli.search.scoring import every_pair, pairs_of, score
+from bt_cli.serving.client import Client, refuse_local_choices
 
 
 def run(
@@ -48,6 +49,7 @@ def run(
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    server: Server = None,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -61,11 +63,18 @@ def run(
     wanted = _pairs(words or [], image or [], pairs, image_folder, strict)
     if heatmap is not None and len(wanted) != 1:
         raise Misuse(f"--heatmap explains one image with one text, and these are {len(wanted)} pairs")
-    with open_models(model, model, device=device, dtype=dtype) as models, progress("scoring", "pair") as ticked:
-        reranker = models.reranker()
-        loaded = time.perf_counter()
-        scores = score(reranker, wanted, strict=strict, progress=ticked)
-    working = time.perf_counter() - loaded
+    reranker: Any
+    if server is not None:
+        refuse_local_choices(model=model)
+        if heatmap is not None:
+            raise Misuse("--heatmap draws from the checkpoint itself; leave out --server, or BT_SERVER")
+        scores, reranker, working = Client(server).score(wanted, strict=strict)
+    else:
+        with open_models(model, model, device=device, dtype=dtype) as models, progress("scoring", "pair") as ticked:
+            reranker = models.reranker()
+            loaded = time.perf_counter()
+            scores = score(reranker, wanted, strict=strict, progress=ticked)
+        working = time.perf_counter() - loaded
     if heatmap is not None:
         from bt_cli.pages.heat_map import write_heat_map
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Strict
+from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Server, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object, write_paths
 from bt_cli.display.hit_table import show_hits
@@ -21,6 +21,7 @@ from bt_cli.errors import Misuse
 from bt_cli.search.candidates import Hit
 from bt_cli.search.query import Query, image_term
 from bt_cli.search.query_image import STDIN, ImageWords
+from bt_cli.serving.client import Client, refuse_local_choices
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 
 SHOWN = 10
@@ -123,6 +124,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     index: Index = None,
+    server: Server = None,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -143,6 +145,10 @@ def run(
         raise Misuse("--combine belongs to --rerank")
     if preview and (as_json or paths or nul):
         raise Misuse("--preview shows pictures to people; leave it out with --json and --paths")
+    if server is not None:
+        refuse_local_choices(model=model, reranker=reranker, index=index)
+        if html is not None or queries is not None:
+            raise Misuse("--html and --queries read the index itself; leave out --server, or BT_SERVER")
     if preview:
         from bt_cli.pages.preview import require_preview
 
@@ -158,8 +164,6 @@ def run(
             raise Misuse("a TREC run names images; for captions use --json")
         _search_queries(queries, k, to, glob, min_score, model, device, dtype, index, as_json)
         return
-    from bt_cli.store.index_folder import IndexFolder
-
     started = time.perf_counter()
     request = Request(
         _query(text, image or [], add or [], subtract or [], allow_private_urls),
@@ -172,16 +176,21 @@ def run(
         None if combine is None else combine.value,
     )
     request.check()
-    with (
-        IndexFolder.open(IndexFolder.locate(index)) as folder,
-        open_models(model, reranker, device=device, dtype=dtype) as models,
-        progress("reranking", "pair") as ticked,
-    ):
-        answer = search(folder, request, models, progress=ticked)
-        if html is not None:
-            from bt_cli.pages.search_page import write_search_page
+    if server is not None:
+        answer = Client(server).search(request)
+    else:
+        from bt_cli.store.index_folder import IndexFolder
 
-            _not_shown(write_search_page(html, request, answer, folder))
+        with (
+            IndexFolder.open(IndexFolder.locate(index)) as folder,
+            open_models(model, reranker, device=device, dtype=dtype) as models,
+            progress("reranking", "pair") as ticked,
+        ):
+            answer = search(folder, request, models, progress=ticked)
+            if html is not None:
+                from bt_cli.pages.search_page import write_search_page
+
+                _not_shown(write_search_page(html, request, answer, folder))
     _remark_on_number(request, answer, asked=k is not None)
     shown = preview and _preview(answer.hits)
     if not shown:

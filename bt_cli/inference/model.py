@@ -200,6 +200,13 @@ class Model:
         assert dimension is not None
         return dimension
 
+    def keep_in_memory(self, limit: float) -> None:
+        """Keep bridge features of images seen before in at most `limit` bytes of memory; 256 MiB if never called.
+
+        What is kept now is let go. Raises Misuse for a limit that is infinite, not a number or negative.
+        """
+        self._memory = ImageCache.in_memory(limit)
+
     def use_bridge_cache(self, folder: str | Path, *, limit: float | None = None) -> BridgeCache:
         """Look images' bridge features up in `folder` from now on; with `limit` bytes, also keep there those made.
 

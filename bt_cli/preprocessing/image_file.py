@@ -64,6 +64,21 @@ _WHOLE_FILE_FORMATS = ("AVIF", "HEIF", "JPEG2000", "JXL", "WEBP")  # their decod
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what no handler takes
 
 
+class ImageBytes(bytes):
+    """The bytes of an image file that came without a path, and what messages call it.
+
+    Attributes:
+        name: As a person would recognise it.
+    """
+
+    name: str
+
+    def __new__(cls, data: bytes, name: str) -> ImageBytes:
+        made = super().__new__(cls, data)
+        made.name = name
+        return made
+
+
 class DecodedImage(NamedTuple):
     """A picture and the size that its file has."""
 
@@ -110,7 +125,8 @@ def decode_image(
         return _upright_rgb(_from_array(source, name or "array"), None)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
-        return _guarded(lambda: _decode(io.BytesIO(data), draft, reserve), name or "image")
+        called = shown_path(source.name) if isinstance(source, ImageBytes) else "image"
+        return _guarded(lambda: _decode(io.BytesIO(data), draft, reserve), name or called)
     if not isinstance(source, (str, os.PathLike)):
         raise UnreadableImage(f"{name or 'image'}: {type(source).__name__} is neither a path nor an image")
     path = os.fspath(source)
@@ -120,6 +136,20 @@ def decode_image(
             return _decode(file, draft, reserve)
 
     return _guarded(decode_file, name or shown_path(path))
+
+
+def image_size(source: bytes) -> tuple[int, int]:
+    """Width and height as an image file's head states them: nothing is decoded, no orientation is applied.
+
+    Raises:
+        UnreadableImage: As `open_image`, for what the head shows.
+    """
+
+    def read() -> tuple[int, int]:
+        with _identify(io.BytesIO(source)) as image:
+            return image.size
+
+    return _guarded(read, shown_path(source.name) if isinstance(source, ImageBytes) else "image")
 
 
 def read_image_file(path: str | os.PathLike[str]) -> bytes:

@@ -16,7 +16,7 @@ from bt_cli.store.block_sums import damaged
 from bt_cli.store.embedding_table import image_schema, reading
 from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
-from bt_cli.store.index_paths import home_of, is_below
+from bt_cli.store.index_paths import home_of, path_from
 from bt_cli.store.manifest import NAME, Manifest, Piece
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
 from bt_cli.store.piece import missing as missing_file
@@ -205,6 +205,11 @@ class IndexFolder(_VectorSet):
         raise missing_file(gone.filename or folder) from gone
 
     @property
+    def home(self) -> str:
+        """The folder that stored paths start from, absolute: the one above the index folder."""
+        return self._home
+
+    @property
     def identity(self) -> Identity:
         """What made the vectors."""
         return self.manifest.identity
@@ -274,12 +279,11 @@ class IndexFolder(_VectorSet):
         self.close()
 
     def _from_here(self, stored: str, here: str) -> str:
-        if os.path.isabs(stored):
-            return os.path.relpath(stored, here) if is_below(stored, here) else stored
-        if here == self._home:
-            return stored
-        absolute = os.path.join(self._home, stored)
-        return os.path.relpath(absolute, here) if is_below(here, self._home) or is_below(absolute, here) else absolute
+        return (
+            stored
+            if here == self._home and not os.path.isabs(stored)
+            else path_from(here, os.path.join(self._home, stored), self._home)
+        )
 
 
 def require_name(folder: str | os.PathLike[str]) -> None:

@@ -72,6 +72,21 @@ class RootPaths:
         return stored  # what is hidden in its own place is found by the link alone
 
 
+def path_from(here: str, path: str, home: str) -> str:
+    """A path of an index, to be opened and shown from a working directory.
+
+    Relative to the working directory for a file below it, or where that lies itself below the index's own folder (as
+    git shows them), else absolute.
+
+    Args:
+        here: The working directory.
+        path: The file, absolute.
+        home: The folder above the index folder, absolute.
+    """
+    within = is_below(path, home) and is_below(here, home)
+    return os.path.relpath(path, here) if within or is_below(path, here) else path
+
+
 def is_below(path: str, root: str) -> bool:
     """Whether `path` is `root` or lies below it; both absolute, or both stored (where `.` is the root of all
     relative ones)."""

@@ -51,7 +51,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy(bt) -> None:
     assert ran.err == ""
     listed = [line.split()[0] for line in ran.out.split("Commands:\n")[1].splitlines()]
     assert listed == list(COMMANDS)
-    assert "serve" not in listed
+    assert listed[listed.index("serve") :][:2] == ["serve", "mcp"]
     assert "..." not in ran.out.split("Commands:\n")[1]
 
 
@@ -83,7 +83,7 @@ def test_package_import_is_light_and_names_are_lazy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["serve"], "bt: no such command 'serve'"),
+        (["server"], "bt: no such command 'server'"),
         (["--verbose"], "bt: no such option: --verbose"),
         (
             ["info", "--device", "tpu"],
@@ -189,7 +189,7 @@ def test_completion_knows_the_commands(tmp_path: Path) -> None:
         assert (ran.returncode, ran.stderr) == (0, "")
         return ran.stdout.split()
 
-    assert complete("bt s", 1) == ["search", "score"]
+    assert complete("bt s", 1) == ["search", "score", "serve"]
 
 
 def test_main_is_the_entry_point() -> None:

@@ -1,0 +1,173 @@
+"""bt's own API, asked over HTTP: answers, errors, bounds, and nothing but images of the index."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import time
+
+import pytest
+
+import bt_cli
+
+
+def data_url(path) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def refused(answer, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert sorted(error) == ["message", "type"]
+    return error["message"]
+
+
+def test_search_answers_as_the_index_does(web, library):
+    got = web.get("/api/search", params={"q": "a red car", "k": 3}).json()
+    with bt_cli.Index.open(library / ".bt", dtype="float32") as index:
+        hits = index.search("a red car", k=3)
+    assert [(hit["rank"], hit["id"]) for hit in got["hits"]] == [(hit.rank, hit.id) for hit in hits]
+    assert [hit["itc"] for hit in got["hits"]] == pytest.approx([hit.itc for hit in hits], abs=1e-5)
+    assert (got["searched"], got["more"], got["index"]) == (12, True, "library")
+
+
+def test_windows_of_answers_join(web):
+    whole = web.get("/api/search", params={"q": "a cat", "k": 12}).json()["hits"]
+    parts = [web.get("/api/search", params={"q": "a cat", "k": 5, "offset": first}).json() for first in (0, 5, 10)]
+    assert [hit["id"] for part in parts for hit in part["hits"]] == [hit["id"] for hit in whole]
+    assert [part["more"] for part in parts] == [True, True, False]
+
+
+def test_reranking_tells_where_each_came_from(web):
+    first = web.get("/api/search", params={"q": "a dog", "k": 12}).json()["hits"]
+    again = web.get("/api/search", params={"q": "a dog", "k": 12, "rerank": "1"}).json()
+    assert again["read"] == 12
+    assert {hit["id"]: hit["before"] for hit in again["hits"]} == {hit["id"]: hit["rank"] for hit in first}
+
+
+def test_pictures_are_terms_by_data_and_by_id(web, library):
+    sent = {"images": [{"data": data_url(library / "scene-0003.jpg"), "name": "mine.jpg", "weight": 1}], "k": 1}
+    by_data = web.post("/api/search", json=sent).json()["hits"][0]
+    assert by_data["path"].endswith("/scene-0003.jpg")
+    assert by_data["itc"] > 0.999
+    by_id = web.post("/api/search", json={"images": [{"id": by_data["id"]}], "k": 1}).json()["hits"][0]
+    assert by_id["id"] == by_data["id"]
+    assert web.get("/api/search", params={"like": by_data["id"], "k": 1}).json()["hits"][0]["id"] == by_data["id"]
+
+
+def test_captions_come_with_their_images(web):
+    hits = web.get("/api/search", params={"q": "one", "k": 12}).json()["hits"]
+    assert {hit["path"].rpartition("/")[2]: hit["captions"] for hit in hits if hit["captions"]} == {
+        "scene-0001.jpg": ["one", "uno"],
+        "scene-0002.jpg": ["two"],
+    }
+
+
+def test_images_come_by_their_id_and_nothing_else_does(web):
+    image = web.get("/thumb/library/0")
+    assert (image.status_code, image.headers["content-type"]) == (200, "image/jpeg")
+    assert image.content[:2] == b"\xff\xd8"
+    assert "no image 12" in refused(web.get("/image/library/12"), 404)
+    for path in ("/image/library/-1", "/image/library/../../etc/passwd", "/image/library/%2e%2e%2fetc%2fpasswd"):
+        refused(web.get(path), 404)
+    refused(web.get("/thumb/other/0"), 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({}, 400, "nothing to search for"),
+        ({"q": "a", "k": "many"}, 400, "k has to be a whole number, not 'many'"),
+        ({"q": "a", "k": 0}, 400, "k has to be from 1 to 10,000, not 0"),
+        ({"q": "a", "k": True}, 400, "k has to be a whole number"),
+        ({"q": 7}, 400, "q has to be a string"),
+        ({"q": "a", "kay": 1}, 400, "'kay' is no field here"),
+        ({"q": "a", "min_score": 10**400}, 400, "min_score has to be a finite number"),
+        ({"q": "x" * 20_001}, 413, "q is longer than 20,000 characters"),
+        ({"images": ["data:image/png;base64,AAAA"]}, 400, "images[0]: not an image that can be read"),
+        ({"images": ["https://example.org/a.png"]}, 400, "nothing is fetched from anywhere"),
+        ({"images": [{"id": 99}]}, 400, "id has to be from 0 to 11, not 99"),
+        ({"images": ["/etc/passwd"]}, 400, "images[0] is no data URL of an image"),
+        ({"q": "a", "rerank": True, "candidates": 10**9}, 400, "candidates has to be from 1 to 1,000"),
+        ({"q": "a", "index": "other"}, 404, "no index 'other' here; there are library"),
+        ([], 400, "the body has to be a JSON object"),
+    ],
+)
+def test_what_is_wrong_is_said_in_json(web, body, status: int, says: str):
+    assert says in refused(web.post("/api/search", json=body), status)
+
+
+@pytest.mark.parametrize("body", [b'{"q": NaN}', b"{", b"\xff", b"[" * 100_000, b'{"k": ' + b"9" * 9999 + b"}"])
+def test_what_is_no_json_is_refused(web, body: bytes):
+    headers = {"content-type": "application/json"}
+    assert "the body is no JSON" in refused(web.post("/api/search", content=body, headers=headers), 400)
+
+
+def test_a_foreign_pages_form_is_refused(web):
+    refused(web.post("/api/search", content=b"{}", headers={"content-type": "text/plain"}), 415)
+    refused(web.get("/api/indexes", headers={"host": "evil.example"}), 421)
+
+
+def test_large_bodies_and_bombs_are_refused_unread(web):
+    started = time.monotonic()
+    refused(web.post("/api/search", json={"q": "x" * (3 << 20)}), 413)
+
+    def endless():
+        for _ in range(40):
+            yield b" " * 100_000
+
+    headers = {"content-type": "application/json"}
+    refused(web.post("/api/search", content=endless(), headers=headers), 413)
+    bomb = b"P6 60000 60000 255\n"
+    sent = {"images": ["data:image/x-portable-pixmap;base64," + base64.b64encode(bomb).decode()]}
+    assert "pixels" in refused(web.post("/api/search", json=sent), 400)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /heal",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+    ],
+    ids=["nothing", "half a line", "half a head", "half a body"],
+)
+def test_who_dribbles_is_sent_away(served, sent: bytes):
+    host, port = served.url.removeprefix("http://").split(":")
+    started = time.monotonic()
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"timeout_error"' in answer
+    assert 1 < time.monotonic() - started < 5
+
+
+def test_score_and_fill_mask(web, library):
+    picture = {"name": "a.jpg", "data": data_url(library / "scene-0001.jpg")}
+    scores = web.post("/api/score", json={"images": [picture, {"id": 1}], "texts": ["a dog", "a cat"]}).json()
+    assert [(pair["image"].rpartition("/")[2], pair["text"]) for pair in scores["pairs"]] == [
+        ("a.jpg", "a dog"),
+        ("a.jpg", "a cat"),
+        ("scene-0002.jpg", "a dog"),
+        ("scene-0002.jpg", "a cat"),
+    ]
+    filled = web.post("/api/fill-mask", json={"image": picture, "text": "a <mask> dog", "k": 2}).json()
+    assert [(word["mask"], word["image"]) for word in filled["words"]] == [(0, "a.jpg")] * 2
+    assert "no <mask>" in refused(web.post("/api/fill-mask", json={"image": picture, "text": "a dog"}), 400)
+
+
+def test_health_metrics_and_the_openapi_document(web):
+    assert web.get("/healthz").json() == {"status": "ok"}
+    web.get("/nowhere/at/all")
+    metrics = web.get("/metrics").text
+    assert 'bt_requests_total{method="GET",route="/healthz",status="200"}' in metrics
+    assert 'bt_index_images{index="library"} 12.0' in metrics
+    assert "/nowhere" not in metrics
+    document = web.get("/openapi.json").json()
+    assert document["openapi"] == "3.1.0"
+    for path in ("/api/search", "/api/rerank", "/api/score", "/api/fill-mask", "/v1/embeddings", "/v1/rerank"):
+        assert "post" in document["paths"][path]
+    assert refused(web.put("/healthz"), 405) == "not with this method"
