@@ -135,7 +135,7 @@ def _ask_server(
     if not given:
         remark(NOTHING_FED)
         return Answer([], 0, 0, None)
-    return Client(url).rerank(query.texts[0].content, given, k)
+    return Client(url).rerank(query.texts[0].content, given, k, strict=strict)
 
 
 def _given(images: list[str], nul: bool) -> list[Candidate] | None:

@@ -79,7 +79,7 @@ def run(
         thumbnails=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bt" / "thumbnails",
     )
     settings.check()
-    folders = [IndexFolder.locate(folder) for folder in index or [None]]
+    folders = [IndexFolder.locate(folder) for folder in index] if index else [IndexFolder.locate()]
     listening = listen(settings)
     service = Service(folders, settings, model=model, reranker=reranker, device=device, dtype=dtype, threads=threads)
     try:

@@ -15,6 +15,7 @@ from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.search.candidates import Candidate, Hit
 from bt_cli.search.query import Query, Term
+from bt_cli.search.rerank import none_can_be_read
 from bt_cli.search.scoring import Pair, ScoredPairs
 from bt_cli.store.index_paths import path_from
 
@@ -60,10 +61,11 @@ class Client:
 
         asked = _asked(request)
         got = self._post("/api/search", asked)
+        _require_all(got["skipped"], request.strict)
         hits = [_hit(record, got["home"]) for record in got["hits"]]
         return Answer(hits, got["searched"], got["read"], _model(got), got["skipped"], got["reading"])
 
-    def rerank(self, text: str, candidates: Sequence[Candidate], k: int | None) -> Answer:
+    def rerank(self, text: str, candidates: Sequence[Candidate], k: int | None, *, strict: bool = False) -> Answer:
         """As `rerank_images`: files that are here are sent, others have to be the server's own by their id."""
         from bt_cli.search.two_stage import Answer
 
@@ -74,15 +76,19 @@ class Client:
             except UnreadableImage as error:
                 skipped.append(str(error))
         if not images:
-            raise UnreadableImage(f"none of the images can be read; first: {skipped[0]}")
+            raise none_can_be_read(dict(enumerate(skipped)))
         asked: dict[str, Any] = {"q": text, "images": images} | ({} if k is None else {"k": k})
         got = self._post("/api/rerank", asked)
+        _require_all(skipped + got["skipped"], strict)
         hits = [_hit(record, None) for record in got["hits"]]
         return Answer(hits, len(candidates), got["read"], _model(got), skipped + got["skipped"], got["reading"])
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> tuple[ScoredPairs, RemoteModel, float]:
+    def score(
+        self, pairs: Sequence[tuple[str, str]], *, strict: bool = False
+    ) -> tuple[ScoredPairs, RemoteModel, float]:
         """As `scoring.score`; also what computed it, and in how many seconds."""
         images, texts = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
+        columns = {text: column for column, text in enumerate(texts)}
         sent, skipped, places = [], [], {}
         for image in images:
             try:
@@ -91,9 +97,10 @@ class Client:
             except UnreadableImage as error:
                 skipped.append(str(error))
         if not sent:
-            raise UnreadableImage(f"none of the images can be read; first: {skipped[0]}")
-        numbers = [[places[image], texts.index(text)] for image, text in pairs if image in places]
+            raise none_can_be_read(dict(enumerate(skipped)))
+        numbers = [[places[image], columns[text]] for image, text in pairs if image in places]
         got = self._post("/api/score", {"images": sent, "texts": texts, "pairs": numbers})
+        _require_all(skipped + got["skipped"], strict)
         scored = [
             Pair(one["image"], one["text"], one["itm_logit"], one["itm_prob"], one.get("itc")) for one in got["pairs"]
         ]
@@ -127,15 +134,15 @@ class Client:
             got = json.loads(data)
             if answer.status == 200 and isinstance(got, dict):
                 return got
-            message = got["error"]["message"]
+            message, kind = got["error"]["message"], got["error"]["type"]
         except (ValueError, KeyError, TypeError):
             raise BtError(f"{self.url}: answers {answer.status}, and not as a bt server does") from None
         if answer.status == 401:
             message = "the server wants a token: set BT_TOKEN"
-        raise (Misuse if answer.status == 400 else BtError)(message)
+        raise (Misuse if kind == "invalid_request_error" else BtError)(message)
 
 
-def refuse_local_choices(**given: str | None) -> None:
+def refuse_local_choices(**given: object) -> None:
     """Refuse options that the server has decided, where they are typed and not taken from their variables.
 
     Raises:
@@ -144,6 +151,11 @@ def refuse_local_choices(**given: str | None) -> None:
     for name, value in given.items():
         if value is not None and os.environ.get(f"BT_{name.upper()}") != str(value):
             raise Misuse(f"--{name} is the server's to choose; give it to bt serve, or leave out --server")
+
+
+def _require_all(skipped: list[str], strict: bool) -> None:
+    if strict and skipped:
+        raise UnreadableImage(skipped[0])
 
 
 def _asked(request: Request) -> dict[str, Any]:
@@ -162,7 +174,8 @@ def _asked(request: Request) -> dict[str, Any]:
 
 def _texts(query: Query) -> dict[str, list[str]]:
     """The terms with their weights written out, the main text first: the server reads them to the same query."""
-    added, taken = [], []
+    added: list[str] = []
+    taken: list[str] = []
     for term in query.texts:
         (added if term.weight > 0 else taken).append(f"{abs(term.weight):.17f}:{term.content}")
     return {name: texts for name, texts in (("add", added), ("subtract", taken)) if texts}
@@ -205,8 +218,8 @@ def _hit(record: dict[str, Any], home: str | None) -> Hit:
     path = record["path"]
     if home is not None and path is not None:
         path = path_from(os.getcwd(), path, home)
-    values = [record.get(name) for name in ("score", "itc", "itm_logit", "itm_prob", "caption")]
-    return Hit(record["rank"], record["id"], path, *values)
+    itc, logit, chance = (record[name] for name in ("itc", "itm_logit", "itm_prob"))
+    return Hit(record["rank"], record["id"], path, record["score"], itc, logit, chance, record.get("caption"))
 
 
 def _model(got: dict[str, Any]) -> Any:

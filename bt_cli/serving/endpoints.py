@@ -39,9 +39,7 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(object_line(value), status, media_type="application/json")
 
 
-async def in_lane(
-    lane: Lane, http: HttpRequest, service: Service, work: Callable[[Job], Result], *, watched: bool = True
-) -> Result:
+async def in_lane(lane: Lane, http: HttpRequest, service: Service, work: Callable[[Job], Result]) -> Result:
     """The result of work done in a lane, called off when the caller goes."""
 
     async def gone() -> None:
@@ -117,9 +115,8 @@ class Endpoints:
             if "images" in fields.values:
                 candidates = [self._candidate(item, place, folder) for place, item in enumerate(given)]
                 found = self.service.rerank(folder, candidates, query.texts, job)
-                found = replace(
-                    found, hits=found.hits[: fields.whole("k", len(given) or 1, most=self.settings.answers)]
-                )
+                k = fields.whole("k", len(given) or 1, most=self.settings.answers)
+                found = replace(found, hits=found.hits[:k])
             else:
                 k = fields.whole("k", 10, most=self.settings.answers)
                 read = fields.whole("candidates", CANDIDATES, most=self.settings.candidates)
@@ -149,7 +146,7 @@ class Endpoints:
             raise invalid("nothing to score: give images and texts")
 
         def answer(job: Job) -> dict[str, Any]:
-            images = [self._image(item, f"images[{place}]", folder) for place, item in enumerate(given)]
+            images = [self._image(item, f"images[{place}]", folder, lenient=True) for place, item in enumerate(given)]
             rows = [_pair(pair, len(images), len(texts)) for pair in fields.several("pairs", 100_000)]
             wanted: list[tuple[Any, str]] = (
                 [(images[row], texts[column]) for row, column in rows]
@@ -224,20 +221,22 @@ class Endpoints:
             raise invalid(f"offset + k is more than the {self.settings.answers:,} answers that are given")
         return offset + request.k + 1
 
-    def _image(self, item: Any, name: str, folder: ServedFolder, *, stored: bool = False) -> Any:
+    def _image(self, item: Any, name: str, folder: ServedFolder, *, stored: bool = False, lenient: bool = False) -> Any:
         """A picture of a request: `{"id": 3}` of the index, `{"data": "data:...", "name": "x.jpg"}`, or a data URL."""
         if not isinstance(item, dict):
             return picture(item, self.settings, name)
         fields = Fields(item, self.settings, known=("data", "id", "name", "weight"))
         if "id" not in item:
-            return picture(item.get("data"), self.settings, fields.text("name", name) or name)
+            called = fields.text("name", name) or name
+            return picture(item.get("data"), self.settings, called, lenient=lenient)
         id = fields.whole("id", 0, least=0, most=max(len(folder) - 1, 0))
         return StoredImage(folder, id) if stored else folder.image_path(id)
 
     def _candidate(self, item: Any, place: int, folder: ServedFolder) -> Candidate:
         if isinstance(item, dict) and "data" in item:
             known = Fields(item, self.settings, known=("data", "name", "id", "itc"))
-            image: Any = picture(item["data"], self.settings, known.text("name") or f"images[{place}]")
+            called = known.text("name") or f"images[{place}]"
+            image: Any = picture(item["data"], self.settings, called, lenient=True)
             id = known.whole("id", 0, least=0, most=2**62) if item.get("id") is not None else None
             return Candidate(image, id, known.number("itc"))
         return Candidate(self._image(item, f"images[{place}]", folder), item["id"] if isinstance(item, dict) else None)

@@ -74,7 +74,7 @@ def document() -> dict[str, Any]:
     }
     paths: dict[str, Any] = {path: {"post": _post(*described)} for path, described in posts.items()}
     paths["/v2/rerank"] = paths["/v1/rerank"]
-    query = {**{name: kind for name, kind in _SEARCH.items()}, "like": _WHOLE}
+    query = {**_SEARCH, "like": _WHOLE}
     paths["/api/search"]["get"] = _get("Images or captions nearest to a query", query)
     paths["/api/indexes"] = {"get": _get("The indexes that are served")}
     paths["/v1/models"] = {"get": _get("The checkpoints, in OpenAI's shape")}

@@ -16,7 +16,9 @@ from bt_cli.errors import (
 )
 
 _STATUS: list[tuple[tuple[type[BtError], ...], int, str]] = [
-    ((Misuse, NoMask, UnreadableImage), 400, "invalid_request_error"),
+    ((Misuse,), 400, "invalid_request_error"),
+    ((UnreadableImage,), 400, "unreadable_image_error"),
+    ((NoMask,), 400, "no_mask_error"),
     ((NoIndex,), 404, "not_found_error"),
     ((MissingHead,), 501, "not_supported_error"),
     ((Offline, DownloadFailed, UnknownModel, IndexMismatch), 503, "unavailable_error"),

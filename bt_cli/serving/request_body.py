@@ -179,11 +179,14 @@ def is_data_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("data:") and _DATA_URL.match(value) is not None
 
 
-def picture(value: Any, settings: Settings, name: str) -> ImageBytes:
+def picture(value: Any, settings: Settings, name: str, *, lenient: bool = False) -> ImageBytes:
     """The image file that a data URL, or base64 alone, holds; `name` is what messages call it.
 
+    With `lenient`, one that can't be read is given all the same: work on many images skips and counts it.
+
     Raises:
-        Refusal: It is no base64, no image, or has too many pixels; nothing is decoded to see that.
+        Refusal: It is no base64, or has too many pixels; nothing is decoded to see that.
+        UnreadableImage: It is no image.
     """
     if not isinstance(value, str):
         raise invalid(f"{name} has to be a data URL (data:image/png;base64,...), not {_shown(value)}")
@@ -195,17 +198,19 @@ def picture(value: Any, settings: Settings, name: str) -> ImageBytes:
     except (binascii.Error, ValueError):
         raise invalid(f"{name} is no data URL of an image (data:image/png;base64,...)") from None
     image = ImageBytes(data, name)
-    _require_pixels(image, settings.pixels)
+    _require_pixels(image, settings.pixels, lenient)
     return image
 
 
-def _require_pixels(image: ImageBytes, most: int) -> None:
+def _require_pixels(image: ImageBytes, most: int, lenient: bool) -> None:
     from bt_cli.preprocessing.image_file import image_size
 
     try:
         width, height = image_size(image)
-    except UnreadableImage as error:
-        raise invalid(str(error)) from None
+    except UnreadableImage:
+        if lenient:
+            return
+        raise
     if width * height > most:
         raise Refusal(413, "request_too_large", f"{image.name} has {width} x {height} pixels; {most:,} are taken")
 

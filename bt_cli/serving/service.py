@@ -127,7 +127,7 @@ class Service:
         filler = self.models(folder).at_index(folder).mask_filler()
         started = time.perf_counter()
         masks = filler.fill_mask(image, text, k)
-        words, sentence = word_records(getattr(image, "name", image), text, masks)
+        words, sentence = word_records(str(getattr(image, "name", image)), text, masks)
         return {"sentence": sentence, "words": words, **made_by(filler, started)}
 
     def picture(self, folder: ServedFolder, id: int, side: int) -> bytes:

@@ -130,7 +130,8 @@ def test_large_bodies_and_bombs_are_refused_unread(web):
         b"",
         b"GET /heal",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
-        b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+        b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 99\r\n\r\n{",
     ],
     ids=["nothing", "half a line", "half a head", "half a body"],
 )
@@ -147,7 +148,7 @@ def test_who_dribbles_is_sent_away(served, sent: bytes):
 
 def test_score_and_fill_mask(web, library):
     picture = {"name": "a.jpg", "data": data_url(library / "scene-0001.jpg")}
-    scores = web.post("/api/score", json={"images": [picture, {"id": 1}], "texts": ["a dog", "a cat"]}).json()
+    scores = web.post("/api/score", json={"images": [picture, {"id": 2}], "texts": ["a dog", "a cat"]}).json()
     assert [(pair["image"].rpartition("/")[2], pair["text"]) for pair in scores["pairs"]] == [
         ("a.jpg", "a dog"),
         ("a.jpg", "a cat"),

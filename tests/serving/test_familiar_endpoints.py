@@ -1,0 +1,84 @@
+"""The APIs that others speak: OpenAI's own client, and plain requests in Cohere's and Jina's shape."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+import bt_cli
+
+
+@pytest.fixture(scope="module")
+def model():
+    with bt_cli.load("tiny", dtype="float32") as model:
+        yield model
+
+
+def data_url(path) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("form", [None, "float", "base64"])
+def test_openais_client_gets_embeddings(served, library, model, form):
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none")
+    picture = library / "scene-0001.jpg"
+    chosen = {} if form is None else {"encoding_format": form}
+    got = client.embeddings.create(model="tiny", input=["a red car", data_url(picture)], **chosen)
+    rows = [
+        np.frombuffer(base64.b64decode(item.embedding), "<f4") if isinstance(item.embedding, str) else item.embedding
+        for item in got.data
+    ]
+    np.testing.assert_allclose(rows[0], model.encode_texts(["a red car"])[0], atol=1e-5)
+    np.testing.assert_allclose(rows[1], model.encode_images([str(picture)])[0], atol=1e-5)
+    assert got.model == "tiny"
+    assert got.usage.total_tokens == 5
+    assert [item.id for item in client.models.list().data] == ["tiny"]
+
+
+def test_openais_client_raises_its_own_errors(served):
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
+    with pytest.raises(openai.BadRequestError, match="input"):
+        client.embeddings.create(model="tiny", input=[[1, 2, 3]])
+
+
+def test_rerank_of_images_by_a_text(web, library, model):
+    paths = [library / f"scene-{number:04}.jpg" for number in (1, 2, 3)]
+    documents = [{"image": data_url(paths[0])}, data_url(paths[1]), {"image": data_url(paths[2])}]
+    asked = {"model": "tiny", "query": "a dog", "documents": documents, "top_n": 2, "return_documents": True}
+    got = web.post("/v1/rerank", json=asked).json()
+    logits = model.score([str(path) for path in paths], ["a dog"])[:, 0]
+    assert [result["index"] for result in got["results"]] == np.argsort(-logits)[:2].tolist()
+    assert all(0 <= result["relevance_score"] <= 1 and "image" in result["document"] for result in got["results"])
+
+
+def test_rerank_of_texts(web, library, model):
+    texts = ["a dog", {"text": "a red car"}, "a cat"]
+    got = web.post("/v2/rerank", json={"query": "a red car", "documents": texts}).json()
+    assert got["results"][0] == {"index": 1, "relevance_score": pytest.approx(1.0, abs=1e-5)}
+    got = web.post("/v1/rerank", json={"query": data_url(library / "scene-0001.jpg"), "documents": texts}).json()
+    logits = model.score([str(library / "scene-0001.jpg")], ["a dog", "a red car", "a cat"])[0]
+    assert [result["index"] for result in got["results"]] == np.argsort(-logits).tolist()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/embeddings", {}, 400),
+        ("/v1/embeddings", {"input": []}, 400),
+        ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, 400),
+        ("/v1/embeddings", {"input": "a", "dimensions": 3}, 400),
+        ("/v1/embeddings", {"input": ["a"] * 3000}, 400),
+        ("/v1/rerank", {"query": "a", "documents": []}, 400),
+        ("/v1/rerank", {"query": "a", "documents": ["a", {"image": "https://example.org/a.png"}]}, 400),
+        ("/v1/rerank", {"query": "a", "documents": ["a"], "top_n": -1}, 400),
+        ("/v1/rerank", {"query": "a", "documents": ["a"] * 1001}, 413),
+    ],
+)
+def test_what_is_wrong_is_said(web, path, body, status):
+    answer = web.post(path, json=body)
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
