@@ -173,7 +173,7 @@ class DecodeStream:
 
     def _decode(self, index: int, source: ImageSource, out: NDArray[np.float32] | None) -> _Row:
         begun = time.perf_counter()
-        name, content_hash = f"image {index}", None
+        name, content_hash = getattr(source, "name", f"image {index}"), None
         if isinstance(source, (str, os.PathLike)):
             name = shown_path(source)
             if self._content_hash is not None and not _is_long(source):

@@ -66,6 +66,8 @@ def application(service: Service) -> ASGIApp:
     for kind in ("thumb", "image"):
         routes.append(Route(f"/{kind}/{{index}}/{{id:int}}", _of_kind(own.picture, kind)))
 
+    routes.append(Route("/heat/{index}/{id:int}", own.heat_map))
+
     @contextlib.asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
         yield

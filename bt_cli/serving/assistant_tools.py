@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
+from bt_cli.errors import BtError
 from bt_cli.search.candidates import Candidate
 from bt_cli.search.query import Query, validate_text
 from bt_cli.search.scoring import every_pair
 from bt_cli.search.two_stage import Request
 from bt_cli.serving.lanes import Job
+from bt_cli.serving.refusals import Refusal
 from bt_cli.serving.service import Service, hit_records
 from bt_cli.serving.thumbnails import SIDES
 from bt_cli.version import __version__
 
+Result = TypeVar("Result")
 Count = Annotated[int, Field(ge=1, le=100)]
 Ids = Annotated[list[int], Field(min_length=1, max_length=200, description="ids of images, as search gives them")]
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    """The result of work done beside the protocol; what it refuses is said to the assistant as it is."""
+    try:
+        return await anyio.to_thread.run_sync(work)
+    except (BtError, Refusal) as error:
+        raise ToolError(str(error)) from None
 
 
 def assistant_tools(service: Service) -> MCPServer[Any]:
@@ -45,7 +58,7 @@ def assistant_tools(service: Service) -> MCPServer[Any]:
             captions = folder.captions is not None
             return {"hits": hit_records(folder, found.hits, captions=captions), "searched": found.searched}
 
-        return await anyio.to_thread.run_sync(answer)
+        return await _in_thread(answer)
 
     @tools.tool()
     async def rerank(query: str, ids: Ids) -> dict[str, Any]:
@@ -57,7 +70,7 @@ def assistant_tools(service: Service) -> MCPServer[Any]:
             found = service.rerank(folder, candidates, Query.build(query).texts, Job())
             return {"hits": hit_records(folder, found.hits, captions=False), "skipped": found.skipped}
 
-        return await anyio.to_thread.run_sync(answer)
+        return await _in_thread(answer)
 
     @tools.tool()
     async def score(ids: Ids, texts: Annotated[list[str], Field(min_length=1, max_length=50)]) -> dict[str, Any]:
@@ -70,13 +83,13 @@ def assistant_tools(service: Service) -> MCPServer[Any]:
             )
             return service.score(folder, wanted, Job())
 
-        return await anyio.to_thread.run_sync(answer)
+        return await _in_thread(answer)
 
     @tools.tool()
     async def show(id: int, large: bool = False) -> Image:
         """Look at an image: small, or large where its details matter."""
         side = 1024 if large else SIDES["thumb"]
-        data = await anyio.to_thread.run_sync(lambda: service.picture(index.current(), id, side))
+        data = await _in_thread(lambda: service.picture(index.current(), id, side))
         return Image(data=data, format="jpeg")
 
     return tools

@@ -184,6 +184,19 @@ class Endpoints:
         )
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
+    async def heat_map(self, http: HttpRequest) -> Response:
+        """GET /heat/{index}/{id}?q=: where an image of the index matched a text, as PNG."""
+        index = self.service.index(http.path_params["index"])
+        several = {name: http.query_params.getlist(name) for name in http.query_params}
+        fields = Fields(several, self.settings, known=("q",), of_url=True)
+        text = validate_text(fields.text("q", needed=True) or "", "q")
+
+        def draw(job: Job) -> bytes:
+            return self.service.heat_map(index.current(), http.path_params["id"], text)
+
+        data = await in_lane(self.service.reading, http, self.service, draw)
+        return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
     def _request(self, fields: Fields, folder: ServedFolder) -> Request:
         to = fields.text("to", "images")
         if to not in ("images", "captions"):

@@ -80,12 +80,13 @@ def document() -> dict[str, Any]:
     paths["/v1/models"] = {"get": _get("The checkpoints, in OpenAI's shape")}
     paths["/healthz"] = {"get": _get("Whether the server answers")}
     paths["/metrics"] = {"get": _get("Counters in Prometheus's text format")}
-    for kind in ("thumb", "image"):
+    for kind, what in (("thumb", "An image"), ("image", "An image, large,"), ("heat", "Where it matched a text: an image")):
         named = [
             {"name": name, "in": "path", "required": True, "schema": schema}
             for name, schema in (("index", _TEXT), ("id", _WHOLE))
         ]
-        paths[f"/{kind}/{{index}}/{{id}}"] = {"get": {**_get("An image of an index as JPEG"), "parameters": named}}
+        named += [{"name": "q", "in": "query", "required": True, "schema": _TEXT}] if kind == "heat" else []
+        paths[f"/{kind}/{{index}}/{{id}}"] = {"get": {**_get(f"{what} of an index"), "parameters": named}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "bt", "version": __version__, "summary": "Find images by text and text by image."},

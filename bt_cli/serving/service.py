@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Sequence
@@ -141,6 +142,26 @@ class Service:
             return self.thumbnails.jpeg(path, side)
         except UnreadableImage as error:
             raise not_found(str(error)) from None
+
+    def heat_map(self, folder: ServedFolder, id: int, text: str) -> bytes:
+        """Where an image spoke for its match with a text, as a PNG: a panel for the whole and one a word.
+
+        Raises:
+            Refusal: 404: No such image, or it can't be read any more.
+        """
+        from bt_cli.pages.heat_map import strip, what_was_seen
+
+        path = folder.image_path(id)
+        reranker = self.models(folder).at_index(folder).reranker()
+        try:
+            words, maps = reranker.explain(path, text)
+            seen = what_was_seen(path, reranker.image_processor)
+        except UnreadableImage as error:
+            raise not_found(str(error)) from None
+        drawn = io.BytesIO()
+        panels = [("all words", maps.sum(axis=0)), *zip(words, maps, strict=True)]
+        strip(seen, panels).save(drawn, "PNG")
+        return drawn.getvalue()
 
     def count(self) -> None:
         """Write down how full the lanes are and what the indexes hold."""

@@ -73,6 +73,13 @@ def test_images_come_by_their_id_and_nothing_else_does(web):
     refused(web.get("/thumb/other/0"), 404)
 
 
+def test_heat_maps_of_images_by_id(web):
+    drawn = web.get("/heat/library/2", params={"q": "a dog"})
+    assert (drawn.status_code, drawn.content[:4]) == (200, b"\x89PNG")
+    refused(web.get("/heat/library/2"), 400)
+    refused(web.get("/heat/library/99", params={"q": "a dog"}), 404)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [

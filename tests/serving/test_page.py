@@ -18,6 +18,9 @@ if not (shutil.which("chromium") and shutil.which("chromedriver")):
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
+SCREENSHOTS = os.environ.get("BT_SCREENSHOTS")
+"""A folder for screenshots that are to be looked at."""
+
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory) -> Iterator:
@@ -92,6 +95,9 @@ def test_a_click_enlarges_and_arrows_go_on(page):
     until(lambda: place.text != first)
     page.find_element(By.TAG_NAME, "body").send_keys(Keys.ARROW_LEFT)
     until(lambda: place.text == first)
+    page.find_element(By.ID, "heat").click()
+    drawn = "const one = document.getElementById('large'); return one.src.includes('/heat/') && one.naturalWidth > 400"
+    until(lambda: page.execute_script(drawn))
     page.find_element(By.ID, "like").click()
     until(lambda: "like=" in page.current_url and page.find_elements(By.CSS_SELECTOR, "#terms li"))
     page.find_element(By.CSS_SELECTOR, "#terms button").click()
@@ -140,6 +146,5 @@ def test_nothing_sticks_out(page, tmp_path, width: int, scheme: str):
     loaded = f"return [...document.images].filter((one) => {broken}).length"
     assert page.execute_script(loaded) == 0
     until(lambda: page.execute_script("return document.querySelector('#results img').naturalWidth > 0"))
-    folder = Path(os.environ.get("BT_SCREENSHOTS", tmp_path))
-    page.save_screenshot(str(folder / f"page-{width}-{scheme}.png"))
+    page.save_screenshot(str(Path(SCREENSHOTS or tmp_path) / f"page-{width}-{scheme}.png"))
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -124,7 +124,16 @@ function view(place) {
   at("place").textContent = hit.path;
   at("texts").textContent = (hit.captions || []).join(" · ");
   at("copy").textContent = "Copy path";
+  at("heat").hidden = !at("q").value.trim();
   if (!at("viewer").open) at("viewer").showModal();
+}
+
+function heat() {
+  const hit = state.hits[state.shown];
+  const words = at("q").value.trim();
+  if (!hit || !words) return;
+  at("large").alt = `Where ${base(hit.path)} matched: ${words}`;
+  at("large").src = `${source("heat", hit.id)}?q=${encodeURIComponent(words)}`;
 }
 
 function like(id) {
@@ -178,6 +187,7 @@ for (const id of ["rerank", "index"]) at(id).addEventListener("change", () => as
 at("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(waiting); ask(); });
 at("file").addEventListener("change", () => { take([...at("file").files]); at("file").value = ""; });
 at("like").addEventListener("click", () => like(state.hits[state.shown].id));
+at("heat").addEventListener("click", heat);
 at("close").addEventListener("click", () => at("viewer").close());
 at("previous").addEventListener("click", () => view(state.shown - 1));
 at("next").addEventListener("click", () => view(state.shown + 1));

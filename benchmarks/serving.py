@@ -1,0 +1,131 @@
+"""What `bt serve` answers under load on loopback: `python -m benchmarks.serving --rows 20000 --seconds 10`.
+
+An index of random vectors over the pictures of sample_data, the bundled checkpoint, a real server in a process of its
+own. Prints the median and the 99th percentile of searches and of searches with reranking of 50, the memory before and
+after, and every error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.serving_index import make_index
+
+WORDS = ["a red car", "a dog", "a cat above a house", "a green dragon", "two birds", "a blue boat", "snow", "a whale"]
+
+
+def ask(port: int, rerank: bool, number: int) -> float:
+    """Seconds of one search; an answer that is not 200 raises."""
+    body = {"q": f"{WORDS[number % len(WORDS)]} {number}", "k": 10}
+    body |= {"rerank": True, "candidates": 50} if rerank else {}
+    started = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("POST", "/api/search", json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"answered {answer.status}")
+    return time.perf_counter() - started
+
+
+class Clients:
+    """Threads that ask without a pause."""
+
+    def __init__(self, port: int, count: int, *, rerank: bool, most: int = 10**9) -> None:
+        self.times: list[float] = []
+        self.errors: list[str] = []
+        self._port, self._rerank, self._most = port, rerank, most
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
+
+    def start(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self) -> Clients:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        return self
+
+    def _run(self, number: int) -> None:
+        while not self._stop.is_set() and len(self.times) < self._most:
+            number += 97
+            try:
+                self.times.append(ask(self._port, self._rerank, number))
+            except Exception as error:
+                self.errors.append(str(error))
+
+    def line(self, name: str) -> str:
+        times = sorted(self.times)
+        if not times:
+            return f"{name:<44} no answer, {len(self.errors)} errors"
+        middle, late = times[len(times) // 2], times[min(len(times) - 1, len(times) * 99 // 100)]
+        ratio = f"{late / middle:.1f}"
+        return (
+            f"{name:<44} {len(times):>6} answers  p50 {1000 * middle:>6.0f} ms  p99 {1000 * late:>6.0f} ms  "
+            f"p99/p50 {ratio:>5}  {len(self.errors)} errors"
+        )
+
+
+def resident(process: int) -> float:
+    """MiB of memory that a process holds."""
+    line = next(line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--requests", type=int, default=2000, help="asked for the growth of memory")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        make_index(Path(folder), options.rows)
+        command = [sys.executable, "-m", "bt_cli", "serve", "--port", "0", "--dtype", "float32"]
+        command += ["--index", f"{folder}/.bt"]
+        environment = {**os.environ, "XDG_CACHE_HOME": folder}
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        try:
+            assert server.stderr is not None
+            line = server.stderr.readline()
+            port = int(line.split("http://127.0.0.1:")[1].split(",")[0])
+            measure(port, server.pid, options.seconds, options.requests)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            print(f"stopped with exit code {server.wait(30)}")
+
+
+def measure(port: int, process: int, seconds: float, requests: int) -> None:
+    """Print each figure as it comes."""
+    for count, rerank in ((1, False), (16, False), (1, True), (4, True)):
+        clients = Clients(port, count, rerank=rerank).start()
+        time.sleep(seconds)
+        print(clients.stop().line(f"{count} clients, {'reranking of 50' if rerank else 'search'}"), flush=True)
+    reranks = Clients(port, 1, rerank=True).start()
+    searches = Clients(port, 1, rerank=False).start()
+    time.sleep(seconds)
+    print(searches.stop().line("1 client, search, while another reranks"), flush=True)
+    print(reranks.stop().line("1 client, reranking of 50, while one searches"), flush=True)
+    before = resident(process)
+    many = Clients(port, 8, rerank=False, most=requests).start()
+    while any(thread.is_alive() for thread in many._threads):
+        time.sleep(0.1)
+    after = resident(process)
+    print(f"memory {before:.0f} MiB, after {len(many.times):,} more requests {after:.0f} MiB ({after / before - 1:+.1%})")
+
+
+if __name__ == "__main__":
+    main()
