@@ -18,7 +18,7 @@ PACKAGE = ROOT / "bt_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "huggingface_hub"}
 """Modules whose distribution is called otherwise."""
-OPTIONAL = {"rawpy", "textual_image", "starlette", "uvicorn", "prometheus_client", "mcp"}
+OPTIONAL = {"rawpy", "textual_image", "starlette", "uvicorn", "prometheus_client", "mcp", "anyio", "pydantic"}
 FLOORS = [
     {"errors", "version"},
     {"files"},

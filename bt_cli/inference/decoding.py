@@ -16,7 +16,7 @@ import numpy as np
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.inference.memory_budget import DECODING, Reservation
-from bt_cli.preprocessing.image_file import ImageSource, read_image_file
+from bt_cli.preprocessing.image_file import ImageBytes, ImageSource, read_image_file
 from bt_cli.preprocessing.image_processor import ImageProcessor
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ class DecodeStream:
 
     def _decode(self, index: int, source: ImageSource, out: NDArray[np.float32] | None) -> _Row:
         begun = time.perf_counter()
-        name, content_hash = getattr(source, "name", f"image {index}"), None
+        name, content_hash = f"image {index}", None
+        if isinstance(source, ImageBytes):
+            name = shown_path(source.name)
         if isinstance(source, (str, os.PathLike)):
             name = shown_path(source)
             if self._content_hash is not None and not _is_long(source):

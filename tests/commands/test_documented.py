@@ -39,5 +39,5 @@ def test_every_environment_variable_of_the_options_is_documented() -> None:
         for parameter in load_command(command).params
         if parameter.envvar
     }
-    assert variables == {"BT_MODEL", "BT_RERANKER", "BT_DEVICE", "BT_DTYPE", "BT_INDEX"}
+    assert variables == {"BT_MODEL", "BT_RERANKER", "BT_DEVICE", "BT_DTYPE", "BT_INDEX", "BT_SERVER"}
     assert all(f"`{name}`" in sections()[COMMON] for name in variables)
