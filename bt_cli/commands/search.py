@@ -21,8 +21,8 @@ from bt_cli.errors import Misuse
 from bt_cli.search.candidates import Hit
 from bt_cli.search.query import Query, image_term
 from bt_cli.search.query_image import STDIN, ImageWords
-from bt_cli.serving.client import Client, refuse_local_choices
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
+from bt_cli.serving.client import Client, refuse_local_choices
 
 SHOWN = 10
 """Answers, where -k does not say how many."""

@@ -205,6 +205,8 @@ class Model:
 
         What is kept now is let go. Raises Misuse for a limit that is infinite, not a number or negative.
         """
+        from bt_cli.inference.cache import ImageCache
+
         self._memory = ImageCache.in_memory(limit)
 
     def use_bridge_cache(self, folder: str | Path, *, limit: float | None = None) -> BridgeCache:

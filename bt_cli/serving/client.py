@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import glob
 import http.client
+import io
 import json
 import os
 import urllib.parse
@@ -182,7 +183,11 @@ def _texts(query: Query) -> dict[str, list[str]]:
 
 
 def _image_term(term: Term) -> dict[str, Any]:
-    return {"name": str(term.content), "data": _data_url(term.content), "weight": term.weight}
+    if isinstance(term.content, (str, os.PathLike)):
+        return {"name": os.fspath(term.content), "data": _data_url(term.content), "weight": term.weight}
+    encoded = io.BytesIO()  # what came from stdin or the web was opened here
+    term.content.save(encoded, "PNG")
+    return {"name": "image", "data": _as_url(encoded.getvalue()), "weight": term.weight}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
@@ -203,6 +208,10 @@ def _data_url(path: Any) -> str:
         reason = {2: "no such file", 13: "not permitted to read it", 21: "a folder, not an image"}
         said = reason.get(error.errno or 0, error.strerror)
         raise UnreadableImage(f"{shown_path(path)}: {said}") from None
+    return _as_url(data)
+
+
+def _as_url(data: bytes) -> str:
     return "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
 
 

@@ -21,7 +21,7 @@ from bt_cli.serving.lanes import Job, Lane
 from bt_cli.serving.refusals import invalid
 from bt_cli.serving.request_body import Fields, finite, picture, read_json
 from bt_cli.serving.served_index import ServedFolder, StoredImage
-from bt_cli.serving.service import Service, hit_records, made_by, ranks_before
+from bt_cli.serving.service import Service, hit_records, made_by
 from bt_cli.serving.thumbnails import SIDES
 
 Result = TypeVar("Result")
@@ -80,12 +80,11 @@ class Endpoints:
             request.check()
             whole = replace(request, k=self._depth(request, offset))
             found = self.service.search(folder, whole, job)
-            before = ranks_before(found.hits) if request.candidates is not None and not request.to_captions else {}
             shown = found.hits[offset : offset + request.k]
             records = hit_records(folder, shown, captions=not request.to_captions and folder.captions is not None)
             for hit, record in zip(shown, records, strict=True):
-                if before:
-                    record["before"] = before.get(hit.id)
+                if hit.id is not None and hit.id in found.first_ranks:
+                    record["before"] = found.first_ranks[hit.id]
             return {
                 "index": index.name,
                 "generation": folder.manifest.generation,
@@ -95,7 +94,7 @@ class Endpoints:
                 "skipped": found.skipped,
                 "more": len(found.hits) > offset + request.k,
                 "hits": records,
-                **made_by(found.model, started),
+                **made_by(found.engine, started),
                 "reading": found.reading,
                 "seconds": round(time.perf_counter() - started, 6),
             }
@@ -130,7 +129,7 @@ class Endpoints:
                 "hits": [_record(hit) for hit in found.hits]
                 if given
                 else hit_records(folder, found.hits, captions=False),
-                **made_by(found.model, 0.0),
+                **made_by(found.engine, 0.0),
                 "reading": found.reading,
             }
 

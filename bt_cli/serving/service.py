@@ -112,7 +112,7 @@ class Service:
         found = rerank_images(reranker, candidates, terms, progress=lambda done, total: self._between(job))
         self.measures.pairs.inc(len(found.hits))
         reading = time.perf_counter() - started
-        return Answer(found.hits, len(candidates), len(found.hits), reranker, found.skipped, reading)
+        return Answer(found.hits, len(candidates), len(found.hits), reranker.engine, found.skipped, reading)
 
     def score(self, folder: ServedFolder, pairs: Sequence[tuple[Any, str]], job: Job) -> dict[str, Any]:
         """Match scores of pairs of (picture, text)."""
@@ -121,7 +121,12 @@ class Service:
         scored = score(reranker, pairs, progress=lambda done, total: self._between(job))
         self.measures.pairs.inc(len(scored.pairs))
         records = [pair.record() | {"image": getattr(pair.image, "name", pair.image)} for pair in scored.pairs]
-        return {"pairs": records, "skipped": scored.skipped, "images": scored.images, **made_by(reranker, started)}
+        return {
+            "pairs": records,
+            "skipped": scored.skipped,
+            "images": scored.images,
+            **made_by(reranker.engine, started),
+        }
 
     def fill_mask(self, folder: ServedFolder, image: ImageBytes | str, text: str, k: int, job: Job) -> dict[str, Any]:
         """The best words for each mask, and the sentence filled with the best of all."""
@@ -129,7 +134,7 @@ class Service:
         started = time.perf_counter()
         masks = filler.fill_mask(image, text, k)
         words, sentence = word_records(str(getattr(image, "name", image)), text, masks)
-        return {"sentence": sentence, "words": words, **made_by(filler, started)}
+        return {"sentence": sentence, "words": words, **made_by(filler.engine, started)}
 
     def picture(self, folder: ServedFolder, id: int, side: int) -> bytes:
         """An image of an index as JPEG.
@@ -194,14 +199,14 @@ class Service:
             job.check()
 
 
-def made_by(model: Any, started: float) -> dict[str, Any]:
+def made_by(engine: Any, started: float) -> dict[str, Any]:
     """What computed an answer, and in how many seconds."""
     seconds = round(time.perf_counter() - started, 6)
-    return {"device": str(model.device), "precision": model.precision, "reading": seconds}
+    return {"device": str(engine.device), "precision": engine.precision, "reading": seconds}
 
 
 def hit_records(folder: ServedFolder, hits: Sequence[Hit], *, captions: bool) -> list[dict[str, Any]]:
-    """Hits as JSON objects, paths absolute; reranked ones with `before`, their rank among those read."""
+    """Hits as JSON objects, paths absolute."""
     records = [hit.record() for hit in hits]
     texts = folder.captions_of([hit.id or 0 for hit in hits]) if captions else []
     for place, (hit, record) in enumerate(zip(hits, records, strict=True)):
@@ -210,9 +215,3 @@ def hit_records(folder: ServedFolder, hits: Sequence[Hit], *, captions: bool) ->
         if captions:
             record["captions"] = texts[place]
     return records
-
-
-def ranks_before(hits: Sequence[Hit]) -> dict[int | None, int]:
-    """The rank by embedding of each hit that was read, by id: cosine descending, ties by id."""
-    order = sorted((hit for hit in hits if hit.itc is not None), key=lambda hit: (-(hit.itc or 0.0), hit.id or 0))
-    return {hit.id: rank for rank, hit in enumerate(order, 1)}
