@@ -100,7 +100,7 @@ function card(hit, place) {
     facts.append(element("span", moved > 0 ? "up" : moved < 0 ? "down" : "rank",
       moved > 0 ? `▲ ${moved} from ${hit.before}` : moved < 0 ? `▼ ${-moved} from ${hit.before}` : "="));
   }
-  if (hit.itc !== null) facts.append(element("span", "rank", hit.itc.toFixed(4)));
+  if (hit.itc !== null && hit.itm_prob === null) facts.append(element("span", "rank", hit.itc.toFixed(4)));
   button.append(image, facts);
   if (hit.captions && hit.captions.length) button.append(element("span", "caption", hit.captions[0]));
   button.append(element("span", "name", base(hit.path)));
