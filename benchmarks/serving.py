@@ -124,7 +124,9 @@ def measure(port: int, process: int, seconds: float, requests: int) -> None:
     while any(thread.is_alive() for thread in many._threads):
         time.sleep(0.1)
     after = resident(process)
-    print(f"memory {before:.0f} MiB, after {len(many.times):,} more requests {after:.0f} MiB ({after / before - 1:+.1%})")
+    print(
+        f"memory {before:.0f} MiB, after {len(many.times):,} more requests {after:.0f} MiB ({after / before - 1:+.1%})"
+    )
 
 
 if __name__ == "__main__":
