@@ -19,9 +19,33 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.serving_index import make_index
+import numpy as np
 
+import bt_cli
+from bt_cli.inference.model_identity import identity_of
+from bt_cli.store.embedding_table import vector_array
+from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.index_writer import IndexWriter
+
+SAMPLES = Path(__file__).resolve().parents[1] / "sample_data" / "images"
 WORDS = ["a red car", "a dog", "a cat above a house", "a green dragon", "two birds", "a blue boat", "snow", "a whale"]
+
+
+def make_index(folder: Path, rows: int) -> None:
+    """An index `.bt` of so many links to the sample pictures, with random vectors, as if tiny had made it."""
+    samples = sorted(SAMPLES.glob("*.jpg"))
+    (folder / "images").mkdir()
+    paths = [f"images/{row:06}.jpg" for row in range(rows)]
+    for row, path in enumerate(paths):
+        (folder / path).symlink_to(samples[row % len(samples)])
+    with bt_cli.load("tiny", dtype="float32") as model:
+        identity = identity_of(model)
+        vectors = np.random.default_rng(7).standard_normal((rows, model.dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    images = ImageRows.blank(paths)
+    with IndexWriter(folder / ".bt", identity) as writer:
+        writer.journal.append({**images.columns(0, rows), "embedding": vector_array(vectors, "float16")})
+        writer.commit(images, np.full(rows, -1), np.arange(len(writer.stored)), roots=["images"])
 
 
 def ask(port: int, rerank: bool, number: int) -> float:
@@ -56,9 +80,12 @@ class Clients:
 
     def stop(self) -> Clients:
         self._stop.set()
+        self.join()
+        return self
+
+    def join(self) -> None:
         for thread in self._threads:
             thread.join()
-        return self
 
     def _run(self, number: int) -> None:
         while not self._stop.is_set() and len(self.times) < self._most:
@@ -121,8 +148,7 @@ def measure(port: int, process: int, seconds: float, requests: int) -> None:
     print(reranks.stop().line("1 client, reranking of 50, while one searches"), flush=True)
     before = resident(process)
     many = Clients(port, 8, rerank=False, most=requests).start()
-    while any(thread.is_alive() for thread in many._threads):
-        time.sleep(0.1)
+    many.join()
     after = resident(process)
     print(
         f"memory {before:.0f} MiB, after {len(many.times):,} more requests {after:.0f} MiB ({after / before - 1:+.1%})"

@@ -80,11 +80,8 @@ def document() -> dict[str, Any]:
     paths["/v1/models"] = {"get": _get("The checkpoints, in OpenAI's shape")}
     paths["/healthz"] = {"get": _get("Whether the server answers")}
     paths["/metrics"] = {"get": _get("Counters in Prometheus's text format")}
-    for kind, what in (
-        ("thumb", "An image"),
-        ("image", "An image, large,"),
-        ("heat", "Where it matched a text: an image"),
-    ):
+    pictures = {"thumb": "An image", "image": "An image, large,", "heat": "Where it matched a text: an image"}
+    for kind, what in pictures.items():
         named = [
             {"name": name, "in": "path", "required": True, "schema": schema}
             for name, schema in (("index", _TEXT), ("id", _WHOLE))

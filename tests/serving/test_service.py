@@ -1,0 +1,194 @@
+"""What a server does as a whole: re-opens, asks for its token, turns away, calls off, stops."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bt_cli.errors import Misuse
+from bt_cli.serving.lanes import Cancelled, Job, Lane
+from bt_cli.serving.micro_batches import MicroBatches
+from bt_cli.serving.refusals import Refusal
+from bt_cli.serving.settings import Settings
+from bt_cli.serving.thumbnails import Thumbnails
+
+httpx = pytest.importorskip("httpx")
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_data" / "images"
+
+
+@pytest.fixture
+def own(library, tmp_path):
+    """A copy of the library that a test may change."""
+    shutil.copytree(library, tmp_path / "library")
+    return tmp_path / "library"
+
+
+def test_the_index_is_opened_anew_when_a_writer_commits(own, tmp_path, bt):
+    from conftest import serve
+
+    running = serve(own, tmp_path / "thumbnails")
+    with httpx.Client(base_url=next(running).url, timeout=60) as web:
+        assert web.get("/api/search", params={"q": "a dog"}).json()["searched"] == 12
+        shutil.copy(SAMPLES / "scene-0050.jpg", own / "new.jpg")
+        arguments = ["index", str(own), "--index", str(own / ".bt"), "--dtype", "float32", "-q"]
+        assert bt(*arguments).code == 0
+        got = web.get("/api/search", params={"q": "a dog"}).json()
+        assert (got["searched"], got["generation"]) == (13, 2)
+        (own / ".bt" / "manifest.json").write_text("broken")
+        assert web.get("/api/search", params={"q": "a dog"}).json()["searched"] == 13
+    running.close()
+
+
+def test_a_token_is_asked_for(own, tmp_path):
+    from conftest import serve
+
+    running = serve(own, tmp_path / "thumbnails", token="s3cret")
+    url = next(running).url
+    with httpx.Client(base_url=url, timeout=60) as web:
+        assert web.get("/healthz").status_code == 200
+        for path in ("/", "/metrics", "/api/search?q=a", "/thumb/library/0", "/?token=guess"):
+            answer = web.get(path)
+            assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
+        assert web.get("/api/indexes", headers={"Authorization": "Bearer s3cret"}).status_code == 200
+        assert web.get("/?token=s3cret").headers["location"] == "/"
+        assert web.get("/").status_code == 200  # by the cookie
+    running.close()
+
+
+def test_other_machines_need_a_token():
+    with pytest.raises(Misuse, match="give a --token"):
+        Settings(host="0.0.0.0").check()
+    Settings(host="0.0.0.0", token="x").check()
+    Settings(host="::1").check()
+
+
+async def never() -> None:
+    await asyncio.sleep(3600)
+
+
+def test_a_full_lane_turns_away_and_a_late_one_is_told():
+    async def run() -> None:
+        lane = Lane("test", 1, 0)
+        hold = threading.Event()
+        first = asyncio.ensure_future(lane.run(lambda job: hold.wait(10), gone=never, seconds=10))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Refusal) as full:
+            await lane.run(lambda job: None, gone=never, seconds=1)
+        assert full.value.status == 503
+        hold.set()
+        assert await first
+        with pytest.raises(Refusal) as late:
+            await lane.run(lambda job: time.sleep(0.3), gone=never, seconds=0.05)
+        assert late.value.status == 504
+        lane.close()
+
+    asyncio.run(run())
+
+
+def test_work_ends_between_batches_when_its_caller_goes():
+    ended = threading.Event()
+
+    def work(job: Job) -> None:
+        try:
+            while True:
+                time.sleep(0.01)
+                job.check(1, 2)
+        except Cancelled:
+            ended.set()
+            raise
+
+    async def soon() -> None:
+        await asyncio.sleep(0.1)
+
+    async def run() -> None:
+        lane = Lane("test", 1, 1)
+        with pytest.raises(Cancelled):
+            await lane.run(work, gone=soon, seconds=10)
+        assert await asyncio.to_thread(ended.wait, 5)
+        await asyncio.sleep(0.05)
+        assert lane.inside == 0
+        lane.close()
+
+    asyncio.run(run())
+
+
+def test_a_rerank_ends_when_its_client_hangs_up(served):
+    service = served.service
+    with pytest.raises(httpx.ReadTimeout):
+        body = {"q": "never asked before", "rerank": True, "candidates": 12}
+        httpx.post(f"{served.url}/api/search", json=body, timeout=httpx.Timeout(30, read=0.01))
+    end = time.monotonic() + 10
+    while service.reading.inside and time.monotonic() < end:
+        time.sleep(0.01)
+    assert service.reading.inside == 0
+    assert httpx.get(f"{served.url}/healthz").status_code == 200
+
+
+def test_micro_batches_share_work_and_faults_stay_with_their_own():
+    sizes: list[int] = []
+    started = threading.Event()
+
+    def work(items):
+        started.wait(5)
+        if 13 in items:
+            raise ValueError("thirteen")
+        return [2 * item for item in items]
+
+    batches = MicroBatches(work, most=8, wait=0.01, name="test", counted=sizes.append)
+    answers: dict[int, object] = {}
+
+    def ask(item: int) -> None:
+        try:
+            answers[item] = batches.ask([item])[0]
+        except ValueError as error:
+            answers[item] = str(error)
+
+    threads = [threading.Thread(target=ask, args=(item,)) for item in (1, 2, 13, 4, 5)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    started.set()
+    for thread in threads:
+        thread.join(5)
+    assert answers == {1: 2, 2: 4, 13: "thirteen", 4: 8, 5: 10}
+    assert max(sizes) > 1
+    batches.close()
+    assert batches.ask([7]) == [14]
+
+
+def test_thumbnails_keep_within_their_bound(tmp_path):
+    kept = Thumbnails(tmp_path / "kept", 40_000)
+    for number in range(1, 12):
+        data = kept.jpeg(str(SAMPLES / f"scene-{number:04}.jpg"), 320)
+        assert data[:2] == b"\xff\xd8"
+        assert sum(path.stat().st_size for path in (tmp_path / "kept").iterdir()) <= 40_000
+    assert kept.jpeg(str(SAMPLES / "scene-0011.jpg"), 320) == data
+
+
+def test_the_command_serves_until_it_is_told_to_stop(library, tmp_path):
+    command = [sys.executable, "-m", "bt_cli", "serve", "--port", "0", "--index", str(library / ".bt")]
+    server = subprocess.Popen([*command, "--dtype", "float32"], stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    line = server.stderr.readline()
+    assert line.startswith("bt: library (12 images) at http://127.0.0.1:")
+    url = line.split(" at ")[1].split(",")[0]
+    assert httpx.get(f"{url}/api/search", params={"q": "a"}, timeout=60).status_code == 200
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
+    assert server.stderr.read() == "bt: stopped\n"
+
+
+def test_an_address_that_is_taken_is_one_line(bt, served, library):
+    port = served.url.rpartition(":")[2]
+    ran = bt("serve", "--port", port, "--index", library / ".bt")
+    assert (ran.code, ran.err) == (1, f"bt: 127.0.0.1:{port}: Address already in use; --port takes another\n")
+    ran = bt("serve", "--host", "0.0.0.0", "--index", library / ".bt")
+    assert (ran.code, ran.out) == (2, "")
