@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,20 @@ def serve(folder: Path, thumbnails: Path, **changes: Any) -> Iterator[Served]:
 def served(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all tests that only ask."""
     yield from serve(library, tmp_path_factory.mktemp("thumbnails"), body_bytes=2 << 20, body_seconds=1.5)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts servers of a test's own over a library; they end with the test."""
+    running: list[Iterator[Served]] = []
+
+    def start(folder: Path, **changes: Any) -> Served:
+        running.append(serve(folder, tmp_path / "thumbnails", **changes))
+        return next(running[-1])
+
+    yield start
+    for one in running:
+        next(one, None)
 
 
 @pytest.fixture

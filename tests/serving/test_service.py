@@ -31,11 +31,8 @@ def own(library, tmp_path):
     return tmp_path / "library"
 
 
-def test_the_index_is_opened_anew_when_a_writer_commits(own, tmp_path, bt):
-    from conftest import serve
-
-    running = serve(own, tmp_path / "thumbnails")
-    with httpx.Client(base_url=next(running).url, timeout=60) as web:
+def test_the_index_is_opened_anew_when_a_writer_commits(own, start, bt):
+    with httpx.Client(base_url=start(own).url, timeout=60) as web:
         assert web.get("/api/search", params={"q": "a dog"}).json()["searched"] == 12
         shutil.copy(SAMPLES / "scene-0050.jpg", own / "new.jpg")
         arguments = ["index", str(own), "--index", str(own / ".bt"), "--dtype", "float32", "-q"]
@@ -44,15 +41,10 @@ def test_the_index_is_opened_anew_when_a_writer_commits(own, tmp_path, bt):
         assert (got["searched"], got["generation"]) == (13, 2)
         (own / ".bt" / "manifest.json").write_text("broken")
         assert web.get("/api/search", params={"q": "a dog"}).json()["searched"] == 13
-    running.close()
 
 
-def test_a_token_is_asked_for(own, tmp_path):
-    from conftest import serve
-
-    running = serve(own, tmp_path / "thumbnails", token="s3cret")
-    url = next(running).url
-    with httpx.Client(base_url=url, timeout=60) as web:
+def test_a_token_is_asked_for(own, start):
+    with httpx.Client(base_url=start(own, token="s3cret").url, timeout=60) as web:
         assert web.get("/healthz").status_code == 200
         for path in ("/", "/metrics", "/api/search?q=a", "/thumb/library/0", "/?token=guess"):
             answer = web.get(path)
@@ -60,7 +52,6 @@ def test_a_token_is_asked_for(own, tmp_path):
         assert web.get("/api/indexes", headers={"Authorization": "Bearer s3cret"}).status_code == 200
         assert web.get("/?token=s3cret").headers["location"] == "/"
         assert web.get("/").status_code == 200  # by the cookie
-    running.close()
 
 
 def test_other_machines_need_a_token():
@@ -122,8 +113,8 @@ def test_work_ends_between_batches_when_its_caller_goes():
 
 def test_a_rerank_ends_when_its_client_hangs_up(served):
     service = served.service
+    body = {"q": "never asked before", "rerank": True, "candidates": 12}
     with pytest.raises(httpx.ReadTimeout):
-        body = {"q": "never asked before", "rerank": True, "candidates": 12}
         httpx.post(f"{served.url}/api/search", json=body, timeout=httpx.Timeout(30, read=0.01))
     end = time.monotonic() + 10
     while service.reading.inside and time.monotonic() < end:
