@@ -210,5 +210,6 @@ def listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and (error.errno or 0) > 0 else str(error)
+        number = getattr(error, "errno", None) or 0  # asyncio and socket put words of their own into strerror
+        reason = os.strerror(number) if number > 0 else str(error)
         raise BtError(f"{settings.host}:{settings.port}: {reason}; --port takes another") from None
