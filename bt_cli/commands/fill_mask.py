@@ -16,7 +16,6 @@ from bt_cli.display.mask_table import show_words
 from bt_cli.errors import Misuse, NoMask
 from bt_cli.search.filling import word_records
 from bt_cli.search.query import validate_text
-from bt_cli.serving.client import Client, refuse_local_choices
 
 
 def run(
@@ -48,6 +47,8 @@ def run(
     started = time.perf_counter()
     filler: Any
     if server is not None:
+        from bt_cli.serving.client import Client, refuse_local_choices
+
         refuse_local_choices(model=model)
         if heatmap is not None:
             raise Misuse("--heatmap draws from the checkpoint itself; leave out --server, or BT_SERVER")

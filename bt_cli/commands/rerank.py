@@ -26,7 +26,6 @@ from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import rerank_images
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
-from bt_cli.serving.client import Client, refuse_local_choices
 
 NOTHING_FED = "no image on stdin; where the index is meant, give it nothing to read: < /dev/null"
 
@@ -102,6 +101,8 @@ def run(
         query = Query.build(text)
         given = _given(images or [], nul)
         if server is not None:
+            from bt_cli.serving.client import refuse_local_choices
+
             refuse_local_choices(model=model, reranker=reranker, index=index)
             answer = _ask_server(server, query, given, k, candidates, strict)
         elif given is not None:
@@ -130,6 +131,8 @@ def _ask_server(
     url: str, query: Query, given: list[Candidate] | None, k: int | None, candidates: int | None, strict: bool
 ) -> Answer:
     """The same of a server: files that are here are sent to it."""
+    from bt_cli.serving.client import Client
+
     if given is None:
         return Client(url).search(Request(query, k or SHOWN, candidates=candidates or CANDIDATES, strict=strict))
     if not given:

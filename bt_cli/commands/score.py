@@ -19,7 +19,6 @@ from bt_cli.errors import Misuse
 from bt_cli.search.candidates import from_arguments
 from bt_cli.search.query import validate_text
 from bt_cli.search.scoring import every_pair, pairs_of, score
-from bt_cli.serving.client import Client, refuse_local_choices
 
 
 def run(
@@ -65,6 +64,8 @@ def run(
         raise Misuse(f"--heatmap explains one image with one text, and these are {len(wanted)} pairs")
     reranker: Any
     if server is not None:
+        from bt_cli.serving.client import Client, refuse_local_choices
+
         refuse_local_choices(model=model)
         if heatmap is not None:
             raise Misuse("--heatmap draws from the checkpoint itself; leave out --server, or BT_SERVER")

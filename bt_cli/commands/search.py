@@ -22,7 +22,6 @@ from bt_cli.search.candidates import Hit
 from bt_cli.search.query import Query, image_term
 from bt_cli.search.query_image import STDIN, ImageWords
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
-from bt_cli.serving.client import Client, refuse_local_choices
 
 SHOWN = 10
 """Answers, where -k does not say how many."""
@@ -146,6 +145,8 @@ def run(
     if preview and (as_json or paths or nul):
         raise Misuse("--preview shows pictures to people; leave it out with --json and --paths")
     if server is not None:
+        from bt_cli.serving.client import Client, refuse_local_choices
+
         refuse_local_choices(model=model, reranker=reranker, index=index)
         if html is not None or queries is not None:
             raise Misuse("--html and --queries read the index itself; leave out --server, or BT_SERVER")

@@ -210,6 +210,6 @@ def listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
-        number = (error.errno or 0) if isinstance(error, OSError) else 0
+        number = getattr(error, "errno", None) or 0  # asyncio and socket put words of their own into strerror
         reason = os.strerror(number) if number > 0 else str(error)
         raise BtError(f"{settings.host}:{settings.port}: {reason}; --port takes another") from None

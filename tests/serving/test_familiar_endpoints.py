@@ -38,6 +38,17 @@ def test_openais_client_gets_embeddings(served, library, model, form):
     assert [item.id for item in client.models.list().data] == ["tiny"]
 
 
+def test_a_text_with_an_image_gives_their_joint_embedding(web, library, model):
+    picture = library / "scene-0001.jpg"
+    given = [{"text": "a red car", "image": data_url(picture)}]
+    got = web.post("/v1/embeddings", json={"input": given}).json()
+    np.testing.assert_allclose(
+        got["data"][0]["embedding"], model.encode_pairs([str(picture)], ["a red car"])[0], atol=1e-5
+    )
+    mixed = web.post("/v1/embeddings", json={"input": [*given, "a red car"]})
+    assert (mixed.status_code, "can't be compared" in mixed.json()["error"]["message"]) == (400, True)
+
+
 def test_openais_client_raises_its_own_errors(served):
     openai = pytest.importorskip("openai")
     client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)

@@ -33,12 +33,14 @@ def own(library, tmp_path):
 
 def test_the_index_is_opened_anew_when_a_writer_commits(own, start, bt):
     with httpx.Client(base_url=start(own).url, timeout=60) as web:
-        assert web.get("/api/search", params={"q": "a dog"}).json()["searched"] == 12
+        before = web.get("/api/search", params={"q": "a dog"}).json()
+        assert before["searched"] == 12
         shutil.copy(SAMPLES / "scene-0050.jpg", own / "new.jpg")
         arguments = ["index", str(own), "--index", str(own / ".bt"), "--dtype", "float32", "-q"]
         assert bt(*arguments).code == 0
         got = web.get("/api/search", params={"q": "a dog"}).json()
-        assert (got["searched"], got["generation"]) == (13, 2)
+        assert got["searched"] == 13
+        assert got["generation"] > before["generation"]
         (own / ".bt" / "manifest.json").write_text("broken")
         assert web.get("/api/search", params={"q": "a dog"}).json()["searched"] == 13
 
