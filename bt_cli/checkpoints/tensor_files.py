@@ -116,7 +116,8 @@ class NamedTensors:
             canonical = canonical_name(name)
             if canonical is None:
                 continue
-            if files.entries[name].dtype not in FLOATING:
+            # 8 bits are quantised weights, which loading refuses by that name.
+            if files.entries[name].dtype not in (*FLOATING, "I8", "U8"):
                 where, dtype = shown_path(files.paths[0].parent), files.entries[name].dtype
                 raise BrokenCheckpoint(f"{where}: {name} is stored as {dtype}, but weights are floating; get it again")
             self.names[canonical] = name

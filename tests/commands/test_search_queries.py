@@ -70,7 +70,7 @@ def test_what_does_not_go_together(bt, gallery, options: list[str], said: str) -
 
 def test_files_that_are_none(bt, gallery) -> None:
     ran = bt("search", "--queries", "nowhere")
-    assert (ran.code, ran.out, ran.err) == (1, "", "bt: nowhere: No such file or directory\n")
+    assert (ran.code, ran.out, ran.err) == (1, "", "bt: nowhere: no such file\n")
     Path("empty").write_text("\n \n")
     assert bt("search", "--queries", "empty").err.startswith("bt: empty: no query there")
     Path("stray").write_bytes(b"caf\xe9\n")
