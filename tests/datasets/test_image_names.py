@@ -33,9 +33,9 @@ NFC, NFD = (unicodedata.normalize(form, "caf\u00e9.jpg") for form in ("NFC", "NF
     ],
 )
 def test_the_file_that_is_meant(name: str, files: list[str], fitting: list[str]) -> None:
-    names = ImageNames([f"/root/{file}" for file in files], ["/root"])
-    assert names.fitting(name) == [f"/root/{file}" for file in fitting]
-    assert names.find(name) == (f"/root/{fitting[0]}" if len(fitting) == 1 else None)
+    names = ImageNames([f"/photos/{file}" for file in files], ["/photos"])
+    assert names.fitting(name) == [f"/photos/{file}" for file in fitting]
+    assert names.find(name) == (f"/photos/{fitting[0]}" if len(fitting) == 1 else None)
 
 
 def test_what_is_said_of_an_image_without_its_file() -> None:
