@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -34,13 +35,15 @@ def _directories(
 ) -> tuple[Entries, Entries]:
     sub, at_jpeg, at_raw = places
     height, width = mosaic.shape
-    identity = [(int(row == column), 1) for row in range(3) for column in range(3)]
+    identity: list[Any] = [(int(row == column), 1) for row in range(3) for column in range(3)]
     first: Entries = [
         *[(254, 4, [1]), (256, 4, [preview.width]), (257, 4, [preview.height]), (258, 3, [8, 8, 8]), (259, 3, [7])],
         *[(262, 3, [6]), (271, 2, list(b"bt\0")), (272, 2, list(b"test\0")), (273, 4, [at_jpeg])],
         *[(274, 3, [orientation]), (277, 3, [3]), (278, 4, [preview.height]), (279, 4, [length]), (330, 4, [sub])],
         *[(50706, 1, [1, 4, 0, 0]), (50707, 1, [1, 1, 0, 0]), (50708, 2, list(b"bt test\0"))],
-        *[(50721, 10, identity), (50728, 5, [(1, 1)] * 3), (50778, 3, [21])],
+        (50721, 10, identity),
+        (50728, 5, [(1, 1)] * 3),
+        (50778, 3, [21]),
     ]
     second: Entries = [
         *[(254, 4, [0]), (256, 4, [width]), (257, 4, [height]), (258, 3, [16]), (259, 3, [1]), (262, 3, [32803])],

@@ -375,7 +375,7 @@ def test_a_list_in_a_cell_gives_the_figures_of_a_caption_a_row(bt, checkpoint, a
 
     with open(album / "captions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    texts = {}
+    texts: dict[str, list[str]] = {}
     for row in rows:
         texts.setdefault(row["image"], []).append(row["caption"])
     with open(tmp_path / "hub.csv", "w", newline="") as file:

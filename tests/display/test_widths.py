@@ -59,7 +59,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
                 patch.setenv(name, value)
             function()
             screen.flush()
-        return screen.buffer.getvalue().decode()
+        return screen.buffer.getvalue().decode()  # type: ignore[attr-defined]
 
     return send
 

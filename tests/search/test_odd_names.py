@@ -10,6 +10,7 @@ import os
 import random
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_index_search_and_rerank_give_the_same_image_back(album, tmp_path: Path,
         vectors = np.stack([embedding_of(content) for content in contents.values()])
         _, ids = index.search(vectors, 1)
         paths = index.paths(ids[:, 0])
-        owners = index.captions.image_ids(range(COUNT)) if index.captions is not None else []
+        owners: Any = index.captions.image_ids(range(COUNT)) if index.captions is not None else []
         described = index.paths(owners)
     assert [Path(path).read_bytes() for path in paths] == list(contents.values())
     # The table of captions may keep its own order; each text still belongs to its image.
