@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 
 from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
+from bt_cli.commands.options import Combination, Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.display.skipped import SkipRemarks
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = 128
 DEPTH = 1000
-
-
-class Combination(StrEnum):
-    """How a pair's scores become one."""
-
-    itm = "itm"
-    itm_itc = "itm+itc"
-    itc = "itc"
 
 
 def _file(name: str, text: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,14 @@ from bt_cli.errors import Misuse
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+class Combination(StrEnum):
+    """How the scores of a pair that the ITM head read become one."""
+
+    itm = "itm"
+    itm_itc = "itm+itc"
+    itc = "itc"
 
 
 def check_device(value: str) -> str:

@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Server, Strict
+from bt_cli.commands.options import (
+    Combination,
+    Device,
+    Dtype,
+    Index,
+    Json,
+    Model,
+    Paths,
+    Quiet,
+    Reranker,
+    Server,
+    Strict,
+)
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object, write_paths
 from bt_cli.display.hit_table import show_hits
@@ -25,14 +37,6 @@ from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 
 SHOWN = 10
 """Answers, where -k does not say how many."""
-
-
-class Combination(StrEnum):
-    """What reranked answers are ordered by."""
-
-    itm = "itm"
-    itm_itc = "itm+itc"
-    itc = "itc"
 
 
 class To(StrEnum):
