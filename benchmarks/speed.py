@@ -19,7 +19,8 @@ import torch
 from benchmarks.base_checkpoint import base_checkpoint
 from benchmarks.engines import Engine
 from benchmarks.linear_rate import gflops
-from bt_cli.packed.precision import choose_precision, processor_name, usable_flags
+from bt_cli.packed.precision import choose_precision
+from bt_cli.packed.processor import processor_name, usable_flags
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 TOWER_IMAGES = 8

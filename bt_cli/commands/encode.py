@@ -135,6 +135,7 @@ def captions(
         progress("encoding", "caption") as ticked,
     ):
         encoder = ModelEncoder(models.retriever())
+        encoder.model.expect_texts([caption.text for caption in read.items])
         summary = encode_caption_table(read.items, str(output), encoder, dtype=store_dtype.value, progress=ticked)
     summary.skipped += read.skipped
     summary.seconds = time.perf_counter() - started
@@ -199,7 +200,7 @@ def _finish(summary: IndexSummary, encoder: ModelEncoder, noun: str, as_json: bo
         f"{count(summary.encoded, noun)} in {summary.index}",
         seconds=summary.seconds,
         images=summary.encoded if noun == "image" else None,
-        model=encoder.model,
+        model=encoder.model.engine,
         skipped=[message for _, message in summary.failures],
         incomplete=summary.incomplete,
         passed_over=summary.passed_over.lines(),

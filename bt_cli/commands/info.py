@@ -18,6 +18,7 @@ from bt_cli.display.table import Column, Rows, show
 from bt_cli.errors import NoIndex
 
 if TYPE_CHECKING:
+    from bt_cli.inference.engine import Engine
     from bt_cli.store.manifest import Manifest
 
 LIBRARIES = ("torch", "faiss-cpu", "pyarrow", "tokenizers", "pillow", "numpy")
@@ -137,18 +138,26 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _machine_record(device: str, dtype: str) -> dict[str, Any]:
-    from bt_cli.inference.device import choose_device
-    from bt_cli.packed.precision import choose_precision
+    from bt_cli.inference.engine import foreseen_engine
     from bt_cli.version import __version__
 
-    place = choose_device(device)
+    engine = foreseen_engine(device, dtype) or _chosen_engine(device, dtype)
     versions = {"bt": __version__, "python": platform.python_version()}
     for library in LIBRARIES:
         try:
             versions[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             continue  # faiss-gpu in place of faiss-cpu, say
-    return {"device": str(place), "precision": choose_precision(dtype, place), "versions": versions}
+    return {**engine._asdict(), "versions": versions}
+
+
+def _chosen_engine(device: str, dtype: str) -> Engine:
+    from bt_cli.inference.device import choose_device
+    from bt_cli.inference.engine import Engine
+    from bt_cli.packed.precision import choose_precision
+
+    place = choose_device(device)
+    return Engine(str(place), choose_precision(dtype, place))
 
 
 def _in_words(value: Any) -> str:

@@ -63,7 +63,7 @@ class ModelEncoder:
 
     def __init__(self, model: Model, *, batch_size: int | None = None, workers: int | None = None) -> None:
         self.model = model
-        self.batch_size = batch_size or model.batch_size
+        self._batch_size = batch_size
         self.workers = workers
         self.clock: DecodingClock | None = None
 
@@ -80,7 +80,7 @@ class ModelEncoder:
         with DecodeStream(
             paths,
             processor,
-            batch_size=self.batch_size,
+            batch_size=self._batch_size or self.model.batch_size,
             workers=self.workers,
             exact=self.model.exact_decoding,
             content_hash=content_hash,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PRODUCTS = 20e9
 """Multiplications done here before torch takes over: two to three seconds of one core, about what importing torch and
 reading its weights takes. See docs/performance.md."""
+
+CHARACTERS_PER_TOKEN = 4.0
+"""Of English under RoBERTa's vocabulary, about; beside them each text has a beginning and an end."""
 
 
 class LightTexts:
@@ -38,6 +41,17 @@ class LightTexts:
         from bt_cli.inference.text_encoder import TextEncoder
 
         return TextEncoder.of(self.checkpoint)
+
+    def expect(self, texts: Sequence[str]) -> bool:
+        """Whether all of these, which will come in several calls, are few enough; if so, they are taken however many
+        tokens they turn out to have."""
+        if "torch" in sys.modules or self._encoder is None:
+            return False
+        tokens = sum(map(len, texts)) / CHARACTERS_PER_TOKEN + 2 * len(texts)
+        self.used = tokens * self._encoder.parameters <= self._left
+        if self.used:
+            self._left = float("inf")
+        return self.used
 
     def can_take(self, tokens: TokenBatch) -> bool:
         """Whether these texts are few enough, torch is not there anyway, and the weights can be read without it."""

@@ -11,13 +11,14 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.errors import MissingHead, Misuse, UnreadableImage
+from bt_cli.inference.engine import Engine
 from bt_cli.inference.light_texts import LightTexts
 from bt_cli.inference.truncation import warn_of_truncation
 
@@ -70,13 +71,6 @@ def load(
     if towers is not None:
         model.parts.need(towers, heads or ())
     return model
-
-
-class Engine(NamedTuple):
-    """What computes: the device's name, and the precision."""
-
-    device: str
-    precision: str
 
 
 class Model:
@@ -295,6 +289,11 @@ class Model:
             if progress is not None:
                 progress(done, len(texts))
         return rows
+
+    def expect_texts(self, texts: Sequence[str]) -> None:
+        """Say that `texts` will be embedded in several calls, so that the same engine embeds all of them."""
+        if self._light is not None and self._parts is None and not self._light.expect(texts):
+            self.parts  # noqa: B018
 
     def encode_pairs(
         self,

@@ -28,5 +28,5 @@ def identity_of(model: Model, *, precision: str | None = None) -> Identity:
         fingerprint=model.checkpoint.fingerprint,
         preprocessing=model.image_processor.fingerprint(),
         dimension=model.dimension,
-        precision=precision or model.precision,
+        precision=precision or model.engine.precision,
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bt_cli.packed.precision import usable_flags
+from bt_cli.packed.processor import usable_flags
 
 
 def attend(qkv: Tensor, heads: int, keep: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from bt_cli.search.nearest import caption_hits, captions_of, image_hits, matchin
 from bt_cli.search.query import text_embeddings, validate_text
 
 if TYPE_CHECKING:
-    from bt_cli.inference.model import Engine
+    from bt_cli.inference.engine import Engine
     from bt_cli.search.models import SearchModels
     from bt_cli.store.index_folder import IndexFolder
 

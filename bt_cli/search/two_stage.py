@@ -16,7 +16,8 @@ from bt_cli.search.query import Query
 from bt_cli.search.rerank import Reranked, rerank_captions, rerank_images, reranked_texts
 
 if TYPE_CHECKING:
-    from bt_cli.inference.model import Engine, Model
+    from bt_cli.inference.engine import Engine
+    from bt_cli.inference.model import Model
     from bt_cli.search.models import SearchModels
     from bt_cli.store.index_folder import IndexFolder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -175,3 +176,53 @@ def test_a_text_search_imports_nothing_heavy(indexed: Path, spelling: list[str])
     ran = subprocess.run([sys.executable, "-c", code], cwd=indexed, capture_output=True, check=True)
     assert ran.stdout
     assert ran.stderr.decode().splitlines()[-1] == "0 []"
+
+
+QUIET_COMMANDS = [
+    ["info"],
+    ["info", "--json"],
+    ["models", "list"],
+    ["models", "info", "tiny"],
+    ["encode", "captions", "captions.tsv", "-o", "out.parquet", "--model", "tiny"],
+]
+
+
+@pytest.mark.parametrize("command", QUIET_COMMANDS, ids=" ".join)
+def test_other_commands_that_need_no_torch(indexed: Path, command: list[str]) -> None:
+    code = (
+        "import sys\nfrom bt_cli.commands.app import main\n"
+        f"code = main({command!r})\nprint(code, 'torch' in sys.modules, file=sys.stderr)"
+    )
+    settings = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}  # bfloat16 is then slow on any processor
+    ran = subprocess.run([sys.executable, "-c", code], cwd=indexed, capture_output=True, check=True, env=settings)
+    assert ran.stderr.decode().splitlines()[-1] == "0 False"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "model = bt_cli.load('tiny'); assert len(model.encode_texts(['a cat', 'two dogs'])) == 2",
+        "index = bt_cli.Index.open(); assert len(index.search('a red car', k=2)) == 2",
+    ],
+)
+def test_texts_from_python_import_no_torch(indexed: Path, work: str) -> None:
+    code = f"import sys, bt_cli\n{work}\nprint('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=indexed, capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+
+
+def test_a_file_of_captions_is_embedded_by_one_engine(
+    tmp_path: Path, checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    checkpoint = Checkpoint.open(checkpoint_folder)
+    light = LightTexts(checkpoint)
+    assert light.expect(["a cat"] * 50)
+    assert light.used
+    light._left = 0.0
+    few = LightTexts(checkpoint)
+    few._left = 50 * 3 * TextEncoder.of(checkpoint).parameters  # type: ignore[union-attr]
+    assert not few.expect(["a cat on a mat in a house"] * 50)
+    assert not few.used
+    assert few.expect(["a"] * 50)
+    assert few.can_take(checkpoint.tokenizer().encode(["w x y z " * 8] * 60))

@@ -22,7 +22,8 @@ from bt_cli.packed.linear import (
     products_saturate,
     quantise_weight,
 )
-from bt_cli.packed.precision import onednn_packs, processor_flags
+from bt_cli.packed.precision import onednn_packs
+from bt_cli.packed.processor import processor_flags
 
 SHAPES = [(1, 64, 32), (7, 64, 96), (325, 96, 64)]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from bt_cli.errors import NoDevice
 from bt_cli.inference.device import choose_device
 from bt_cli.packed import precision
-from bt_cli.packed.precision import activation_dtype, choose_precision, processor_flags, processor_name, usable_flags
+from bt_cli.packed.precision import activation_dtype, choose_precision
 
 CPU = torch.device("cpu")
 
@@ -26,7 +24,7 @@ CPU = torch.device("cpu")
     ],
 )
 def test_auto_follows_the_processor(monkeypatch: pytest.MonkeyPatch, flags: set[str], chosen: str) -> None:
-    monkeypatch.setattr(precision, "processor_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(precision, "usable_flags", lambda: frozenset(flags))
     monkeypatch.setattr(precision, "onednn_here", lambda: True)
     assert choose_precision("auto", CPU) == chosen
     kept = torch.bfloat16 if chosen == "bfloat16" else torch.float32
@@ -34,7 +32,7 @@ def test_auto_follows_the_processor(monkeypatch: pytest.MonkeyPatch, flags: set[
 
 
 def test_without_onednn_auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "processor_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(precision, "usable_flags", lambda: frozenset({"avx512_bf16"}))
     monkeypatch.setattr(precision, "onednn_here", lambda: False)
     assert choose_precision("auto", CPU) == "float32"
 
@@ -47,44 +45,6 @@ def test_int8_stays_on_the_cpu() -> None:
 def test_unknown_precision_is_named() -> None:
     with pytest.raises(NoDevice, match="'float8' is no precision; there are auto, float32, bfloat16, int8"):
         choose_precision("float8", CPU)
-
-
-@pytest.mark.parametrize(
-    ("held_to", "usable"),
-    [
-        (None, {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
-        ("ALL", {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
-        ("AVX512_CORE_AMX", {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
-        ("AVX512_CORE_BF16", {"avx2", "avx512f", "avx512_vnni", "avx512_bf16"}),
-        ("AVX512_CORE_VNNI", {"avx2", "avx512f", "avx512_vnni"}),
-        ("avx512_core", {"avx2", "avx512f"}),
-        ("AVX2", {"avx2"}),
-    ],
-)
-def test_what_onednn_may_not_use_is_not_counted_on(
-    monkeypatch: pytest.MonkeyPatch, held_to: str | None, usable: set[str]
-) -> None:
-    every = frozenset({"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"})
-    monkeypatch.setattr(precision, "processor_flags", lambda: every)
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    if held_to is not None:
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held_to)
-    assert usable_flags() == usable
-
-
-def test_flags_and_name_are_read_from_cpuinfo(tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nmodel name\t: A Fine One\nflags\t\t: fpu avx2 avx512_bf16\n\nprocessor\t: 1\n")
-    assert processor_flags(file) == {"fpu", "avx2", "avx512_bf16"}
-    assert processor_name(file) == "A Fine One"
-
-
-def test_without_cpuinfo_torch_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    flags = processor_flags(tmp_path / "none")
-    assert "avx512_bf16" in flags
-    assert "amx_bf16" not in flags
 
 
 def test_devices_are_chosen_or_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
