@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.int64]
+from bt_cli.store.path_text import Chunk, Numbers, PathText
 
 _WILD = re.compile(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])")
-_SLASH = 47
+_WILDCARDS = ("**/", "**", "*", "?")
 
 
 def glob_matcher(pattern: str) -> Callable[[str], bool]:
@@ -54,39 +54,52 @@ def matching_rows(pattern: str, home: str, text: NDArray[np.uint8], offsets: NDA
         offsets: (n + 1,): where each begins, and where the last one ends.
     """
     if names_folders(pattern):
-        home = ""  # a folder's bare name means none of those that lead to the pictures: the user's own, /tmp
+        home = ""  # a folder's bare name means none of those that lead to the images: the user's own, /tmp
     pattern = _with_what_is_in(pattern)
-    names = _Names(text, np.asarray(offsets, np.int64))
+    paths = PathText(text, np.asarray(offsets, np.int64))
     shape = _Shape.of(pattern)
     if shape is None:
-        return _one_by_one(pattern, home, names, _may_match(pattern, names))
-    if shape.folder is None:
-        return names.with_name(names.all(), shape)
-    below = np.zeros(len(names.starts), bool)
-    for rows, ends in _below(shape, os.fsencode(home), names):
-        below[rows if shape.deep else rows[names.name_starts(rows) == ends]] = True
-    return names.with_name(np.flatnonzero(below), shape)
+        return _one_by_one(pattern, home, paths, paths.all())
+    odd = paths.all()[:0]
+    rows = paths.all()
+    if shape.by_character:  # a character of several bytes is one for a `?`
+        beyond = paths.beyond_ascii(rows)
+        odd, rows = rows[beyond], rows[~beyond]
+    if shape.folder_glob is not None:
+        found = _in_folders(shape.folder_glob, home, paths, paths.with_name(rows, shape.name))
+    elif shape.folder is None:
+        found = paths.with_name(rows, shape.name)
+    else:
+        below = np.zeros(len(paths.starts), bool)
+        for inside, ends in _below(shape, os.fsencode(home), paths):
+            below[inside if shape.deep else inside[paths.name_starts(inside) == ends]] = True
+        found = paths.with_name(rows[below[rows]], shape.name)
+    if not len(odd):
+        return found
+    return np.sort(np.concatenate([found, _one_by_one(pattern, home, paths, odd)]))
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """A glob that plain comparisons decide: a folder without wildcards, or any, and a name, `first*last` or `*middle*`.
+    """A glob as a folder and a name: one without wildcards, or any, is decided by plain comparisons; others are asked
+    for each folder that there is.
 
     Attributes:
-        folder: Bytes up to the last slash, that included; None: any folder.
+        folder: Bytes up to the last slash, that included; None: any folder, or those of `folder_glob`.
         whole: The folder is the path's beginning; else it may be any part of it that begins a component.
         deep: The name may lie in any folder below it, too.
-        first: How the file's name begins.
-        last: How the rest of it ends; None: the name is `first` alone.
-        middle: What it holds anywhere, where it may begin and end as it likes.
+        name: What the file's name is made of, see `PathText.with_name`.
+        by_character: The glob has a wildcard for one character.
+        folder_glob: The glob up to its last slash where it has wildcards there, or the whole of it where it ends in
+            `/**`: each decides by the folder alone.
     """
 
     folder: bytes | None
     whole: bool
     deep: bool
-    first: bytes
-    last: bytes | None
-    middle: bytes = b""
+    name: tuple[Chunk, ...]
+    by_character: bool = False
+    folder_glob: str | None = None
 
     @classmethod
     def of(cls, pattern: str) -> _Shape | None:
@@ -97,28 +110,61 @@ class _Shape:
         tokens = [token for token in _WILD.split(_absolute(pattern) if whole else pattern) if token]
         if "/" not in pattern:
             tokens = ["*" if token == "**" else token for token in tokens]
-        tokens = [token for place, token in enumerate(tokens) if token != "*" or tokens[place - 1 : place] != ["*"]]
         while not whole and tokens[:1] == ["**/"]:
             tokens = tokens[1:]
-        folder = ""
-        while tokens and "/" in tokens[0] and tokens[0] != "**/" and not _is_class(tokens[0]):
-            before, _, after = tokens[0].rpartition("/")
-            folder += before + "/"
-            tokens = [after, *tokens[1:]] if after else tokens[1:]
-        deep = bool(folder) and tokens[:1] == ["**/"]
-        tokens = tokens[deep:]
-        if folder and not deep and tokens == ["**"]:
-            deep, tokens = True, ["*"]
-        if any("/" in token or token in ("**", "?") or _is_class(token) for token in tokens):
+        before, behind = _at_last_slash(tokens)
+        if behind == ["**"]:
+            before, behind = [*before, "**"], ["*"]
+        elif "**" in behind:
             return None
-        place = os.fsencode(folder) if folder else None
-        if len(tokens) == 3 and tokens[0] == tokens[2] == "*":
-            return cls(place, whole, deep, b"", b"", os.fsencode(tokens[1]))
-        if tokens.count("*") > 1:
+        name = _chunks(behind)
+        if name is None:
             return None
-        star = tokens.index("*") if "*" in tokens else len(tokens)
-        last = os.fsencode("".join(tokens[star + 1 :])) if star < len(tokens) else None
-        return cls(place, whole, deep, os.fsencode("".join(tokens[:star])), last)
+        by_character = any(token == "?" or _is_class(token) for token in tokens)
+        plain = before[:-1] if before[-1:] in (["**/"], ["**"]) else before
+        if any(token in _WILDCARDS or _is_class(token) for token in plain):
+            start = "" if whole else "**/"
+            return cls(None, whole, False, name, by_character, start + "".join(before))
+        folder = os.fsencode("".join(plain)) if plain else None
+        if folder is None and before:
+            return None
+        return cls(folder, whole, plain != before, name, by_character)
+
+
+def _at_last_slash(tokens: list[str]) -> tuple[list[str], list[str]]:
+    """Tokens up to the last one that ends a folder, and those behind it."""
+    before: list[str] = []
+    behind: list[str] = []
+    for token in tokens:
+        if token == "**/":
+            before, behind = [*before, *behind, token], []
+        elif "/" in token and not _is_class(token):
+            folders, _, name = token.rpartition("/")
+            before, behind = [*before, *behind, folders + "/"], [name] if name else []
+        else:
+            behind.append(token)
+    return before, behind
+
+
+def _chunks(tokens: list[str]) -> tuple[Chunk, ...] | None:
+    """What stands between the stars of a name; None where a character beyond ASCII is excluded or asked for by name."""
+    chunks: list[Chunk] = [()]
+    for token in tokens:
+        if token == "*":
+            chunks.append(())
+        elif token == "?" or _is_class(token):
+            table = _table(token)
+            chunks[-1] = (*chunks[-1], table)
+        else:
+            chunks[-1] = (*chunks[-1], os.fsencode(token))
+    ends = chunks[:1] + [chunk for chunk in chunks[1:-1] if chunk] + chunks[1:][-1:]
+    return tuple(ends)
+
+
+def _table(token: str) -> NDArray[np.bool_]:
+    """Which bytes below 128 the wildcard for one character takes."""
+    fits = re.compile(_glob_expression(token), re.DOTALL).fullmatch
+    return np.array([byte < 128 and fits(chr(byte)) is not None for byte in range(256)])
 
 
 def _is_class(token: str) -> bool:
@@ -126,102 +172,37 @@ def _is_class(token: str) -> bool:
     return token.startswith("[") and token.endswith("]") and len(token) > 2
 
 
-class _Names:
-    """The bytes of all paths, compared many at a time."""
-
-    def __init__(self, text: NDArray[np.uint8], offsets: Numbers) -> None:
-        self.text = np.ascontiguousarray(text)
-        self.starts, self.ends = offsets[:-1], offsets[1:]
-        self._found: Numbers | None = None
-
-    def all(self) -> Numbers:
-        return np.arange(len(self.starts))
-
-    @property
-    def slashes(self) -> Numbers:
-        """Where slashes stand in the text, ascending."""
-        if self._found is None:
-            self._found = np.flatnonzero(self.text == _SLASH)
-        return self._found
-
-    def name_starts(self, rows: Numbers) -> Numbers:
-        """Where the file's name begins: behind the last slash."""
-        if not len(self.slashes):
-            return self.starts[rows]
-        before = np.searchsorted(self.slashes, self.ends[rows]) - 1
-        last = np.where(before >= 0, self.slashes[before], -1)
-        return np.maximum(last + 1, self.starts[rows])
-
-    def has(self, positions: Numbers, literal: bytes) -> NDArray[np.bool_]:
-        """Whether the text goes on with `literal` at each of the positions; beyond its end it does not."""
-        found = positions + len(literal) <= len(self.text)
-        left = np.flatnonzero(found)
-        done = 0
-        for size in (8, 4, 2, 1):
-            while len(literal) - done >= size and len(left):
-                words = np.ndarray((len(self.text) - size + 1,), f"<u{size}", self.text, strides=(1,))
-                equal = words[positions[left] + done] == int.from_bytes(literal[done : done + size], "little")
-                left = left[equal]
-                done += size
-        found[:] = False
-        found[left] = True
-        return found
-
-    def beginning(self, rows: Numbers, literal: bytes) -> tuple[Numbers, Numbers]:
-        """Those of `rows` that begin with `literal`, and where the rest of each begins."""
-        starts = self.starts[rows]
-        fits = (self.ends[rows] - starts >= len(literal)) & self.has(starts, literal)
-        return rows[fits], starts[fits] + len(literal)
-
-    def with_name(self, rows: Numbers, shape: _Shape) -> Numbers:
-        """Those of `rows` whose file name is as the shape has it."""
-        first, last = shape.first, shape.last
-        if shape.middle:
-            return self._holding(rows, shape.middle)
-        if not first and last == b"":
-            return rows
-        # A slash has no place in `last`, so where nothing stands before it the whole path may be looked at.
-        begins = self.starts[rows] if not first and last is not None else self.name_starts(rows)
-        lengths = self.ends[rows] - begins
-        fits = lengths == len(first) if last is None else lengths >= len(first) + len(last)
-        rows, begins = rows[fits], begins[fits]
-        if last:
-            fits = self.has(self.ends[rows] - len(last), last)
-            rows, begins = rows[fits], begins[fits]
-        return rows[self.has(begins, first)]
-
-    def _holding(self, rows: Numbers, middle: bytes) -> Numbers:
-        """Those of `rows` in whose file name `middle` stands somewhere."""
-        hits = np.flatnonzero(self.text == middle[0])
-        hits = hits[self.has(hits, middle)]
-        owners = np.searchsorted(self.starts, hits, side="right") - 1
-        within = hits + len(middle) <= self.ends[owners]
-        hits, owners = hits[within], owners[within]
-        holding = np.zeros(len(self.starts), bool)
-        holding[owners[hits >= self.name_starts(owners)]] = True
-        return rows[holding[rows]]
+def _in_folders(pattern: str, home: str, paths: PathText, rows: Numbers) -> Numbers:
+    """Those of `rows` whose folder, with the slash behind it, a glob matches; each folder is asked once."""
+    starts, ends = paths.starts[rows], paths.name_starts(rows)
+    firsts, group = paths.groups(starts, ends)
+    fits = re.compile(_glob_expression(pattern), re.DOTALL).fullmatch
+    text = paths.text
+    spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
+    folders = (os.fsdecode(text[first:last].tobytes()) for first, last in spans)
+    matched = np.array([fits(os.path.join(home, folder, "")) is not None for folder in folders], bool)
+    return rows[matched[group]] if len(rows) else rows
 
 
-def _below(shape: _Shape, home: bytes, names: _Names) -> Iterator[tuple[Numbers, Numbers]]:
+def _below(shape: _Shape, home: bytes, paths: PathText) -> Iterator[tuple[Numbers, Numbers]]:
     """Rows below the shape's folder, and where in the text the rest of each path begins; a row may come twice."""
     folder = shape.folder or b""
     above = home.rstrip(b"/") + b"/" if home else b""
-    rooted = names.has(names.starts, b"/") & (names.ends > names.starts)
+    rooted = paths.has(paths.starts, b"/") & (paths.ends > paths.starts)
     absolute, relative = np.flatnonzero(rooted), np.flatnonzero(~rooted)
     if shape.whole:
-        yield names.beginning(absolute, folder)
+        yield paths.beginning(absolute, folder)
         if folder.startswith(above):
-            yield names.beginning(relative, folder[len(above) :])
+            yield paths.beginning(relative, folder[len(above) :])
         elif shape.deep and above.startswith(folder):
-            yield names.beginning(relative, b"")
+            yield paths.beginning(relative, b"")
         return
     for rest in _rests(folder, above, shape.deep):
-        yield names.beginning(relative, rest)
-    yield names.beginning(names.all(), folder)
-    begins = names.slashes + 1
-    begins = begins[names.has(begins, folder)]
-    owners = np.searchsorted(names.starts, begins, side="right") - 1
-    inside = begins + len(folder) <= names.ends[owners]
+        yield paths.beginning(relative, rest)
+    yield paths.beginning(paths.all(), folder)
+    begins = paths.occurrences((b"/" + folder,)) + 1
+    owners = paths.owners(begins - 1)
+    inside = begins + len(folder) <= paths.ends[owners]
     yield owners[inside], begins[inside] + len(folder)
 
 
@@ -235,19 +216,12 @@ def _rests(folder: bytes, above: bytes, deep: bool) -> Iterator[bytes]:
         yield b""
 
 
-def _may_match(pattern: str, names: _Names) -> Numbers:
-    """Rows that end as the glob does; all, where it ends in a wildcard."""
-    last = _WILD.split(_absolute(pattern) if pattern.startswith(("/", "./", "../")) else pattern)[-1]
-    ending = last.rpartition("/")[2].encode("utf-8", "surrogateescape")
-    return names.with_name(names.all(), _Shape(None, False, False, b"", ending))
-
-
-def _one_by_one(pattern: str, home: str, names: _Names, rows: Numbers) -> Numbers:
+def _one_by_one(pattern: str, home: str, paths: PathText, rows: Numbers) -> Numbers:
     """Those of `rows` that match, each path looked at."""
     matches = glob_matcher(pattern)
-    text, starts, ends = names.text, names.starts[rows].tolist(), names.ends[rows].tolist()
-    paths = (os.fsdecode(text[first:last].tobytes()) for first, last in zip(starts, ends, strict=True))
-    kept = [row for row, path in zip(rows.tolist(), paths, strict=True) if matches(os.path.join(home, path))]
+    text, starts, ends = paths.text, paths.starts[rows].tolist(), paths.ends[rows].tolist()
+    whole = (os.fsdecode(text[first:last].tobytes()) for first, last in zip(starts, ends, strict=True))
+    kept = [row for row, path in zip(rows.tolist(), whole, strict=True) if matches(os.path.join(home, path))]
     return np.array(kept, np.int64)
 
 
@@ -261,10 +235,10 @@ def _glob_expression(pattern: str) -> str:
     """A regular expression for a glob whose single star stays within a path component."""
     pieces = []
     for piece in _WILD.split(pattern):
-        if piece in ("**/", "**", "*", "?"):
+        if piece in _WILDCARDS:
             pieces.append({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}[piece])
         elif piece.startswith("[") and piece.endswith("]") and len(piece) > 2:
-            pieces.append(fnmatch.translate(piece).removeprefix("(?s:").rsplit(")", 1)[0])
+            pieces.append("(?!/)" + fnmatch.translate(piece).removeprefix("(?s:").rsplit(")", 1)[0])  # no slash fits
         else:
             pieces.append(re.escape(piece))
     return "".join(pieces)
