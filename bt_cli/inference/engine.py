@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from bt_cli.packed.processor import usable_flags
 
-_ACCELERATORS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm", "/dev/kfd", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvmap")
+_ACCELERATORS = (
+    "/dev/nvidiactl",
+    "/dev/nvidia0",
+    "/dev/nvidia-uvm",
+    "/dev/kfd",
+    "/dev/dxg",
+    "/dev/nvhost-gpu",
+    "/dev/nvmap",
+)
 """What a driver of NVIDIA (on Jetson boards and under WSL too) or AMD makes; torch finds no accelerator without."""
 
 

@@ -9,6 +9,7 @@ from bt_cli.packed.processor import usable_flags
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
+
 def choose_precision(name: str, device: torch.device) -> str:
     """ "float32", "bfloat16" or "int8" for `name`, which may be "auto".
 

@@ -14,9 +14,16 @@ Literal = bytes
 Chunk = tuple["Literal | Table", ...]
 """What stands side by side: bytes as they are, or one byte that a table allows."""
 
+WORD = 8
+"""Bytes that are compared at once."""
+
+BYTES_LOOKED_FOR = 3
+"""Of a literal, in the whole text; the others are compared where these stand."""
+
 _SLASH = 47
+_PAD = WORD
 _FEW_ROWS = 100_000
-"""Up to so many names are looked through backwards for their slash; for more, all slashes are found at once."""
+"""So many paths are looked at themselves; of more, those that may match are found in the whole text first."""
 _SAMPLE = 1 << 16
 
 
@@ -26,33 +33,26 @@ class PathText:
     def __init__(self, text: NDArray[np.uint8], offsets: Numbers) -> None:
         self.text = np.ascontiguousarray(text)
         self.starts, self.ends = offsets[:-1], offsets[1:]
-        self._slashes: Numbers | None = None
         self._counts: NDArray[np.int64] | None = None
+        self._with_ends: NDArray[np.uint8] | None = None
+        self._found: dict[Literal, Numbers] = {}
 
     def all(self) -> Numbers:
         """Every row."""
         return np.arange(len(self.starts))
 
     def name_starts(self, rows: Numbers) -> Numbers:
-        """Where the file's name begins: behind the last slash."""
-        if self._slashes is None and len(rows) <= _FEW_ROWS:
-            return self._looking_back(rows)
-        if self._slashes is None:
-            self._slashes = np.flatnonzero(self.text == _SLASH)
-        if not len(self._slashes):
-            return self.starts[rows]
-        before = np.searchsorted(self._slashes, self.ends[rows]) - 1
-        last = np.where(before >= 0, self._slashes[before], -1)
-        return np.maximum(last + 1, self.starts[rows])
-
-    def _looking_back(self, rows: Numbers) -> Numbers:
-        starts = self.starts[rows]
-        begins = self.ends[rows].copy()
-        open_rows = np.flatnonzero(begins > starts)
-        while len(open_rows):
-            open_rows = open_rows[self.text[begins[open_rows] - 1] != _SLASH]
-            begins[open_rows] -= 1
-            open_rows = open_rows[begins[open_rows] > starts[open_rows]]
+        """Where the file's name begins: behind the last slash, looked for from the end, eight bytes at a time."""
+        starts, begins = self.starts[rows], self.ends[rows]
+        words = np.ndarray((len(self._padded()) - 7,), "<u8", self._padded(), strides=(1,))
+        left = np.flatnonzero(begins > starts)
+        while len(left):
+            at = begins[left]
+            slashes = _bytes_equal(words[at - WORD + _PAD], _SLASH)
+            # The highest bit is the last slash of the eight bytes; a float's exponent says where it stands.
+            last = (np.frexp(slashes.astype(np.float64))[1] + WORD - 1) // WORD
+            begins[left] = np.maximum(at - WORD + last, starts[left])
+            left = left[(last == 0) & (at - WORD > starts[left])]
         return begins
 
     def owners(self, positions: Numbers) -> Numbers:
@@ -90,15 +90,27 @@ class PathText:
 
     def occurrences(self, chunk: Chunk) -> Numbers:
         """Where in the text `chunk` stands, ascending; it may reach over the end of a path."""
-        at, (offset, part) = 0, self._rarest(chunk)
-        if isinstance(part, bytes):
-            at = self._rarest_byte(part)
-            places = np.flatnonzero(self.text == part[at])
+        if len(chunk) > 1 or not isinstance(chunk[0], bytes):
+            return self._search(chunk)
+        if chunk[0] not in self._found:
+            self._found[chunk[0]] = self._search(chunk)
+        return self._found[chunk[0]]
+
+    def _search(self, chunk: Chunk) -> Numbers:
+        places = len(self.text) - length(chunk) + 1
+        if places <= 0:
+            return np.empty(0, np.int64)
+        offsets, fitting = self._rarest_bytes(chunk)
+        if len(offsets):
+            found = self.text[offsets[0] : offsets[0] + places] == fitting[0]
+            for offset, byte in zip(offsets[1:], fitting[1:], strict=True):
+                found &= self.text[offset : offset + places] == byte
         else:
-            places = np.flatnonzero(part[self.text])
-        places = places - (offset + at)
-        places = places[(places >= 0) & (places + length(chunk) <= len(self.text))]
-        return places[self.fits(places, chunk)]
+            table = chunk[0]
+            assert not isinstance(table, bytes)
+            found = table[self.text[:places]]
+        hits = np.flatnonzero(found)
+        return hits[self.fits(hits, chunk)]
 
     def beginning(self, rows: Numbers, literal: Literal) -> tuple[Numbers, Numbers]:
         """Those of `rows` that begin with `literal`, and where the rest of each begins."""
@@ -115,6 +127,8 @@ class PathText:
         if others == [()] and not first:
             return rows
         rows = self._that_may(rows, chunks)
+        if len(chunks) == 2 and not first:
+            return rows  # no slash fits into a chunk, so a path that ends like this has a name that does
         begins = self.name_starts(rows)
         ends = self.ends[rows]
         if not others:
@@ -155,55 +169,55 @@ class PathText:
             return starts, starts
         lengths = ends - starts
         same = lengths[1:] == lengths[:-1]
-        for at in range(0, int(lengths.max()), 8):
+        for at in range(0, int(lengths.max()), WORD):
             left = np.flatnonzero(same & (lengths[1:] > at))
             if not len(left):
                 continue
-            size = np.minimum(lengths[left + 1] - at, 8)
+            size = np.minimum(lengths[left + 1] - at, WORD)
             same[left] = self._words(starts[left] + at, size) == self._words(starts[left + 1] + at, size)
         new = np.concatenate([[True], ~same])
         return np.flatnonzero(new), np.cumsum(new) - 1
 
     def _words(self, positions: Numbers, sizes: Numbers) -> NDArray[np.uint64]:
-        """The `sizes` (at most 8) bytes at each of the positions as one number."""
-        padded = self._padded()
-        words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))[positions]
-        unused = ((8 - sizes) * 8).astype(np.uint64)
-        return words << unused
+        """The `sizes` (at most `WORD`) bytes at each of the positions as one number."""
+        words = np.ndarray((len(self._padded()) - 7,), "<u8", self._padded(), strides=(1,))
+        return words[positions + _PAD] << ((WORD - sizes) * WORD).astype(np.uint64)
 
     def _padded(self) -> NDArray[np.uint8]:
-        if self._with_end is None:
-            self._with_end = np.concatenate([self.text, np.zeros(8, np.uint8)])
-        return self._with_end
-
-    _with_end: NDArray[np.uint8] | None = None
+        """The text with room for a word before it and behind it."""
+        if self._with_ends is None:
+            self._with_ends = np.pad(self.text, _PAD)
+        return self._with_ends
 
     def beyond_ascii(self, rows: Numbers) -> Table:
         """Which of `rows` hold a byte that is no character by itself."""
-        places = np.flatnonzero(self.text > 127)
         found = np.zeros(len(self.starts), bool)
-        if len(places):
-            found[self.owners(places)] = True
+        if len(self.text) and self.text.max() > 127:
+            found[self.owners(np.flatnonzero(self.text > 127))] = True
         return found[rows]
 
-    def _rarest(self, chunk: Chunk) -> tuple[int, Literal | Table]:
-        """The part of a chunk that is likely to stand in the fewest places, and where in the chunk it lies."""
-        parts, at = [], 0
+    def _rarest_bytes(self, chunk: Chunk) -> tuple[list[int], list[int]]:
+        """Where in a chunk those of its bytes stand that are likely to be the fewest in the text, and which they are."""
+        known, at = [], 0
         for part in chunk:
-            share = min(self._counted()[list(part)]) if isinstance(part, bytes) else self._counted()[part].sum()
-            parts.append((int(share), at, part))
+            if isinstance(part, bytes):
+                known += [(int(self._counted()[byte]), at + place, byte) for place, byte in enumerate(part)]
             at += len(part) if isinstance(part, bytes) else 1
-        _, at, part = min(parts, key=lambda each: each[:2])
-        return at, part
-
-    def _rarest_byte(self, literal: Literal) -> int:
-        return int(np.argmin(self._counted()[list(literal)]))
+        rarest = sorted(known)[:BYTES_LOOKED_FOR]
+        return [place for _, place, _ in rarest], [byte for _, _, byte in rarest]
 
     def _counted(self) -> NDArray[np.int64]:
         if self._counts is None:
             step = max(len(self.text) // _SAMPLE, 1) | 1
             self._counts = np.bincount(self.text[::step], minlength=256)
         return self._counts
+
+
+def _bytes_equal(words: NDArray[np.uint64], byte: int) -> NDArray[np.uint64]:
+    """128 in each byte of the words that is `byte`, 0 in the others."""
+    low = np.uint64(0x7F7F7F7F7F7F7F7F)
+    other = words ^ np.uint64(byte * 0x0101010101010101)
+    return ~(((other & low) + low) | other | low)
 
 
 def length(chunk: Chunk) -> int:
