@@ -180,8 +180,9 @@ class PathText:
 
     def _words(self, positions: Numbers, sizes: Numbers) -> NDArray[np.uint64]:
         """The `sizes` (at most `WORD`) bytes at each of the positions as one number."""
-        words = np.ndarray((len(self._padded()) - 7,), "<u8", self._padded(), strides=(1,))
-        return words[positions + _PAD] << ((WORD - sizes) * WORD).astype(np.uint64)
+        words = np.ndarray((len(self._padded()) - 7,), np.dtype("<u8"), self._padded(), strides=(1,))
+        kept: NDArray[np.uint64] = words[positions + _PAD]
+        return kept << ((WORD - sizes) * WORD).astype(np.uint64)
 
     def _padded(self) -> NDArray[np.uint8]:
         """The text with room for a word before it and behind it."""
@@ -197,7 +198,7 @@ class PathText:
         return found[rows]
 
     def _rarest_bytes(self, chunk: Chunk) -> tuple[list[int], list[int]]:
-        """Where in a chunk those of its bytes stand that are likely to be the fewest in the text, and which they are."""
+        """Where in a chunk those of its bytes stand that are likely to be rare in the text, and which they are."""
         known, at = [], 0
         for part in chunk:
             if isinstance(part, bytes):
