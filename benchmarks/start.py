@@ -3,7 +3,8 @@
     python -m benchmarks.start [--rounds 10] [--models FOLDER]
 
 - floors: a bare Python, `import numpy`, `import torch`, and typer with the libraries that it needs to read options;
-- the commands that have little else to do: help, completion, models, info, score and rerank of one image;
+- the commands that have little else to do: help, completion, models, info, score and rerank of one image, a small file
+  of captions;
 - `bt search` with tiny on 320 and 100,000 images; with --models, on 10,000 images with each checkpoint below a folder.
 
 The seconds of the processor are given beside those of the clock: they hardly swing when other programs run.
@@ -35,6 +36,7 @@ FLOORS = {
     "options": "import typer",
     "options and numpy": "import typer, numpy",
 }
+COMPLETING = ("_BT_COMPLETE=complete_bash", "COMP_WORDS=bt se", "COMP_CWORD=1")
 
 
 class Times(NamedTuple):
@@ -83,12 +85,23 @@ def commands(folder: Path, models: Path | None) -> dict[str, tuple[str, tuple[st
     Image.new("RGB", (64, 64), "red").save(picture)
     small = str(index_without_encoding(folder / "small", "tiny", 320))
     large = str(index_without_encoding(folder / "large", "tiny", 100_000))
+    captions = folder / "captions.txt"
+    captions.write_text("".join(f"a red fish beside {number} others\n" for number in range(300)))
+    queries = folder / "queries.tsv"
+    queries.write_text("".join(f"{number}\ta red fish beside {number} others\n" for number in range(1000)))
     asked = ("search", "a red fish", "--quiet", "--index")
     found = {
         "bt --help": ("options", (*BT, "--help")),
         "bt models list": ("options", (*BT, "models", "list")),
+        "completion of a command": ("options", (shutil.which("env") or "env", *COMPLETING, *BT)),
         "bt info": ("torch", (*BT, "info", "--index", small, "--quiet")),
         "bt score, 1 image": ("torch", (*BT, "score", "--model", "tiny", str(picture), "a fish", "--quiet")),
+        "bt rerank, 1 image": ("torch", (*BT, "rerank", "a fish", "--model", "tiny", str(picture), "--quiet")),
+        "bt encode captions, 300": (
+            "torch",
+            (*BT, "encode", "captions", str(captions), "-o", str(folder / "c.parquet"), "--model", "tiny", "--quiet"),
+        ),
+        "bt search --queries, 1,000 texts": ("torch", (*BT, "search", "--queries", str(queries), "--index", small)),
         "bt search, tiny, 320 images": ("torch", (*BT, *asked, small)),
         "bt search, tiny, 100,000 images": ("torch", (*BT, *asked, large)),
     }
