@@ -1,6 +1,6 @@
 """What a glob over the paths of a large index costs: `python -m benchmarks.globs [--rows 1000000]`.
 
-For each glob the rows that match, the milliseconds of the processor (the least of some tries) for all paths at once, and
+For each glob the rows that match, the milliseconds of the processor (the least of a few) for all paths at once, and
 those of the same glob path by path in Python, on one in a hundred of the paths, times a hundred.
 """
 
