@@ -89,7 +89,7 @@ def run(
     ] = None,
     run_depth: Annotated[int, typer.Option("--run-depth", metavar="N", min=1, help="Lines a query in a run.")] = DEPTH,
     html: Annotated[
-        Path | None, _file("--html", "Write a report as one page: metrics, curves, spreads, failures in pictures.")
+        Path | None, _file("--html", "Write a report as one page: metrics, curves, spreads, failures in images.")
     ] = None,
     memory: Annotated[
         float, typer.Option("--memory", metavar="GIB", min=0, help="Memory for encoded images, and as much for texts.")
@@ -268,7 +268,7 @@ def _write_report(
         which = "every pair" if candidates is None else f"the best {candidates} each way"
         said.append(f"{which} read by {reranking.checkpoint.name}")
     for reason in write_report(place, outcome, said):
-        remark(f"no picture of {reason}")
+        remark(f"no image of {reason}")
 
 
 def _show_object(

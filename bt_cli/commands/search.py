@@ -116,12 +116,12 @@ def run(
     ] = False,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write the answers as a page with pictures, in one file."),
+        typer.Option("--html", metavar="FILE", help="Write the answers as a page with images, in one file."),
     ] = None,
     open_it: Annotated[
         bool, typer.Option("--open", help="Open the page of --html in the browser; without one, the best image.")
     ] = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the images in the terminal.")] = False,
     model: Model = None,
     reranker: Reranker = None,
     device: Device = "auto",
@@ -147,7 +147,7 @@ def run(
     if combine is not None and not rerank:
         raise Misuse("--combine belongs to --rerank")
     if preview and (as_json or paths or nul):
-        raise Misuse("--preview shows pictures to people; leave it out with --json and --paths")
+        raise Misuse("--preview shows images to people; leave it out with --json and --paths")
     if server is not None:
         from bt_cli.serving.client import Client, refuse_local_choices
 
@@ -256,7 +256,7 @@ def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, capti
 
 
 def _preview(hits: list[Hit]) -> bool:
-    """Show the pictures, and say whether there was a terminal to show them in."""
+    """Show the images, and say whether there was a terminal to show them in."""
     if not sys.stdout.isatty():
         remark("--preview needs a terminal; here is the table")
         return False
@@ -268,7 +268,7 @@ def _preview(hits: list[Hit]) -> bool:
 
 def _not_shown(reasons: list[str]) -> None:
     for reason in reasons:
-        remark(f"no picture of {reason}")
+        remark(f"no image of {reason}")
 
 
 def _open(html: Path | None, hits: list[Hit]) -> None:

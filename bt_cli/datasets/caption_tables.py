@@ -260,7 +260,7 @@ def refuse_doubled(columns: Columns, place: str) -> None:
 
 
 def parquet(path: str, content: bytes | None = None) -> Iterator[Entry]:
-    """A Parquet table; of its columns only those are read that hold anything of interest, of pictures inside only
+    """A Parquet table; of its columns only those are read that hold anything of interest, of images inside only
     their paths."""
     import pyarrow as pa
     import pyarrow.parquet

@@ -1,5 +1,5 @@
-"""What a walk through picture folders leaves out: `--exclude`, `.btignore` files, and the thumbnails and bins that
-other programs keep among the pictures."""
+"""What a walk through image folders leaves out: `--exclude`, `.btignore` files, and the thumbnails and bins that
+other programs keep among the images."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ DEFAULT_EXCLUDES = (
     "__MACOSX",  # resource forks in archives that macOS packed
     "node_modules",
     "__pycache__",
-    "*.photoslibrary/resources",  # previews of Apple Photos, whose pictures are in originals/
+    "*.photoslibrary/resources",  # previews of Apple Photos, whose images are in originals/
     "*.lrdata",  # previews of Lightroom
 )
-"""Names of folders, in either case, that hold no pictures of the user's own. Names that begin with a dot (.thumbnails,
+"""Names of folders, in either case, that hold no images of the user's own. Names that begin with a dot (.thumbnails,
 .git, .Trash, ._photo.jpg) are left out, too. `.btignore` and `--exclude` take one in again by `!NAME`."""
 
 OWN_FOLDER = ".bt"

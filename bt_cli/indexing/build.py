@@ -69,7 +69,7 @@ class IndexSummary:
     failures: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of each skipped file."""
     incomplete: list[str] = field(default_factory=list)
-    """A line for each picture that was encoded and lacks some rows at its end."""
+    """A line for each image that was encoded and lacks some rows at its end."""
     passed_over: PassedOver = field(default_factory=PassedOver)
     """Files that were not looked at, and images that no installed package reads."""
 

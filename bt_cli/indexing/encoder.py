@@ -30,7 +30,7 @@ class EncodedBatch:
     content_hashes: list[str]
     """SHA-256 of each file as it was read, hex."""
     widths: list[int]
-    """Of the picture as it is shown (its orientation applied), pixels."""
+    """Of the image as it is shown (its orientation applied), pixels."""
     heights: list[int]
     failures: list[tuple[int, str]] = field(default_factory=list)
     """(number, message) of files that could not be read; the message names the file."""

@@ -44,7 +44,7 @@ class DecodedBatch:
     errors: list[tuple[int, UnreadableImage]] = field(default_factory=list)
     """Positions in the sources that have no row, and why."""
     incomplete: list[tuple[int, str]] = field(default_factory=list)
-    """Positions in the sources whose row is of a picture that lacks some rows at its end, and a line that says it."""
+    """Positions in the sources whose row is of an image that lacks some rows at its end, and a line that says it."""
 
 
 @dataclass

@@ -40,7 +40,7 @@ def aligned(images: Sequence[Any], texts: Sequence[str]) -> int:
 def distinct(items: Sequence[Any]) -> tuple[list[int], NDArray[np.int64]]:
     """The positions of items that no earlier one equals, and for each item which of these it is.
 
-    Paths, texts and bytes are compared; what can't be compared cheaply (a picture in memory) only with itself.
+    Paths, texts and bytes are compared; what can't be compared cheaply (an image in memory) only with itself.
     """
     numbers: dict[Any, int] = {}
     first: list[int] = []

@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 
 DECODING_BYTES = 3 << 29
-"""Bytes (1.5 GiB) that all pictures being decoded may take together; one that needs more than that is decoded alone."""
+"""Bytes (1.5 GiB) that all images being decoded may take together; one that needs more than that is decoded alone."""
 
 
 class MemoryBudget:

@@ -74,7 +74,7 @@ def what_was_seen(image: ImageSource, processor: ImageProcessor) -> Image.Image:
     )
     scale = SIDE / max(out_height, out_width)
     size = max(1, round(out_width * scale)), max(1, round(out_height * scale))
-    return decoded.picture.crop(box).resize(size, Image.Resampling.BICUBIC)
+    return decoded.image.crop(box).resize(size, Image.Resampling.BICUBIC)
 
 
 def strip(seen: Image.Image, panels: Sequence[tuple[str, NDArray[np.float32]]]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Pictures that are sound enough to be taken: PNGs with metadata that Pillow refuses, JPEGs that end too early."""
+"""Images that are sound enough to be taken: PNGs with metadata that Pillow refuses, JPEGs that end too early."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def missing_share(jpeg: bytes, stored: Callable[[bytes], Image.Image]) -> float:
 
     Args:
         jpeg: The file, without an end mark.
-        stored: Decodes a whole file to the picture as it is stored, upright or not.
+        stored: Decodes a whole file to the image as it is stored, upright or not.
     """
     nothing = stored(jpeg + END_MARK)
     noise = np.random.default_rng(0).integers(0, 255, 1 << 16, dtype=np.uint8).tobytes()  # no byte is 255, a marker's

@@ -1,4 +1,4 @@
-"""Any image file to an upright 8-bit RGB picture."""
+"""Any image file to an upright 8-bit RGB image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BYTE_LIMIT = 4 << 30
 """Bytes beyond which a file is not read."""
 
 STRIP_PIXELS = 1 << 22
-"""Transparency is laid on white in strips of about so many pixels: a large picture would need four times its size."""
+"""Transparency is laid on white in strips of about so many pixels: a large image would need four times its size."""
 
 Reserve = Callable[[int], None]
 """Told how many bytes decoding will take, once the header is read and before a pixel is; may wait."""
@@ -59,7 +59,7 @@ _PILLOW_LOCKS = [threading.Lock() for _ in range(256)]  # by id: Pillow images h
 _ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
 _MAX_SAMPLE_VALUE = 281  # TIFF 6.0, section 8
 _WHITE_LEVELS = (255, 1023, 4095, 16_383, 65_535)  # of 8, 10, 12, 14 and 16 bits
-_WHOLE_FILE_FORMATS = ("AVIF", "HEIF", "JPEG2000", "JXL", "WEBP")  # their decoders hold the picture once more
+_WHOLE_FILE_FORMATS = ("AVIF", "HEIF", "JPEG2000", "JXL", "WEBP")  # their decoders hold the image once more
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what no handler takes
 
@@ -80,15 +80,15 @@ class ImageBytes(bytes):
 
 
 class DecodedImage(NamedTuple):
-    """A picture and the size that its file has."""
+    """An image and the size that its file has."""
 
-    picture: Image.Image
+    image: Image.Image
     """Mode RGB, upright; smaller than the file's where a draft was enough."""
     width: int
     """Pixels of the whole upright image."""
     height: int
     box: tuple[float, float, float, float]
-    """(left, top, right, bottom) of the picture that the whole image covers. A draft at half size of 1501 pixels has
+    """(left, top, right, bottom) of these pixels that the whole image covers. A draft at half size of 1501 pixels has
     751, of which the image covers 750.5: without this, resizing would shift it."""
     missing: float = 0.0
     """Share of the rows, at the end of the file, that a truncated JPEG lacks; they are filled in by its decoder."""
@@ -104,14 +104,14 @@ def open_image(source: ImageSource, *, draft: int | None = None, name: str | Non
     Args:
         source: What to open, see `ImageSource`.
         draft: Shorter side, in pixels, that is enough for what follows. A JPEG may then be decoded at 1/2, 1/4 or 1/8
-            of its size as long as its shorter side stays at least that long: much faster, almost the same picture.
+            of its size as long as its shorter side stays at least that long: much faster, almost the same pixels.
             None decodes in full.
         name: What messages call the image; its path where there is one.
 
     Raises:
         UnreadableImage: Missing, no image, truncated, too many pixels, a folder, not permitted. One line.
     """
-    return decode_image(source, draft=draft, name=name).picture
+    return decode_image(source, draft=draft, name=name).image
 
 
 def decode_image(
@@ -198,7 +198,7 @@ def pixel_limit() -> int | None:
 
 
 def _guarded(work: Callable[[], _Read], name: str) -> _Read:
-    """Runs `work`; whatever goes wrong in reading a picture becomes one line that starts with `name`."""
+    """Runs `work`; whatever goes wrong in reading an image becomes one line that starts with `name`."""
     try:
         with pillow_settings(pixel_limit() if os.environ.get("BT_MAX_PIXELS") else 0):
             return work()
@@ -292,7 +292,7 @@ def _decode_truncated(data: bytes, draft: int | None, reserve: Reserve) -> Decod
 
 
 def _decode_raw(file: IO[bytes], draft: int | None, reserve: Reserve, as_tiff: Image.Image | None) -> DecodedImage:
-    """The preview of a camera's raw file; what LibRaw does not know, and Pillow opened, is the picture that it is."""
+    """The preview of a camera's raw file; what LibRaw does not know, and Pillow opened, is the image that it is."""
     _require_reader("RAW")
     file.seek(0)
     try:
@@ -382,16 +382,16 @@ def _upright_rgb(
     orientation = _orientation(image)
     if orientation not in _UPRIGHT:
         orientation = turned
-    picture = _rgb(image)
+    upright = _rgb(image)
     if orientation in _UPRIGHT:
-        picture = picture.transpose(_UPRIGHT[orientation])
-        picture.info.clear()  # or the next reader would find the orientation and turn it again
+        upright = upright.transpose(_UPRIGHT[orientation])
+        upright.info.clear()  # or the next reader would find the orientation and turn it again
         if orientation in _SIDEWAYS:
             width, height = height, width
     covered_width, covered_height = width / factor, height / factor
-    left = picture.width - covered_width if orientation in _RIGHT_TO_LEFT else 0.0
-    top = picture.height - covered_height if orientation in _BOTTOM_TO_TOP else 0.0
-    return DecodedImage(picture, width, height, (left, top, left + covered_width, top + covered_height))
+    left = upright.width - covered_width if orientation in _RIGHT_TO_LEFT else 0.0
+    top = upright.height - covered_height if orientation in _BOTTOM_TO_TOP else 0.0
+    return DecodedImage(upright, width, height, (left, top, left + covered_width, top + covered_height))
 
 
 def _decoding_bytes(image: Image.Image, whole: int) -> int:
@@ -426,7 +426,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
         return int(value)
-    except Exception:  # a broken EXIF block says nothing about the picture
+    except Exception:  # a broken EXIF block says nothing about the image
         return 1
 
 
@@ -445,10 +445,10 @@ def _on_white(image: Image.Image) -> Image.Image:
     rows = max(STRIP_PIXELS // width, 1)
     if rows >= height:
         return _strip_on_white(image)
-    picture = Image.new("RGB", image.size)
+    opaque = Image.new("RGB", image.size)
     for top in range(0, height, rows):
-        picture.paste(_strip_on_white(image.crop((0, top, width, min(top + rows, height)))), (0, top))
-    return picture
+        opaque.paste(_strip_on_white(image.crop((0, top, width, min(top + rows, height)))), (0, top))
+    return opaque
 
 
 def _strip_on_white(image: Image.Image) -> Image.Image:

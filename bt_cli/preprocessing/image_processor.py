@@ -1,4 +1,4 @@
-"""Upright RGB pictures to the network's pixel values, by the rules of preprocessor_config.json."""
+"""Upright RGB images to the network's pixel values, by the rules of preprocessor_config.json."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REVISION = 1
 """Counts changes of this file that change pixels, so that an old index is told apart from a new one."""
 
 _REDUCING_GAP = 3.0
-"""Where exactness isn't asked for, a picture at least twice this many times too large is averaged in whole blocks to at
+"""Where exactness isn't asked for, an image at least twice this many times too large is averaged in whole blocks to at
 least this many times the size before the filter runs. Pillow calls a result at 3 hard to tell from one pass."""
 
 
@@ -98,7 +98,7 @@ class ImageProcessor:
         return _proportional_size(height, width, settings.size[0], settings.size_divisor)
 
     def resized(self, image: ImageSource, *, exact: bool = True) -> Image.Image:
-        """The picture that the network will see, before normalising: RGB, resized and cropped.
+        """The image that the network will see, before normalising: RGB, resized and cropped.
 
         With `exact` off, images far larger than needed are decoded as drafts and first reduced by a whole factor:
         several times faster, as close to the exact pixels as `draft_side` says. All others are exact anyway.
@@ -162,8 +162,8 @@ class ImageProcessor:
             raise UnreadableImage(f"array: {numbers.dtype} with values that are infinite or no numbers is no image")
         if settings.do_resize:
             levels, unit = _levels(numbers)
-            picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(levels, 0, -1)))
-            decoded = decode_image(picture)
+            image = Image.fromarray(np.ascontiguousarray(np.moveaxis(levels, 0, -1)))
+            decoded = decode_image(image)
             tables = _normalisation_tables(settings, unit=unit)
             resized = np.moveaxis(np.asarray(self._resized(decoded, exact=True)), -1, 0)
             return np.stack([table[channel] for table, channel in zip(tables, resized, strict=True)])
@@ -174,18 +174,18 @@ class ImageProcessor:
         return _normalised(numbers.astype(np.float32), settings)
 
     def _resized(self, decoded: DecodedImage, exact: bool) -> Image.Image:
-        picture = decoded.picture
+        image = decoded.image
         # By the whole image's size: a draft's is rounded, which can cost a cell.
         height, width = self.resized_size(decoded.height, decoded.width)
-        if (height, width) != (picture.height, picture.width):
+        if (height, width) != (image.height, image.width):
             from PIL import Image
 
             resample = Image.Resampling(self.settings.resample)
             gap = None if exact else _REDUCING_GAP
-            picture = picture.resize((width, height), resample, box=decoded.box, reducing_gap=gap)
+            image = image.resize((width, height), resample, box=decoded.box, reducing_gap=gap)
         if self.settings.do_center_crop:
-            picture = _centre_crop(picture, *self.settings.crop_size)
-        return picture
+            image = _centre_crop(image, *self.settings.crop_size)
+        return image
 
     def batch(self, images: Sequence[ImageSource]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Images to `(pixel_values (n, 3, H, W) float32, pixel_mask (n, H, W) int64)`.
@@ -228,14 +228,14 @@ def _proportional_size(height: int, width: int, shorter: int, divisor: int) -> t
     )
 
 
-def _centre_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
-    """The centre (height, width) of the picture, on black where it is smaller.
+def _centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The centre (height, width) of the image, on black where it is smaller.
 
     Rounding is the port's: an odd pixel too many goes at the bottom right, one too few at the top left.
     """
-    top, left = (picture.height - height) // 2, (picture.width - width) // 2
-    # Pillow fills what lies outside the picture with black.
-    return picture.crop((left, top, left + width, top + height))
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    # Pillow fills what lies outside the image with black.
+    return image.crop((left, top, left + width, top + height))
 
 
 def _centre_crop_of_numbers(numbers: NDArray[Any], height: int, width: int) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 _QUIET: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """Pillow remarks on every odd tag that it meets. What matters is raised as UnreadableImage; the rest is no news to a
-user with ten thousand pictures."""
+user with ten thousand images."""
 _lock = threading.Lock()
 _readers = 0
 _former_limit: int | None = None

@@ -23,11 +23,11 @@ class NeedsRawReader(Exception):
 
 
 class NotRaw(Exception):
-    """LibRaw does not know this file, or finds no picture in it."""
+    """LibRaw does not know this file, or finds no image in it."""
 
 
 class Preview(NamedTuple):
-    """The picture in a raw file, as a JPEG or as pixels."""
+    """The image in a raw file, as a JPEG or as pixels."""
 
     content: bytes
     """A JPEG file, or nothing."""

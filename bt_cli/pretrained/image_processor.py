@@ -85,7 +85,7 @@ class BridgeTowerImageProcessor:
 
     Images are Pillow images of any mode, paths, the bytes of image files, numpy arrays or torch tensors (height,
     width), (height, width, channels) or (channels, height, width), batches of these, and lists of them, nested or not.
-    Pictures come out upright, in RGB, transparency on white, with at least one cell of `size_divisor` a side: the
+    Images come out upright, in RGB, transparency on white, with at least one cell of `size_divisor` a side: the
     port turns none and refuses all but RGB.
 
     Unknown options are kept as attributes and written back.

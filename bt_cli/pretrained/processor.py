@@ -44,7 +44,7 @@ _NO_CHOICE = {"use_fast", "backend", "trust_remote_code", "return_unused_kwargs"
 class BridgeTowerProcessor:
     """An image processor and a tokenizer as one.
 
-    `processor(picture, "two cats", return_tensors="pt").to(model.device)` gives input_ids, attention_mask,
+    `processor(image, "two cats", return_tensors="pt").to(model.device)` gives input_ids, attention_mask,
     pixel_values and pixel_mask, which `model(**batch)` takes.
     """
 

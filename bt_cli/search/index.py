@@ -111,8 +111,8 @@ class Index:
             MissingHead: The model has no ITC head, or the reranker no ITM head.
             NoIndex: Captions are wanted and the index holds none.
         """
-        picture = os.fspath(image) if isinstance(image, os.PathLike) else image
-        query = Query.build(text, picture, add=add, subtract=subtract)
+        wanted = os.fspath(image) if isinstance(image, os.PathLike) else image
+        query = Query.build(text, wanted, add=add, subtract=subtract)
         request = Request(query, k, captions, tuple(globs), min_score, candidates if rerank else None, combine=combine)
         return search(self._opened, request, self.models).hits
 

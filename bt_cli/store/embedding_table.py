@@ -2,7 +2,7 @@
 
 Columns of an image table: `path`, `path_bytes` (the name's own bytes where it is no UTF-8, else null), `size`
 (bytes), `mtime` (a timestamp in UTC, with nanoseconds), `content_hash` (SHA-256, hex), `width`, `height` (of the
-picture as it is shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image
+image as it is shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image
 table, or null), `image_path_bytes`, `caption_id`, `embedding`; a table of pairs has the same columns,
 each row's embedding joining caption and image. The metadata (`bt.*`) name what made the embeddings, what they are of
 (`bt.kind`: images, captions or pairs) and

@@ -10,7 +10,7 @@ def home_of(folder: str | os.PathLike[str], recorded: str | None = None) -> str:
     """The folder above an index folder, absolute.
 
     An index that is reached through a link has two: the one that holds the link and the one that holds the folder
-    itself. Either may be meant (an index kept on another disk and linked beside its pictures; a link to a library
+    itself. Either may be meant (an index kept on another disk and linked beside its images; a link to a library
     with its index), so the one that the index was written from decides.
 
     Args:

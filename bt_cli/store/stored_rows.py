@@ -1,6 +1,6 @@
 """The rows of an index as its writer needs them: columns as arrays, each read when it is asked for.
 
-A million rows take some 100 MB: paths as one run of bytes, sizes and times as integers. Hashes and picture sizes are
+A million rows take some 100 MB: paths as one run of bytes, sizes and times as integers. Hashes and image sizes are
 read only where something changed.
 """
 

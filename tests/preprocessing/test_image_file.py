@@ -434,7 +434,7 @@ def test_a_draft_tells_the_whole_size_and_what_it_covers(orientation: int) -> No
     exif[0x0112] = orientation
     whole = decode_image(encoded(image, "JPEG", exif=exif))
     draft = decode_image(encoded(image, "JPEG", exif=exif), draft=75)
-    assert (draft.width, draft.height) == (whole.width, whole.height) == whole.picture.size
+    assert (draft.width, draft.height) == (whole.width, whole.height) == whole.image.size
     assert whole.box == (0, 0, whole.width, whole.height)
     boxes = {
         1: (0, 0, 100.25, 75),
@@ -447,7 +447,7 @@ def test_a_draft_tells_the_whole_size_and_what_it_covers(orientation: int) -> No
         8: (0, 0.75, 75, 101),
     }
     assert draft.box == boxes[orientation]
-    assert draft.picture.size == ((101, 75) if orientation <= 4 else (75, 101))
+    assert draft.image.size == ((101, 75) if orientation <= 4 else (75, 101))
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -498,7 +498,7 @@ def test_a_jpeg_without_its_end_mark_is_whole() -> None:
         data = encoded(Image.fromarray(natural()), "JPEG", quality=90, **options)
         found = decode_image(data[:-2])
         assert found.missing == 0, options
-        np.testing.assert_array_equal(np.asarray(found.picture), pixels(data))
+        np.testing.assert_array_equal(np.asarray(found.image), pixels(data))
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.8])
@@ -507,9 +507,9 @@ def test_a_jpeg_that_lacks_some_last_rows_tells_how_many(share: float, draft: in
     data = encoded(Image.fromarray(natural(480, 640)), "JPEG", quality=90)
     found = decode_image(data[: int(len(data) * share)], draft=draft)
     assert abs(found.missing - (1 - share)) < 0.04
-    rows = int(found.picture.height * (1 - found.missing)) - 1
+    rows = int(found.image.height * (1 - found.missing)) - 1
     whole = np.asarray(open_image(data, draft=draft))
-    assert np.abs(np.asarray(found.picture).astype(int)[: rows - 16] - whole[: rows - 16]).max() <= 1
+    assert np.abs(np.asarray(found.image).astype(int)[: rows - 16] - whole[: rows - 16]).max() <= 1
 
 
 def test_a_jpeg_that_lacks_more_is_refused() -> None:
@@ -606,7 +606,7 @@ def test_a_raw_file_is_its_preview() -> None:
     assert Image.open(io.BytesIO(content)).format == "TIFF", "Pillow alone would take what is in front"
     found = decode_image(content)
     assert (found.width, found.height) == (600, 400)
-    assert np.abs(np.array(found.picture.getpixel((300, 200))) - [200, 40, 60]).max() < 6
+    assert np.abs(np.array(found.image.getpixel((300, 200))) - [200, 40, 60]).max() < 6
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(3, (600, 400)), (6, (400, 600)), (8, (400, 600))])
@@ -616,7 +616,7 @@ def test_a_raw_file_turns_its_preview(orientation: int, size: tuple[int, int]) -
     preview.paste((250, 250, 250), (0, 0, 300, 200))  # bright at the top left
     found = decode_image(dng(preview, MOSAIC, orientation))
     assert (found.width, found.height) == size
-    grey = np.asarray(found.picture.convert("L").resize((2, 2), Image.Resampling.BOX))
+    grey = np.asarray(found.image.convert("L").resize((2, 2), Image.Resampling.BOX))
     assert np.unravel_index(grey.argmax(), (2, 2)) == {3: (1, 1), 6: (0, 1), 8: (1, 0)}[orientation]
 
 

@@ -294,7 +294,7 @@ def test_a_draft_does_not_shift_the_picture(orientation: int) -> None:
     draft = np.asarray(processor.resized(buffer.getvalue(), exact=False)).astype(float)
     assert np.sqrt(((exact - draft) ** 2).mean()) < 1
     decoded = processor.decoded(buffer.getvalue(), exact=False)
-    whole_draft = decoded._replace(box=(0.0, 0.0, *map(float, decoded.picture.size)))
+    whole_draft = decoded._replace(box=(0.0, 0.0, *map(float, decoded.image.size)))
     shifted = processor.pixels(whole_draft, exact=False) - processor.pixels(decoded, exact=False)
     assert np.abs(shifted).max() > 0.05  # what the box prevents
 
@@ -305,7 +305,7 @@ def test_a_draft_has_the_geometry_of_the_whole() -> None:
     data = jpeg(Image.new("RGB", (4000, 3001)))
     decoded = processor.decoded(data, exact=False)
     assert decoded[1:] == (4000, 3001, (0, 0, 1000, 750.25), 0.0)
-    assert decoded.picture.size == (1000, 751)
+    assert decoded.image.size == (1000, 751)
     assert processor.resized_size(751, 1000) == (288, 352)
     assert processor(data, exact=False).shape == processor(data).shape == (3, 288, 384)
 
