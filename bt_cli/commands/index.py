@@ -34,6 +34,7 @@ from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 
 if TYPE_CHECKING:
+    from bt_cli.datasets.captions import CaptionSet
     from bt_cli.indexing.build import IndexSummary
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.search.models import SearchModels
@@ -65,6 +66,17 @@ def run(
             help="Captions to search for, too: a file of any format, or a folder. Repeatable.",
         ),
     ] = None,
+    pairs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE",
+            help="Embed each image together with its captions in FILE, and leave out images without one. Repeatable.",
+        ),
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="With --pairs: take images without a caption, too, embedded alone.")
+    ] = False,
     format: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="Format of the captions, where it is not recognised.")
     ] = None,
@@ -135,9 +147,14 @@ def run(
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
     stored = None if store_dtype is None else store_dtype.value
-    read = [
-        (os.fspath(file), read_caption_file(file, format=format, split=split, strict=strict)) for file in captions or []
-    ]
+
+    def read_all(files: list[Path] | None) -> list[tuple[str, CaptionSet]]:
+        return [
+            (os.fspath(file), read_caption_file(file, format=format, split=split, strict=strict))
+            for file in files or []
+        ]
+
+    read, joined = read_all(captions), read_all(pairs)
     checkpoint = model or place.checkpoint
     with (
         open_models(checkpoint, reranker, device=device, dtype=dtype, threads=threads) as models,
@@ -156,6 +173,8 @@ def run(
                 images or [],
                 encoder,
                 captions=[(file, found.items) for file, found in read] or None,
+                pairs=[(file, found.items) for file, found in joined] or None,
+                mixed=mixed,
                 forget=forget or [],
                 rebuild=rebuild,
                 verify=verify,
@@ -172,7 +191,7 @@ def run(
             raise
     summary.seconds = time.perf_counter() - started
     if as_json:
-        write_object(index_record(summary) | {"captions_skipped": sum(found.skipped for _, found in read)})
+        write_object(index_record(summary) | {"captions_skipped": sum(found.skipped for _, found in [*read, *joined])})
     _close(summary, encoder)
     if limit is not None:
         _keep_bridges(models, place.folder, limit)
@@ -191,6 +210,7 @@ def index_record(summary: IndexSummary) -> dict[str, object]:
         "index": summary.index,
         "encoded": summary.encoded,
         "captions": summary.captions,
+        "uncaptioned": summary.uncaptioned,
         "incomplete": len(summary.incomplete),
         "passed_over": dict(summary.passed_over.suffixes.most_common()),
         "excluded": summary.passed_over.excluded,
@@ -207,6 +227,11 @@ def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
     done = (
         f"{count(rows, 'image')} in {summary.index} by {encoder.model.checkpoint.name} ({', '.join(changes) or 'none'})"
     )
+    if summary.uncaptioned:
+        remark(
+            f"{count(summary.uncaptioned, 'image')} without a caption left out: the index embeds images with their "
+            "captions; --mixed takes the others alone"
+        )
     if summary.captions:
         done += f", {count(summary.captions, 'caption')}"
     working = summary.encoded / summary.images_per_second if summary.images_per_second else None

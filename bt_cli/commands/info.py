@@ -103,6 +103,7 @@ def _manifest_record(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "index": os.fspath(folder),
         "images": manifest.rows,
         "captions": manifest.captions.rows if manifest.captions else 0,
+        "embeds": manifest.kind,
         "roots": manifest.roots,
         "caption_files": manifest.caption_files,
         "checkpoint": identity.checkpoint,

@@ -17,12 +17,14 @@ from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.datasets.passed_over import PassedOver
-from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableImage
+from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableCaptions, UnreadableImage
 from bt_cli.files.image_format import lacks_reader
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.absence import Forgotten, absent_folder
-from bt_cli.indexing.captions import caption_rows, follow_images
+from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
+from bt_cli.indexing.moved_captions import follow_images
+from bt_cli.indexing.pairs import Pairing, wanted_kind
 from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update
 from bt_cli.inference.truncation import one_warning
 from bt_cli.store.embedding_table import path_columns, times, vector_array
@@ -31,7 +33,7 @@ from bt_cli.store.index_choice import choose_index
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
-from bt_cli.store.manifest import Manifest
+from bt_cli.store.manifest import IMAGES, MIXED, Manifest
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.stored_rows import StoredRows
 
@@ -63,6 +65,8 @@ class IndexSummary:
     """Images that went through the network; added ones whose content the index knew did not."""
     captions: int = 0
     """Captions that the index holds."""
+    uncaptioned: int = 0
+    """Images that an index of pairs leaves out, since no caption is theirs."""
     seconds: float = 0.0
     images_per_second: float = 0.0
     """Of the images encoded, over the time that encoding took; 0 where there were none."""
@@ -80,6 +84,8 @@ def build_index(
     encoder: FileEncoder,
     *,
     captions: Sequence[tuple[str, Sequence[Caption]]] | None = None,
+    pairs: Sequence[tuple[str, Sequence[Caption]]] | None = None,
+    mixed: bool = False,
     forget: Sequence[str | os.PathLike[str]] = (),
     rebuild: bool = False,
     strict: bool = False,
@@ -104,6 +110,9 @@ def build_index(
         encoder: The checkpoint.
         captions: (name of the caption file, its captions) for each: they take the place of those that the index
             has. None leaves them as they are.
+        pairs: Captions likewise, with which the images are embedded: each row is then the embedding of an image and
+            its captions, and images without one are left out. An index stays what it was made as.
+        mixed: Take images without a caption into an index of pairs, embedded alone.
         forget: Folders that the index is to know no more, with their rows: roots, there or not, and folders below
             them that have no image now.
         rebuild: Encode everything again, with whatever checkpoint; the index then has exactly `roots` (or, without
@@ -120,6 +129,8 @@ def build_index(
         progress: Called with (images encoded, images to encode).
 
     Raises:
+        UnreadableCaptions: Pairs are wanted, and none of the images has a caption.
+        MissingHead: Pairs are wanted, and the checkpoint has no cross-modal ITC head.
         NotFound, EmptyFolder, Misuse: A root does not exist (where all known ones are rebuilt, any of them); there is
             no image below the roots; there are no roots; a root to forget is none.
         IndexBusy, IndexMismatch, BrokenIndex, Unwritable: see `IndexWriter`.
@@ -128,6 +139,14 @@ def build_index(
     start = time.monotonic()
     require_name(index)
     there = _manifest_there(Path(index), rebuild)
+    kind = wanted_kind(
+        there,
+        os.fspath(index),
+        pairs=pairs is not None,
+        mixed=mixed,
+        captions=captions is not None,
+        rebuild=rebuild,
+    )
     exclusion = _wanted_exclusion(exclude, default_excludes, there, Path(index))
     run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
     forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
@@ -140,6 +159,9 @@ def build_index(
         IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
     ):
         run.report_damages(writer)
+        writer.kind = kind
+        if kind != IMAGES:
+            run.pairing = Pairing(pairs, writer.caption_rows(), kind == MIXED)
         before = writer.paths_before() if rebuild else _StoredPaths(writer.stored)
         forgotten = Forgotten(forgotten.folders, writer.known_roots())
         forgotten.check(run.paths, before)
@@ -153,6 +175,7 @@ def build_index(
             forgotten=forgotten.holds,
             exclusion=exclusion,
             verify=verify,
+            pairing=run.pairing,
         )
         if rebuild:
             held = [path for path in before if not forgotten.holds(path)]
@@ -162,13 +185,14 @@ def build_index(
         run.encode_images(plan, writer)
         barren = run.barren(plan, _fresh(given, remaining))
         if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
-            raise run.nothing(given)
+            raise run.nothing(given, plan)
         for root in barren:
             LOG.warning("%s: no image there that can be read; not added", shown_path(run.paths.absolute(root)))
         all_roots = [root for root in all_roots if root not in barren]
         all_captions = run.encode_captions(captions, plan, all_roots, writer)
         wanted_factory = _wanted_factory(factory, writer)
-        if captions is None and not compact and run.is_same(plan, all_roots, wanted_factory, exclusion, writer):
+        asked = captions is not None or pairs is not None or compact
+        if not asked and run.is_same(plan, all_roots, wanted_factory, exclusion, writer):
             writer.journal.clear()
         else:
             kept = plan.kept()
@@ -198,6 +222,7 @@ class _Run:
         self.strict = strict
         self.progress = progress or (lambda done, total: None)
         self.summary = IndexSummary(index=os.fspath(folder))
+        self.pairing: Pairing | None = None
 
     def report_damages(self, writer: IndexWriter) -> None:
         """Say what of the index is damaged and will be made anew."""
@@ -228,7 +253,14 @@ class _Run:
         start = time.monotonic()
         done = 0
         self.progress(0, len(todo))
-        with closing(self.encoder.encode_files(_Paths(self.paths, plan.rows.paths, todo))) as batches:
+        files = _Paths(self.paths, plan.rows.paths, todo)
+        if self.pairing is None:
+            encoding = self.encoder.encode_files(files)
+        else:
+            encoding = self.encoder.encode_files(
+                files, [self.pairing.texts(plan.rows.paths[row]) for row in todo.tolist()]
+            )
+        with closing(encoding) as batches:
             for batch in batches:
                 for number, message in batch.failures:
                     self._fail(plan, int(todo[number]), message)
@@ -251,12 +283,17 @@ class _Run:
     ) -> CaptionRows | None:
         """All captions of the next generation, the new ones encoded into the caption journal."""
         current = writer.caption_rows()
-        if captions is None:
+        if captions is None and self.pairing is None:
             return follow_images(current, plan) if current else None
         gone = set(plan.gone().tolist())
         paths = [path for number, path in enumerate(_StoredPaths(plan.stored)) if number not in gone]
         paths += [plan.rows.paths[row] for row in plan.kept()]
-        rows = caption_rows(captions, paths, self.paths, roots)
+        if self.pairing is not None:
+            rows = self.pairing.rows(paths)
+            if rows is current:
+                return rows
+        else:
+            rows = caption_rows(captions or (), paths, self.paths, roots)
         known = set(current.texts if current else [])
         for batch in writer.caption_journal.batches():
             known.update(batch.column("caption").to_pylist())
@@ -285,8 +322,13 @@ class _Run:
         paths = [*(plan.rows.paths[row] for row in plan.kept()), *_StoredPaths(plan.stored)]
         return [root for root in roots if not any(is_below(path, root) for path in paths)]
 
-    def nothing(self, roots: list[str]) -> BtError:
+    def nothing(self, roots: list[str], plan: Plan) -> BtError:
         """Why the roots give no image at all."""
+        if plan.uncaptioned and not self.summary.failures:
+            return UnreadableCaptions(
+                f"none of the {plan.uncaptioned:,} images has a caption, and an index of pairs holds those that have "
+                "one; see that the captions name the images, or take these as they are with --mixed"
+            )
         if self.summary.failures:
             return nothing_readable(self.summary)
         return no_images([self.paths.absolute(root) for root in roots], self.summary.passed_over)
@@ -311,6 +353,7 @@ class _Run:
         failed = np.array(sorted(plan.failed), np.int64)
         self.summary.removed = len(plan.removed) + int((plan.own[failed] >= 0).sum())
         self.summary.unchanged = len(plan.stored) - self.summary.updated - self.summary.removed
+        self.summary.uncaptioned = plan.uncaptioned
         self.summary.captions = len(captions) if captions is not None else 0
 
     def _fail(self, plan: Plan, row: int, message: str) -> None:

@@ -46,8 +46,11 @@ class FileEncoder(Protocol):
     def identity(self) -> Identity:
         """What makes the embeddings."""
 
-    def encode_files(self, paths: Sequence[str]) -> Generator[EncodedBatch, None, None]:
-        """Embeddings of image files, batch after batch, in the order of `paths`."""
+    def encode_files(
+        self, paths: Sequence[str], captions: Sequence[Sequence[str]] | None = None
+    ) -> Generator[EncodedBatch, None, None]:
+        """Embeddings of image files, batch after batch, in the order of `paths`; with `captions`, those of each file,
+        of the file together with them where it has some."""
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings of texts, (n, d) float32, rows of norm 1."""
@@ -72,8 +75,10 @@ class ModelEncoder:
         """What makes the embeddings. Raises MissingHead for a checkpoint without ITC head."""
         return identity_of(self.model)
 
-    def encode_files(self, paths: Sequence[str]) -> Generator[EncodedBatch, None, None]:
-        """See `FileEncoder`."""
+    def encode_files(
+        self, paths: Sequence[str], captions: Sequence[Sequence[str]] | None = None
+    ) -> Generator[EncodedBatch, None, None]:
+        """See `FileEncoder`. Raises MissingHead for `captions` and a checkpoint without cross-modal ITC head."""
         from bt_cli.inference.decoding import DecodeStream
 
         processor = self.model.image_processor
@@ -87,9 +92,15 @@ class ModelEncoder:
         ) as stream:
             self.clock = stream.clock
             for batch in stream:
+                files = [paths[number] for number in batch.indices]
+                if captions is None:
+                    embeddings = self._embeddings(batch.pixel_values, files)
+                else:
+                    texts = [captions[number] for number in batch.indices]
+                    embeddings = self.model.encode_captioned(batch.pixel_values, texts, files=files)
                 yield EncodedBatch(
                     numbers=list(batch.indices),
-                    embeddings=self._embeddings(batch.pixel_values, [paths[number] for number in batch.indices]),
+                    embeddings=embeddings,
                     content_hashes=[digest or "" for digest in batch.hashes],
                     widths=[width for width, _ in batch.sizes],
                     heights=[height for _, height in batch.sizes],

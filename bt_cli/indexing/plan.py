@@ -21,9 +21,11 @@ from bt_cli.datasets.exclusion import Exclusion, RootRules
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, content_hash, find_images
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.indexing.absence import absent_folder, unmoved
+from bt_cli.indexing.pairs import Pairing
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_paths import RootPaths, is_below
 from bt_cli.store.journal import Journal
+from bt_cli.store.manifest import MIXED, PAIRS
 from bt_cli.store.stored_rows import StoredRows
 
 ENCODE, JOURNAL = -1, -2
@@ -57,11 +59,14 @@ class Plan:
     kept_own: set[int] = field(default_factory=set)
     """Rows of the plan that stay as the index has them: their files vanished before they could be read."""
     failed: set[int] = field(default_factory=set)
-    """Rows of the plan whose file can't be read."""
+    """Rows of the plan whose file can't be read, or is not wanted."""
+    uncaptioned: int = 0
+    """Images that an index of pairs leaves out, since no caption is theirs."""
 
     def to_encode(self) -> np.ndarray:
         """Rows that have to be encoded, ascending."""
-        return np.flatnonzero(self.source == ENCODE)
+        rows = np.flatnonzero(self.source == ENCODE)
+        return rows[[row not in self.failed for row in rows.tolist()]] if self.failed else rows
 
     def kept(self) -> np.ndarray:
         """Rows that the next generation has anew, ascending."""
@@ -94,10 +99,11 @@ def plan_update(
     forgotten: Callable[[str], bool],
     exclusion: Exclusion | None = None,
     verify: bool = False,
+    pairing: Pairing | None = None,
 ) -> Plan:
     """Compare the files below `roots` (as stored; one that is gone holds nothing) with the index and the journal. Rows
     whose path is `forgotten`, or left out by `exclusion`, go. With `verify` every file is hashed, one with the size and
-    time of its row, too."""
+    time of its row, too. With `pairing`, what an image is embedded with has to be the same as well."""
     listing = _Listing(roots, paths, exclusion)
     own = stored.find(listing.names)
     known = own >= 0
@@ -106,6 +112,11 @@ def plan_update(
         same = known & (stored.column("size")[own] == listing.size) & (stored.column("mtime")[own] == listing.mtime)
     if verify:
         same &= ~_changed_in_silence(listing, own, same, stored, paths)
+    if pairing is not None:
+        _settle(pairing, listing, stored, journal, paths, roots)
+        for place in np.flatnonzero(same).tolist():
+            name = listing.name(place)
+            same[place] = pairing.is_same(name) and pairing.takes(name)
     place_of = {listing.name(place): place for place in np.flatnonzero(~same).tolist()}  # each path once
     changed = np.array(list(place_of.values()), np.int64)
     rows = ImageRows.blank(list(place_of))
@@ -128,12 +139,14 @@ def plan_update(
             plan.source[row] = JOURNAL
         else:
             plan.source[row] = twins.row(paths.absolute(name), file[0], int(plan.own[row]))
+    missing = np.ones(len(stored), bool)
+    missing[own[known]] = False
+    if pairing is not None:
+        _join_captions(plan, pairing, missing)
     found = np.flatnonzero(plan.source >= 0)
     if len(found):
         for column in ("content_hash", "width", "height"):
             getattr(rows, column)[found] = stored.column(column)[plan.source[found]]
-    missing = np.ones(len(stored), bool)
-    missing[own[known]] = False
     arrived = rows.content_hash[(plan.source >= 0) & ~plan.same_content].tolist()
 
     def goes(path: str) -> bool:
@@ -142,6 +155,30 @@ def plan_update(
     plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived)
     plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
     return plan
+
+
+def _settle(
+    pairing: Pairing, listing: _Listing, stored: StoredRows, journal: Journal, paths: RootPaths, roots: list[str]
+) -> None:
+    """Find each caption's image among what is there and what the index has elsewhere, and bind the journal to that."""
+    names = [os.fsdecode(name) for name in listing.names.to_pylist()]
+    held = [os.fsdecode(name) for name in stored.paths.to_pylist()] if len(stored) else []
+    digest = pairing.settle(list(dict.fromkeys([*names, *held])), paths, roots)
+    journal.bind(MIXED if pairing.mixed else PAIRS, digest)
+
+
+def _join_captions(plan: Plan, pairing: Pairing, missing: np.ndarray) -> None:
+    """Leave out what has no caption, and encode what the index has with other captions; a moved image keeps its own."""
+    for row, name in enumerate(plan.rows.paths):
+        source = int(plan.source[row])
+        before = plan.stored.path(source) if source >= 0 else None
+        if before is not None and missing[source]:
+            pairing.follow(name, before)
+        if not pairing.takes(name):
+            plan.failed.add(row)
+            plan.uncaptioned += 1
+        elif before is not None and pairing.before.get(before, ()) != pairing.texts(name):
+            plan.source[row] = ENCODE
 
 
 def _removed(

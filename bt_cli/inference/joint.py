@@ -89,6 +89,31 @@ def embed_blocks(
                 progress(done, len(rows))
 
 
+def embed_captioned(
+    network: BridgeTower, states: ImageStates, cache: TextCache, captions: Sequence[Sequence[str]]
+) -> NDArray[np.float32]:
+    """Embeddings (n, d) float32 of norm 1 of encoded images with their captions: the mean over an image's pairs.
+
+    `captions` holds those of each image; one without takes its own embedding, which `states` have then to hold.
+    `cache` has every caption.
+    """
+    assert states.embeds is not None
+    rows = states.embeds.float().cpu().numpy().copy()
+    number = {text: place for place, text in enumerate(cache.texts)}
+    by_image = np.array([image for image, own in enumerate(captions) for _ in own], np.int64)
+    if not len(by_image):
+        return rows
+    by_text = np.array([number[text] for own in captions for text in own], np.int64)
+    pairs = np.empty((len(by_image), rows.shape[1]), np.float32)
+    with torch.inference_mode():
+        embed_blocks(network, iter([(list(range(len(captions))), states)]), cache, by_image, by_text, pairs)
+    sums = np.zeros(rows.shape, np.float64)
+    np.add.at(sums, by_image, pairs)
+    captioned = np.unique(by_image)
+    rows[captioned] = sums[captioned] / np.linalg.norm(sums[captioned], axis=1, keepdims=True)
+    return rows
+
+
 def ranked(
     scores: NDArray[np.float32], documents: Sequence[Any] | None, top_k: int | None
 ) -> list[dict[str, int | float | Any]]:

@@ -252,13 +252,18 @@ class Model:
         keeps = files is not None and self.bridge_cache is not None and self.bridge_cache.limit is not None
         states = self.pixel_states(pixel_values, bridges=keeps, embeds=True)
         assert states.embeds is not None
-        if keeps and files is not None:
-            from bt_cli.inference.cache import ImageCache
-
-            ImageCache(ImageCache.in_memory(0), self.bridge_cache, self.device, self.dtype).keep(
-                files, states.need_bridges()
-            )
+        if keeps:
+            self._keep_bridges(files, states)
         return states.embeds.cpu().numpy()
+
+    def _keep_bridges(self, files: Sequence[str] | None, states: ImageStates) -> None:
+        if files is None or self.bridge_cache is None or self.bridge_cache.limit is None:
+            return
+        from bt_cli.inference.cache import ImageCache
+
+        ImageCache(ImageCache.in_memory(0), self.bridge_cache, self.device, self.dtype).keep(
+            files, states.need_bridges()
+        )
 
     def pixel_states(
         self, pixel_values: NDArray[np.float32], *, bridges: bool = True, embeds: bool = False
@@ -325,6 +330,30 @@ class Model:
         with torch.inference_mode():
             embed_blocks(network, parts, cache, by_image, by_text, rows, progress)
         return rows
+
+    def encode_captioned(
+        self,
+        pixel_values: NDArray[np.float32],
+        captions: Sequence[Sequence[str]],
+        files: Sequence[str] | None = None,
+    ) -> NDArray[np.float32]:
+        """One embedding of each image with all its captions: (n, d) float32, rows of norm 1.
+
+        Takes images that went through `image_processor`, (n, 3, H, W) float32, and the captions of each. Several make
+        the mean of their pairs' embeddings, brought to norm 1 again; none, the embedding of the image alone. `files` as
+        in `encode_pixels`. Raises MissingHead for a checkpoint without cross-modal ITC head.
+        """
+        from bt_cli.inference.cache import TextCache
+        from bt_cli.inference.joint import embed_captioned, require_joint_head
+
+        require_joint_head(self.checkpoint)
+        network = self.parts.need(("text", "vision", "cross"), {"itc"})
+        if not len(pixel_values):
+            return np.empty((0, self.dimension), np.float32)
+        states = self.pixel_states(pixel_values, embeds=True)
+        self._keep_bridges(files, states)
+        texts = list(dict.fromkeys(text for own in captions for text in own))
+        return embed_captioned(network, states, TextCache(texts, self.text_states), captions)
 
     def rank(
         self,

@@ -5,7 +5,7 @@ Columns of an image table: `path`, `path_bytes` (the name's own bytes where it i
 image as it is shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image
 table, or null), `image_path_bytes`, `caption_id`, `embedding`; a table of pairs has the same columns,
 each row's embedding joining caption and image. The metadata (`bt.*`) name what made the embeddings, what they are of
-(`bt.kind`: images, captions or pairs) and
+(`bt.kind`: images, captions, pairs, or mixed: an index's images, some without a caption) and
 the folder that relative paths start from (`bt.home`). Tables of the first format have `mtime` as nanoseconds since 1970
 and call `image_path_bytes` `image_bytes`; they are read, too.
 """
@@ -36,8 +36,8 @@ rows (4 MiB a copy at 1,024 dimensions in float16), and many enough that a reade
 
 
 def metadata(identity: Identity, dtype: str, kind: str, home: str) -> dict[str, str | bytes]:
-    """The key-value metadata of a table; `kind` says what its rows are: "images", "captions" or "pairs"; relative paths
-    start from `home`."""
+    """The key-value metadata of a table; `kind` says what its embeddings are of: "images", "captions", "pairs", or
+    "mixed" (pairs, and images alone where they have no caption); relative paths start from `home`."""
     from bt_cli.version import __version__
 
     return {
@@ -54,8 +54,8 @@ def metadata(identity: Identity, dtype: str, kind: str, home: str) -> dict[str, 
     }
 
 
-def image_schema(identity: Identity, dtype: str, home: str = "") -> pa.Schema:
-    """Columns of an image table with its metadata."""
+def image_schema(identity: Identity, dtype: str, home: str = "", *, kind: str = "images") -> pa.Schema:
+    """Columns of an image table with its metadata; `kind` says what its embeddings are of (`Manifest.kind`)."""
     import pyarrow as pa
 
     fields = [
@@ -68,7 +68,7 @@ def image_schema(identity: Identity, dtype: str, home: str = "") -> pa.Schema:
         pa.field("height", pa.int32(), nullable=False),
         pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
     ]
-    return pa.schema(fields, metadata(identity, dtype, "images", home))
+    return pa.schema(fields, metadata(identity, dtype, kind, home))
 
 
 def caption_schema(identity: Identity, dtype: str, home: str = "", *, pairs: bool = False) -> pa.Schema:

@@ -30,7 +30,7 @@ from bt_cli.store.index_choice import choose_for_piece
 from bt_cli.store.index_folder import FOLDER, ROW_BITS
 from bt_cli.store.index_paths import home_of
 from bt_cli.store.journal import Journal
-from bt_cli.store.manifest import FORMAT, GENERATED, NAME, UNFINISHED_MANIFEST, Manifest, Piece
+from bt_cli.store.manifest import FORMAT, GENERATED, IMAGES, NAME, UNFINISHED_MANIFEST, Manifest, Piece
 from bt_cli.store.piece import damages, open_owners, sums_of
 from bt_cli.store.piece_writer import CaptionRows, PieceWriter
 from bt_cli.store.stored_rows import StoredPiece, StoredRows, path_array
@@ -81,6 +81,7 @@ class IndexWriter:
         manifest: Of the index as it stands, or None where there is none yet (or it is to be made anew).
         stored: Its images.
         identity, dtype: What encodes, and in which precision embeddings are kept.
+        kind: What the images' embeddings are of, see `Manifest`; may be set before anything is encoded.
         journal, caption_journal: What interrupted runs encoded, and what this one does.
     """
 
@@ -106,6 +107,7 @@ class IndexWriter:
         self.manifest: Manifest | None = None
         self.stored = StoredRows()
         self.dtype = dtype or "float16"
+        self.kind = IMAGES
         self._journals()
 
     def __enter__(self) -> IndexWriter:
@@ -185,7 +187,7 @@ class IndexWriter:
         with writing(self.folder):
             self._number = before = self._highest_generation()
             identity = self._merged_identity()
-            writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self._next_number)
+            writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self.kind, self._next_number)
             pieces, places = self._next_pieces(writer, rows, source, gone, compact)
             pieces = self._with_lists(writer, pieces, factory)
             next_captions = self._next_captions(writer, captions, places, factory)
@@ -203,6 +205,7 @@ class IndexWriter:
                 factory=factory,
                 exclude=list(exclude),
                 default_excludes=default_excludes,
+                kind=self.kind,
             )
             self._unlink_stable_names()
             if (self.folder / NAME).is_dir():

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIX = ".arrows"
+FOR_CAPTIONS = b"bt.captions"
+"""Metadata of an index of pairs: a digest of the captions that images are embedded with."""
 SYNC_SECONDS = 5.0
 """After a power failure at most this much work is lost; after a kill, none."""
 
@@ -42,6 +44,11 @@ class Journal:
         self.schema = schema
         self._writer: pa.RecordBatchStreamWriter | None = None
         self._synced = time.monotonic()
+
+    def bind(self, kind: str, digest: str) -> None:
+        """Keep to batches of this kind (`Manifest.kind`) that were made with captions of this digest."""
+        metadata = {**self.schema.metadata, b"bt.kind": kind.encode(), FOR_CAPTIONS: digest.encode()}
+        self.schema = self.schema.with_metadata(metadata)
 
     def append(self, columns: dict[str, Any]) -> None:
         """Keep one encoded batch: the schema's columns by name.
@@ -124,8 +131,8 @@ class Journal:
 
     def _fits(self, schema: pa.Schema) -> bool:
         made, ours = schema.metadata or {}, self.schema.metadata
-        keys = (b"bt.fingerprint", b"bt.preprocessing", b"bt.format")
-        return schema.equals(self.schema) and all(made.get(key) == ours[key] for key in keys)
+        keys = (b"bt.fingerprint", b"bt.preprocessing", b"bt.format", b"bt.kind", FOR_CAPTIONS)
+        return schema.equals(self.schema) and all(made.get(key) == ours.get(key) for key in keys)
 
 
 def _checksum(batch: pa.RecordBatch) -> int:

@@ -40,6 +40,8 @@ UNFINISHED_MANIFEST = re.compile(r"\.manifest(?:-\d{6,})?\.json\.[a-z0-9_]{8}\.p
 
 
 FORMAT = 2
+IMAGES, PAIRS, MIXED = "images", "pairs", "mixed"
+"""What an image's embedding is of: the image; the image with its captions; these where it has some, else the image."""
 NAME = "manifest.json"
 
 
@@ -149,6 +151,8 @@ class Manifest:
     """The globs of what the user wants left out (see `datasets.exclusion`), kept for later updates."""
     default_excludes: bool = True
     """Whether hidden files, other programs' thumbnails and the like are left out, too."""
+    kind: str = IMAGES
+    """What the images' embeddings are of: `images`, `pairs` or `mixed`."""
     format: int = FORMAT
     """Of the folder as it was read."""
 
@@ -184,6 +188,7 @@ class Manifest:
         for name in ("roots", "caption_files", "exclude"):
             value = getattr(self, name)
             _check(name, isinstance(value, list) and all(isinstance(path, str) for path in value))
+        _check("kind", self.kind in (IMAGES, PAIRS, MIXED))
         _check("default_excludes", isinstance(self.default_excludes, bool))
         _check("factory", self.factory is None or isinstance(self.factory, str))
         for piece in self.all_pieces():

@@ -89,12 +89,15 @@ class PieceWriter:
 
     Args:
         folder: The index folder.
-        identity, dtype, home: Of the next generation.
+        identity, dtype, home, kind: Of the next generation.
         number: Gives the next number for names of files.
     """
 
-    def __init__(self, folder: Path, identity: Identity, dtype: str, home: str, number: Callable[[], int]) -> None:
+    def __init__(
+        self, folder: Path, identity: Identity, dtype: str, home: str, kind: str, number: Callable[[], int]
+    ) -> None:
         self.folder = folder
+        self.kind = kind
         self.identity = identity
         self.dtype = dtype
         self.home = home
@@ -114,7 +117,7 @@ class PieceWriter:
         """
         name = f"{self.number():06d}"
         unsorted = self.folder / f"unsorted-{name}.faiss"
-        schema = image_schema(self.identity, self.dtype, self.home)
+        schema = image_schema(self.identity, self.dtype, self.home, kind=self.kind)
         with VectorFileWriter(unsorted, len(rows), self.identity.dimension, self.dtype) as vectors:
             known = np.flatnonzero(source >= 0)
             pieces, places = stored.placed(source[known])

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from random_checkpoint import random_checkpoint
 
 from bt_cli.commands import info
 from bt_cli.files.lock import WriterLock
@@ -59,6 +60,7 @@ def test_a_first_index_and_an_update(bt, home: Path) -> None:
         "index": ".bt",
         "encoded": 0,
         "captions": 0,
+        "uncaptioned": 0,
         "incomplete": 0,
         "passed_over": {},
         "excluded": 0,
@@ -67,6 +69,48 @@ def test_a_first_index_and_an_update(bt, home: Path) -> None:
     assert (
         without_time(ran.err) == f"bt: 2 images in .bt by {os.environ['BT_MODEL']} (1 removed, 2 unchanged) in TIME\n"
     )
+
+
+def test_an_index_of_pairs(bt, home: Path, checkpoint_folder: Path) -> None:
+    import bt_cli
+
+    (home / "c.csv").write_text("image,caption\na.png,one thing\nb b.png,another\nb b.png,and more\n")
+    ran = bt("index", "photos", "--pairs", "c.csv")
+    assert (ran.code, ran.out) == (0, "")
+    assert without_time(ran.err) == (
+        "bt: 1 image without a caption left out: the index embeds images with their captions; --mixed takes the others "
+        f"alone\nbt: 2 images in .bt by {checkpoint_folder} (2 added), 3 captions in TIME\n"
+    )
+    model = bt_cli.load(checkpoint_folder, dtype="float32")
+    a, b = "photos/a.png", "photos/b b.png"
+    one, another, more = model.encode_pairs([a, b, b], ["one thing", "another", "and more"])
+    both = (another + more) / np.linalg.norm(another + more)
+    table = pyarrow.parquet.read_table(".bt/images.parquet")
+    assert table.column("path").to_pylist() == [a, b]
+    found = np.array(table.column("embedding").to_pylist(), np.float32)
+    np.testing.assert_allclose(found, np.stack([one, both]), atol=2e-3)
+    assert table.schema.metadata[b"bt.kind"] == b"pairs"
+    assert "embeds         pairs" in bt("info").out
+    hits = bt("search", "one thing", "--json").objects
+    text = model.encode_texts(["one thing"])[0]
+    assert {hit["path"]: hit["itc"] for hit in hits} == pytest.approx({a: one @ text, b: both @ text}, abs=2e-3)
+    assert len(bt("search", "another", "--to", "captions", "--json").objects) == 3
+    refused = bt("index", "--captions", "c.csv")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        "bt: index .bt: its images are embedded with their captions; give these with --pairs CAPTIONS\n"
+    )
+    again = bt("index", "--json").objects[0]
+    assert (again["encoded"], again["unchanged"], again["uncaptioned"]) == (0, 2, 1)
+
+
+def test_pairs_need_the_cross_modal_head(bt, home: Path, tmp_path: Path) -> None:
+    random_checkpoint(tmp_path / "itc", heads=("itc",))
+    (home / "c.csv").write_text("image,caption\na.png,one thing\n")
+    ran = bt("index", "photos", "--pairs", "c.csv", "--model", tmp_path / "itc")
+    assert (ran.code, ran.out) == (1, "")
+    assert "has no cross-modal ITC head (its heads: ITC), so it embeds no pairs" in ran.err
+    assert not (home / ".bt").exists()
 
 
 def test_what_is_stored_is_what_the_model_says(bt, home: Path, checkpoint_folder: Path) -> None:
@@ -120,6 +164,7 @@ def test_the_index_above_is_taken_and_a_named_one_before_it(bt, home: Path, monk
         "index": "own",
         "encoded": 3,
         "captions": 0,
+        "uncaptioned": 0,
         "incomplete": 0,
         "passed_over": {},
         "excluded": 0,

@@ -24,6 +24,11 @@ def embedding_of(content: bytes, dimension: int = DIMENSION) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+def joined(content: bytes, captions: Sequence[str]) -> bytes:
+    """What a pair's embedding is a function of."""
+    return content + "".join(f"\n{text}" for text in captions).encode()
+
+
 class FakeEncoder:
     """Files that begin with `broken` can't be read; others are as wide as they are long."""
 
@@ -36,15 +41,19 @@ class FakeEncoder:
         self.encoded: list[str] = []
         self.texts: list[str] = []
 
-    def encode_files(self, paths: Sequence[str]) -> Generator[EncodedBatch, None, None]:
+    def encode_files(
+        self, paths: Sequence[str], captions: Sequence[Sequence[str]] | None = None
+    ) -> Generator[EncodedBatch, None, None]:
         for first in range(0, len(paths), self.batch_size):
-            yield self._batch(range(first, min(first + self.batch_size, len(paths))), paths)
+            yield self._batch(range(first, min(first + self.batch_size, len(paths))), paths, captions)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         self.texts += texts
         return np.stack([embedding_of(text.encode("utf-8", "surrogatepass")) for text in texts])
 
-    def _batch(self, numbers: range, paths: Sequence[str]) -> EncodedBatch:
+    def _batch(
+        self, numbers: range, paths: Sequence[str], captions: Sequence[Sequence[str]] | None = None
+    ) -> EncodedBatch:
         batch = EncodedBatch([], np.zeros((0, DIMENSION), np.float32), [], [], [])
         embeddings = []
         for number in numbers:
@@ -57,7 +66,7 @@ class FakeEncoder:
             batch.content_hashes.append(content_hash(content))
             batch.widths.append(len(content))
             batch.heights.append(1 + content[0])
-            embeddings.append(embedding_of(content))
+            embeddings.append(embedding_of(joined(content, captions[number] if captions else ())))
         if embeddings:
             batch.embeddings = np.stack(embeddings)
         self.encoded += [paths[number] for number in batch.numbers]
