@@ -30,6 +30,7 @@ def model_card(
     datasets: Sequence[str] = (),
     metrics: Mapping[str, float] | None = None,
     license: str = "mit",
+    data: str = "",
 ) -> str:
     """The text: metadata as the hub reads it (https://huggingface.co/docs/hub/model-cards), then what the model is.
 
@@ -39,6 +40,7 @@ def model_card(
         base_model: The checkpoint that it was trained on from; only a hub name goes into the metadata.
         datasets: Hub names of what it was trained on.
         metrics: What was measured, by name.
+        data: What it was trained on, in words: the end of the sentence "Trained on ...".
         license: The weights' licence, by the hub's name for it; BridgeTower's own is MIT.
     """
     have = [head for head in _USES if head in heads]
@@ -59,6 +61,8 @@ def model_card(
         "",
     ]
     lines += [f"- `{name}` {use}." for name, use in (_USES[head] for head in have)]
+    if data:
+        lines += ["", f"Trained on {data}."]
     if metrics:
         lines += [
             "",
@@ -85,6 +89,7 @@ def write_card(
     *,
     base_model: str = "",
     metrics: Mapping[str, float] | None = None,
+    data: str = "",
 ) -> None:
     """Write `model_card` to the folder. A README.md that a person wrote, or made theirs, stays as it is.
 
@@ -92,7 +97,7 @@ def write_card(
     """
     path = folder / README
     if not path.exists() or WRITTEN_HERE in path.read_text("utf-8", "replace"):
-        write_whole(path, model_card(config, heads, base_model=base_model, metrics=metrics))
+        write_whole(path, model_card(config, heads, base_model=base_model, metrics=metrics, data=data))
 
 
 def _listed(name: str, values: Sequence[str]) -> list[str]:

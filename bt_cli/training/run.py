@@ -29,7 +29,8 @@ VOCABULARY_CAPTIONS = 20_000
 class Run:
     """What a run needs beside its recipe. `out` receives the checkpoint, `out/training` the state, log and plot.
 
-    `start` names what the weights came from; `validation` is None where nothing is held out.
+    `start` names what the weights came from, `data` says in words what they learn from; `validation` is None where
+    nothing is held out.
     """
 
     network: BridgeTower
@@ -41,6 +42,7 @@ class Run:
     start: str
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)
+    data: str = ""
 
 
 def scene_run(recipe: Recipe, out: Path, device: torch.device, ranks: Ranks, start: Start | None = None) -> Run:
@@ -52,7 +54,18 @@ def scene_run(recipe: Recipe, out: Path, device: torch.device, ranks: Ranks, sta
         start = _scratch(recipe, vocabulary_captions(VOCABULARY_CAPTIONS, recipe.seed), out)
     source = SceneSource(settings, start.processor)
     validation = source.held_out(recipe.validation_items, recipe.seed)
-    return Run(start.network, start.tokenizer, start.processor, source, validation, out, start.name, device, ranks)
+    return Run(
+        start.network,
+        start.tokenizer,
+        start.processor,
+        source,
+        validation,
+        out,
+        start.name,
+        device,
+        ranks,
+        "scenes that were drawn for it",
+    )
 
 
 def caption_run(
@@ -82,7 +95,11 @@ def caption_run(
         some = held_out[: recipe.validation_items]
         measured = CaptionSource(some, start.processor, workers=workers, on_skip=on_skip)
         validation = measured.held_out()
-    return Run(start.network, start.tokenizer, start.processor, source, validation, out, start.name, device, ranks)
+    images = len({caption.image for caption in captions})
+    data = f"{len(captions):,} captions of {images:,} images"
+    return Run(
+        start.network, start.tokenizer, start.processor, source, validation, out, start.name, device, ranks, data
+    )
 
 
 def _scratch(recipe: Recipe, captions: Sequence[str], out: Path) -> Start:

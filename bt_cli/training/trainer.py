@@ -290,7 +290,7 @@ class Trainer:
         save_checkpoint(network, run.out, image_processor=run.processor, tokenizer=run.tokenizer, dtype=dtype)
         started_from = run.start.partition(" (")[0]
         heads = heads_in(hub_tensors(network))
-        write_card(run.out, network.config, heads, base_model=started_from, metrics=self.metrics)
+        write_card(run.out, network.config, heads, base_model=started_from, metrics=self.metrics, data=run.data)
 
 
 @contextlib.contextmanager

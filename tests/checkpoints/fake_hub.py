@@ -76,13 +76,19 @@ class FakeHub:
     def commit(self, repository: str) -> str:
         """40 hex digits that change with the repository's content."""
         digest = hashlib.sha1(repository.encode())
-        for path in sorted(self.repositories[repository].iterdir()):
-            digest.update(path.name.encode() + path.read_bytes())
+        folder = self.repositories[repository]
+        for path in files_of(folder):
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
         return digest.hexdigest()
 
     def asked(self, method: str, ending: str) -> list[Request]:
         """The requests of a method whose path ends so."""
         return [request for request in self.requests if request.method == method and request.path.endswith(ending)]
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All files of a repository, by name."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def tag(content: bytes) -> str:
@@ -146,12 +152,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_info(self, repository: str) -> None:
         siblings = []
-        for path in sorted(self.hub.repositories[repository].iterdir()):
+        folder = self.hub.repositories[repository]
+        for path in files_of(folder):
             content = path.read_bytes()
-            sibling = {"rfilename": path.name, "size": len(content), "blobId": tag(content)}
+            name = path.relative_to(folder).as_posix()
+            sibling = {"rfilename": name, "size": len(content), "blobId": tag(content)}
             if len(content) >= LARGE:
                 sibling["lfs"] = {"sha256": tag(content), "size": len(content), "pointerSize": 134}
-            siblings.append({"rfilename": path.name} if self.hub.taciturn else sibling)
+            siblings.append({"rfilename": name} if self.hub.taciturn else sibling)
         body = json.dumps({"id": repository, "sha": self.hub.commit(repository), "siblings": siblings}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoints.fake_hub import FakeHub
 from random_checkpoint import random_checkpoint
 
@@ -28,17 +31,23 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+@contextmanager
+def hub(repositories: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     from huggingface_hub import constants
 
-    with FakeHub({NAME: repository}) as running:
+    with FakeHub(repositories) as running:
         monkeypatch.delenv("HF_HUB_OFFLINE")
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield running
+
+
+@pytest.fixture
+def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    with hub({NAME: repository}, monkeypatch) as running:
         yield running
 
 
@@ -62,6 +71,26 @@ def test_the_hubs_own_cache_serves_both_ways_of_loading(served: FakeHub) -> None
     assert folder.is_relative_to(cache_folder())
     assert bt_cli.Checkpoint.open(NAME).folder == folder
     assert checkpoint_folder(NAME, token=False, revision=served.commit(NAME)) == folder
+
+
+def test_a_subfolder_of_a_repository(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(repository, tmp_path / "several/towers/little")
+    (tmp_path / "several/config.json").write_text("{}")
+    with hub({NAME: tmp_path / "several"}, monkeypatch) as running:
+        where = {"subfolder": "towers/little", "cache_dir": tmp_path / "cache"}
+        model = bt_cli.BridgeTowerForImageAndTextRetrieval.from_pretrained(NAME, **where)
+        known = bt_cli.Checkpoint.open(repository).network({"itm"}).state_dict()
+        assert all(torch.equal(value, known[name]) for name, value in model.state_dict().items() if name in known)
+        assert bt_cli.BridgeTowerConfig.from_pretrained(NAME, **where).hidden_size == 64
+        images = bt_cli.BridgeTowerImageProcessor.from_pretrained(NAME, **where)
+        assert images == bt_cli.BridgeTowerImageProcessor.from_pretrained(repository)
+        fetched = {Path(request.path).name for request in running.requests if request.method == "GET"}
+        assert "model.safetensors.index.json" in fetched
+        asked = len(running.requests)
+        bt_cli.BridgeTowerForImageAndTextRetrieval.from_pretrained(NAME, local_files_only=True, **where)
+        assert len(running.requests) == asked
+        with pytest.raises(UnknownModel, match="has no towers/none/config.json"):
+            bt_cli.BridgeTowerModel.from_pretrained(NAME, subfolder="towers/none", cache_dir=tmp_path / "cache")
 
 
 def test_what_is_not_there(served: FakeHub, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def test_the_hub_reads_the_metadata():
             base_model="BridgeTower/bridgetower-base",
             datasets=["nlphuji/flickr30k"],
             metrics={"recall@1": 0.5},
+            data="500 captions of 100 images",
         )
     )
     assert card.data.to_dict() == {
@@ -37,6 +38,7 @@ def test_the_hub_reads_the_metadata():
         "language": ["en"],
     }
     assert "| recall@1 | 0.5 |" in card.text
+    assert "\nTrained on 500 captions of 100 images.\n" in card.text
     assert 'BridgeTowerForContrastiveLearning.from_pretrained("' in card.text
 
 
