@@ -17,7 +17,16 @@ from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.datasets.passed_over import PassedOver
-from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableCaptions, UnreadableImage
+from bt_cli.errors import (
+    BrokenIndex,
+    BtError,
+    EmptyFolder,
+    Misuse,
+    NoIndex,
+    NotFound,
+    UnreadableCaptions,
+    UnreadableImage,
+)
 from bt_cli.files.image_format import lacks_reader
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.absence import Forgotten, absent_folder
@@ -115,9 +124,8 @@ def build_index(
         mixed: Take images without a caption into an index of pairs, embedded alone.
         forget: Folders that the index is to know no more, with their rows: roots, there or not, and folders below
             them that have no image now.
-        rebuild: Encode everything again, with whatever checkpoint; the index then has exactly `roots` (or, without
-        any, the
-            roots that it had).
+        rebuild: Encode everything again, with whatever checkpoint, its captions included; the index then has exactly
+            `roots` (or, without any, the roots that it had).
         strict: Raise on the first file that can't be read.
         store_dtype: `float16` (default) or `float32`: of the stored embeddings, fixed when an index is made.
         verify: Hash every file, so that a change that kept size and time is found, and read every byte of the index.
@@ -161,7 +169,7 @@ def build_index(
         run.report_damages(writer)
         writer.kind = kind
         if kind != IMAGES:
-            run.pairing = Pairing(pairs, writer.caption_rows(), kind == MIXED)
+            run.pairing = Pairing(pairs, run.captions_before(writer), kind == MIXED)
         before = writer.paths_before() if rebuild else _StoredPaths(writer.stored)
         forgotten = Forgotten(forgotten.folders, writer.known_roots())
         forgotten.check(run.paths, before)
@@ -231,6 +239,14 @@ class _Run:
                 "%s: damaged, and made anew from what is whole: %s", shown_path(self.folder), _listed(writer.mends)
             )
 
+    def captions_before(self, writer: IndexWriter) -> CaptionRows | None:
+        """The captions that the index has, one that is made anew included."""
+        try:
+            return writer.captions_before()
+        except BrokenIndex as error:
+            LOG.warning("%s: the captions are lost; give them again", str(error).partition(";")[0])
+            return None
+
     def report_unreadable(self, plan: Plan) -> None:
         """Say what could not be looked at and what is not there, and count it."""
         self.summary.passed_over = plan.passed_over
@@ -283,17 +299,20 @@ class _Run:
     ) -> CaptionRows | None:
         """All captions of the next generation, the new ones encoded into the caption journal."""
         current = writer.caption_rows()
-        if captions is None and self.pairing is None:
-            return follow_images(current, plan) if current else None
+        if captions is None and self.pairing is None and current is not None:
+            return follow_images(current, plan)
         gone = set(plan.gone().tolist())
         paths = [path for number, path in enumerate(_StoredPaths(plan.stored)) if number not in gone]
         paths += [plan.rows.paths[row] for row in plan.kept()]
+        rows: CaptionRows | None
         if self.pairing is not None:
             rows = self.pairing.rows(paths)
-            if rows is current:
-                return rows
+        elif captions is not None:
+            rows = caption_rows(captions, paths, self.paths, roots)
         else:
-            rows = caption_rows(captions or (), paths, self.paths, roots)
+            rows = self.captions_before(writer)
+        if rows is None or rows is current:
+            return rows
         known = set(current.texts if current else [])
         for batch in writer.caption_journal.batches():
             known.update(batch.column("caption").to_pylist())

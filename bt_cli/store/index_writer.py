@@ -146,6 +146,16 @@ class IndexWriter:
             self._captions = CaptionRows.read(table, self.manifest.caption_files)
         return self._captions
 
+    def captions_before(self) -> CaptionRows | None:
+        """The captions of the current index, of one that is to be made anew, too; None where it has none.
+
+        Raises:
+            BrokenIndex: They can't be read.
+        """
+        if self.manifest is not None or self._current is None or self._current.captions is None:
+            return self.caption_rows()
+        return CaptionRows.read(self.folder / self._current.captions.table, self._current.caption_files)
+
     @property
     def must_commit(self) -> bool:
         """Whether the index is to be written even where nothing changed: it is damaged, or of the first format."""
