@@ -11,6 +11,9 @@ BUNDLED = ("tiny",)
 
 BUNDLED_USE = "trying bt out: knows drawn scenes, no photographs"
 
+SCENE_SIDE = 384
+"""Pixels of a side of the scenes that the bundled checkpoint learned from: what is larger is something else."""
+
 OFFICIAL = {
     "BridgeTower/bridgetower-base": "training from: base, no heads",
     "BridgeTower/bridgetower-base-itm-mlm": "reranking and masked words, on small machines",

@@ -56,6 +56,8 @@ class Rows:
 
     columns: Sequence[Column]
     cells: list[Sequence[Any]] = field(default_factory=list)
+    title: str = ""
+    """A line above the table, on a terminal alone."""
 
     def add(self, *cells: Any) -> None:
         """Append a row; None is an empty cell."""
@@ -77,6 +79,8 @@ def show(rows: Rows) -> None:
     if terminal and not _fits(rows, console.width, bars=bars):
         bars = False
     with console.capture() as capture:
+        if terminal and rows.title:
+            console.print(printable(rows.title), style="dim")
         if terminal and not _fits(rows, console.width, bars=bars):
             for turned in _turned(rows, console.width):
                 console.print(_table(turned, console.width, bars=False, unicode=unicode, links=_has_links()))

@@ -76,6 +76,8 @@ class IndexSummary:
     """Captions that the index holds."""
     uncaptioned: int = 0
     """Images that an index of pairs leaves out, since no caption is theirs."""
+    largest_side: int = 0
+    """Pixels of the longest side of any image that was encoded."""
     seconds: float = 0.0
     images_per_second: float = 0.0
     """Of the images encoded, over the time that encoding took; 0 where there were none."""
@@ -285,6 +287,7 @@ class _Run:
                     with writing(self.folder):
                         writer.journal.append(_journal_columns(plan.rows, todo[batch.numbers], batch, writer.dtype))
                 self.summary.encoded += len(batch.numbers)
+                self.summary.largest_side = max([self.summary.largest_side, *batch.widths, *batch.heights])
                 done += len(batch.numbers) + len(batch.failures)
                 self.progress(done, len(todo))
         seconds = time.monotonic() - start
