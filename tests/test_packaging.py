@@ -22,6 +22,7 @@ OPTIONAL = {"rawpy", "textual_image", "starlette", "uvicorn", "prometheus_client
 FLOORS = [
     {"errors", "version"},
     {"files"},
+    {"sources"},
     {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "store"},
     {"checkpoints", "packed"},
     {"inference", "pretrained", "training"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from bt_cli.errors import (
     UnreadableCaptions,
     UnreadableImage,
 )
-from bt_cli.files.image_format import lacks_reader
+from bt_cli.files.image_format import HEAD, lacks_reader
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
@@ -36,6 +36,8 @@ from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
 from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update
 from bt_cli.inference.truncation import one_warning
+from bt_cli.sources.member import first_bytes, split_path
+from bt_cli.sources.shard_list import shard_list
 from bt_cli.store.embedding_table import path_columns, times, vector_array
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_index
@@ -161,7 +163,8 @@ def build_index(
     run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
     forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
     known = forgotten.remaining
-    given = run.paths.given([_existing(root) for root in roots], [] if rebuild else known)
+    named = [name for root in roots for name in shard_list(os.fspath(root))]
+    given = run.paths.given([_existing(root) for root in named], [] if rebuild else known)
     _require_something(run, given, known, rebuild, exclusion)
     _require_factory(factory, encoder)
     with (
@@ -186,6 +189,7 @@ def build_index(
             exclusion=exclusion,
             verify=verify,
             pairing=run.pairing,
+            known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
         )
         if rebuild:
             held = [path for path in before if not forgotten.holds(path)]
@@ -215,6 +219,7 @@ def build_index(
                 factory=wanted_factory,
                 exclude=exclusion.globs,
                 default_excludes=exclusion.defaults,
+                shards=run.whole_shards(plan, there if not rebuild else None),
                 compact=compact,
             )
         run.count(plan, all_captions)
@@ -330,11 +335,26 @@ class _Run:
                     writer.caption_journal.append({**columns, "embedding": embeddings})
         return rows
 
+    def whole_shards(self, plan: Plan, there: Manifest | None) -> dict[str, tuple[int, int]]:
+        """Tar files whose images all have rows now: found in this run, or known before and not looked at."""
+        failed = [plan.rows.paths[row] for row in plan.failed | plan.kept_own]
+        whole = {
+            name: stamp
+            for name, stamp in plan.shards.items()
+            if not any(path.startswith(f"{name}/") for path in failed)
+        }
+        for name, (size, mtime) in (there.shards if there else {}).items():
+            if name not in plan.shards and not os.path.exists(self.paths.absolute(name)):
+                whole[name] = size, mtime  # its rows stay while it is away
+        return whole
+
     def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:
-        """The rows whose format some installed package reads; the others are passed over and have no row."""
+        """The rows whose format some installed package reads; the others are passed over and have no new row."""
         paths = _Paths(self.paths, plan.rows.paths, todo)
         readable = [is_readable(path, self.summary.passed_over) for path in paths]
-        plan.failed.update(todo[np.logical_not(readable)].tolist())
+        for row in todo[np.logical_not(readable)].tolist():
+            # What the index has of it stays: its reader may only be missing here, or now.
+            (plan.kept_own if plan.own[row] >= 0 else plan.failed).add(row)
         return todo[readable] if len(todo) else todo
 
     def barren(self, plan: Plan, roots: list[str]) -> list[str]:
@@ -441,8 +461,19 @@ def _can_be_opened(path: str) -> bool:
     try:
         with open(path, "rb"):
             return True
+    except NotADirectoryError:
+        found = split_path(path)
+        return found is not None and _can_be_opened(found[0])
     except OSError:
         return False
+
+
+def _known_shards(there: Manifest | None, kind: str, exclusion: Exclusion) -> Mapping[str, Sequence[int]] | None:
+    """Tar files that need not be opened while they stay as they are: not where another choice of images is made."""
+    if there is None or kind != IMAGES:
+        return None
+    same = (tuple(there.exclude), there.default_excludes) == (exclusion.globs, exclusion.defaults)
+    return there.shards if same else None
 
 
 def _manifest_there(folder: Path, rebuild: bool) -> Manifest | None:
@@ -492,7 +523,7 @@ def _no_folder_for_nothing(folder: Path) -> Iterator[None]:
 
 def is_readable(path: str, passed_over: PassedOver) -> bool:
     """Whether an installed package reads the file's format; one of a format that none reads is counted."""
-    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path):
+    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path, first_bytes(path, HEAD)):
         return True
     passed_over.add_unread(path)
     return False
@@ -525,7 +556,14 @@ def _require_something(run: _Run, given: list[str], known: list[str], rebuild: b
     if not roots or len(roots) < len(given):
         return
     places, passed_over = [run.paths.absolute(root) for root in roots], PassedOver()
-    if next(find_images(places, exclusion=exclusion, passed_over=passed_over), None) is None:
+    unreadable: list[str] = []
+
+    def note(path: str, error: OSError) -> None:
+        unreadable.append(f"{shown_path(path)}: {error.strerror or error}")
+
+    if next(find_images(places, exclusion=exclusion, passed_over=passed_over, on_error=note), None) is None:
+        if unreadable:
+            raise UnreadableImage(f"{unreadable[0]}; no images there")
         raise no_images(places, passed_over)
 
 

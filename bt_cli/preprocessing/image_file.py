@@ -23,6 +23,7 @@ from bt_cli.files.plain_file import is_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing import damaged_image, raw_file
 from bt_cli.preprocessing.pillow_settings import pillow_settings
+from bt_cli.sources.member import read_member
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,7 +162,7 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
 
     def read() -> bytes:
         with _open_file(os.fspath(path)) as file:
-            if os.fstat(file.fileno()).st_size > 64 << 20:
+            if not isinstance(file, io.BytesIO) and os.fstat(file.fileno()).st_size > 64 << 20:
                 _identify(file).close()
                 file.seek(0)
             return _read_bounded(file)
@@ -227,7 +228,10 @@ def _reason(error: Exception) -> str:
 
 
 def _open_file(path: str) -> IO[bytes]:
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except NotADirectoryError:  # a path that leads into a container
+        return io.BytesIO(read_member(path))
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableImage("a folder, not an image")
     if stat.S_ISFIFO(status.st_mode):  # a shell's <(...)

@@ -11,6 +11,7 @@ from typing import Any
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import EmptyFolder, Misuse
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.tar_shard import is_shard_name
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ def from_paths(paths: Sequence[str]) -> list[Candidate]:
 
 
 def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
-    """Images named one by one, and the images below each folder that is named.
+    """Images named one by one, and the images below each folder, or in each tar file, that is named.
 
     Raises:
         EmptyFolder: There is no image below a folder.
     """
     paths: list[str] = []
     for argument in arguments:
-        if not os.path.isdir(argument):
+        if not os.path.isdir(argument) and not (is_shard_name(argument) and os.path.isfile(argument)):
             paths.append(argument)  # what is missing or no image is told when it is read
             continue
         found = [image.path for image in find_images([argument])]
