@@ -28,7 +28,7 @@ COMMANDS = {
     "rerank": "Put images in the order in which they match a text.",
     "score": "How well each image and text match.",
     "fill-mask": "The best words for each <mask> of a text, looking at an image.",
-    "encode": "Embeddings of images or captions as Parquet, without an index.",
+    "encode": "Embeddings of images or captions as a table, without an index.",
     "eval": "Recall, RSUM, median rank and MRR on captioned images.",
     "train": "Fine-tune a checkpoint on captioned images.",
     "models": "List, describe, download and convert checkpoints.",

@@ -1,4 +1,4 @@
-"""`bt encode`: embeddings of images, captions or pairs of them as a Parquet table, without an index."""
+"""`bt encode`: embeddings of images, captions or pairs of them as a table, Parquet or NumPy, without an index."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Embeddings of images, captions or pairs as Parquet, without an index.",
+    help="Embeddings of images, captions or pairs as Parquet or NumPy, without an index.",
 )
 
-SUFFIXES = ("", ".parquet", ".pq")
+SUFFIXES = ("", ".parquet", ".pq", ".npy")
 STDOUT = Path("/dev/stdout")
 
 
@@ -52,13 +52,19 @@ def table_file(value: str) -> Path:
         return STDOUT
     path = Path(value)
     if path.suffix.lower() not in SUFFIXES and not (path.exists() and not path.is_file()):
-        raise typer.BadParameter(f"{value!r}: the table is Parquet; name it .parquet, or - for stdout")
+        raise typer.BadParameter(f"{value!r}: the table is Parquet or NumPy; name it .parquet or .npy, or - for stdout")
     return path
 
 
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="X.parquet", parser=table_file, help="The table to write; - is stdout."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="X.parquet",
+        parser=table_file,
+        help="The table to write: .parquet, or .npy with its rows in .rows.jsonl; - is stdout.",
+    ),
 ]
 Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of the stored embeddings.")]
 

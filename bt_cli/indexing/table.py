@@ -1,4 +1,4 @@
-"""Embeddings as a Parquet table of their own, without an index: `bt encode`."""
+"""Embeddings as a table of their own, Parquet or NumPy, without an index: `bt encode`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import ImageFile, find_images, path_key
 from bt_cli.errors import UnreadableImage
-from bt_cli.files.atomic_write import open_whole
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.inference.truncation import one_warning
-from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, times, vector_array
+from bt_cli.store.embedding_table import caption_schema, image_schema, path_columns, times, vector_array
 from bt_cli.store.identity import Identity
+from bt_cli.store.npy_file import table_file
 
 TEXTS_AT_A_TIME = 256
 
@@ -52,7 +52,8 @@ def encode_image_table(
     default_excludes: bool = True,
     progress: Progress | None = None,
 ) -> IndexSummary:
-    """Write an image table (see `embedding_table`) of the images below `roots`, in the order of their paths as given.
+    """Write an image table (see `embedding_table`; with the suffix `.npy`, `npy_file`) of the images below `roots`, in
+    the order of their paths as given.
     `exclude` and `default_excludes` leave out what `Exclusion` says.
 
     Raises:
@@ -81,8 +82,7 @@ def encode_image_table(
         raise no_images(roots, passed_over)
     schema = image_schema(encoder.identity, dtype, os.getcwd())
     with (
-        open_whole(out) as target,
-        TableWriter(target, schema) as table,
+        table_file(out, schema) as table,
         closing(encoder.encode_files([file.path for file in files])) as batches,
     ):
         for batch in batches:
@@ -116,8 +116,7 @@ def encode_caption_table(
     summary = IndexSummary(index=out)
     with (
         one_warning(),
-        open_whole(out) as target,
-        TableWriter(target, caption_schema(encoder.identity, dtype, os.getcwd())) as table,
+        table_file(out, caption_schema(encoder.identity, dtype, os.getcwd())) as table,
     ):
         for first in range(0, len(captions), TEXTS_AT_A_TIME):
             part = captions[first : first + TEXTS_AT_A_TIME]
@@ -154,7 +153,7 @@ def encode_pair_table(
     paired = [caption for caption in captions if caption.image is not None]
     schema = caption_schema(encoder.identity, dtype, os.getcwd(), pairs=True)
     unreadable: dict[str, str] = {}
-    with open_whole(out) as target, TableWriter(target, schema) as table:
+    with table_file(out, schema) as table:
         for first in range(0, len(paired), TEXTS_AT_A_TIME):
             part = paired[first : first + TEXTS_AT_A_TIME]
             paths = [caption.image or "" for caption in part]
