@@ -29,6 +29,7 @@ COMMANDS = {
     "score": "How well each image and text match.",
     "fill-mask": "The best words for each <mask> of a text, looking at an image.",
     "encode": "Embeddings of images or captions as a table, without an index.",
+    "export": "An index for LanceDB, Qdrant, webdataset or NumPy.",
     "eval": "Recall, RSUM, median rank and MRR on captioned images.",
     "train": "Fine-tune a checkpoint on captioned images.",
     "models": "List, describe, download and convert checkpoints.",
