@@ -33,6 +33,7 @@ OPTIONAL = {
 FLOORS = [
     {"errors", "version"},
     {"files"},
+    {"sources"},
     {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "store"},
     {"checkpoints", "packed"},
     {"inference", "pretrained", "training"},

@@ -12,6 +12,7 @@ from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
+    AllowPrivateUrls,
     BatchSize,
     DefaultExcludes,
     Device,
@@ -71,10 +72,11 @@ Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of 
 
 @app.command("images")
 def images(
-    roots: Annotated[list[str], typer.Argument(metavar="DIR", help="Folders and files.")],
+    roots: Annotated[list[str], typer.Argument(metavar="DIR", help="Folders, files, URLs and lists of them.")],
     output: Output,
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = None,
+    allow_private_urls: AllowPrivateUrls = False,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -102,6 +104,7 @@ def images(
             strict=strict,
             exclude=exclude or (),
             default_excludes=default_excludes is not False,
+            allow_private=allow_private_urls,
             progress=ticked,
         )
     summary.seconds = time.perf_counter() - started

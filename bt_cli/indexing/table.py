@@ -18,6 +18,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.inference.truncation import one_warning
+from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import caption_schema, image_schema, path_columns, times, vector_array
 from bt_cli.store.identity import Identity
 from bt_cli.store.npy_file import table_file
@@ -50,11 +51,12 @@ def encode_image_table(
     strict: bool = False,
     exclude: Sequence[str] = (),
     default_excludes: bool = True,
+    allow_private: bool = False,
     progress: Progress | None = None,
 ) -> IndexSummary:
     """Write an image table (see `embedding_table`; with the suffix `.npy`, `npy_file`) of the images below `roots`, in
     the order of their paths as given.
-    `exclude` and `default_excludes` leave out what `Exclusion` says.
+    `exclude` and `default_excludes` leave out what `Exclusion` says; `allow_private` as in `build_index`.
 
     Raises:
         NotFound, EmptyFolder, Misuse: A root does not exist; there is no image; a glob is none.
@@ -83,7 +85,7 @@ def encode_image_table(
     schema = image_schema(encoder.identity, dtype, os.getcwd())
     with (
         table_file(out, schema) as table,
-        closing(encoder.encode_files([file.path for file in files])) as batches,
+        closing(encoder.encode_files([_opened(file.path, allow_private) for file in files])) as batches,
     ):
         for batch in batches:
             for number, message in batch.failures:
@@ -185,8 +187,15 @@ def _caption_columns(captions: Sequence[Caption], embeddings: np.ndarray, dtype:
     }
 
 
+def _opened(path: str, allow_private: bool) -> str:
+    return WebImage(path) if allow_private and is_url(path) else path
+
+
 def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> dict[str, object]:
     encoded = [files[number] for number in batch.numbers]
+    for place, stamp in enumerate(batch.stamps or ()):
+        if stamp is not None:
+            encoded[place] = ImageFile(encoded[place].path, *stamp)
     texts, raw = path_columns([os.fspath(file.path) for file in encoded])
     return {
         "path": texts,

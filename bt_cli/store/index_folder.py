@@ -12,6 +12,7 @@ import numpy as np
 
 from bt_cli.errors import BtError, Misuse, NoIndex
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.block_sums import damaged
 from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
 from bt_cli.store.glob import matching_rows
@@ -296,7 +297,7 @@ class IndexFolder(_VectorSet):
     def _from_here(self, stored: str, here: str) -> str:
         return (
             stored
-            if here == self._home and not os.path.isabs(stored)
+            if is_url(stored) or (here == self._home and not os.path.isabs(stored))
             else path_from(here, os.path.join(self._home, stored), self._home)
         )
 

@@ -11,9 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bt_cli.datasets import url_image
-from bt_cli.datasets.url_image import fetch_image, is_public, is_url
 from bt_cli.errors import UnreadableImage
+from bt_cli.sources import web_image
+from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_image import fetch_image, is_public
 
 
 class Server(ThreadingHTTPServer):
@@ -187,7 +188,7 @@ def test_content_decides_and_other_types_are_left_early(headers: bytes, body: by
 
 
 def test_every_redirect_is_looked_at(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(url_image, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
+    monkeypatch.setattr(web_image, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
     assert fetch_image(f"{site}/moved") == b"bytes"
     for target in ("127.0.0.2", "169.254.169.254", "[::1]", "2130706434", "0x7f.2", "10.1.2.3", "0"):
         answer = b"HTTP/1.1 302 Found\r\nLocation: http://%s/latest/meta-data/\r\n\r\n" % target.encode()

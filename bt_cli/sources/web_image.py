@@ -14,17 +14,18 @@ import http.client
 import io
 import ipaddress
 import queue
-import re
 import socket
 import ssl
 import threading
 import time
-from typing import Any, cast
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.image_format import HEAD, image_format
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.version import __version__
 
 SECONDS = 30.0
@@ -33,7 +34,6 @@ BYTES = 64 << 20
 """The largest file that is taken."""
 REDIRECTS = 5
 
-_URL = re.compile(r"https?://[^\s/]\S*", re.IGNORECASE)
 _MOVED = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")  # RFC 4291, section 2.5.5.1
@@ -41,44 +41,60 @@ _ANY_BYTES = ("", "application/octet-stream", "binary/octet-stream", "applicatio
 """Content types that say nothing, as stores send them for files whose type nobody told them."""
 
 
-def is_url(text: str) -> bool:
-    """Whether a text is the address of something on the web, and nothing beside it."""
-    return bool(_URL.fullmatch(text))
+class Fetched(NamedTuple):
+    """What an address gave."""
+
+    content: bytes
+    modified_ns: int
+    """When it was last changed, as the server says, nanoseconds since 1970; 0 where it says nothing."""
 
 
-def fetch_image(url: str, *, allow_private: bool = False, seconds: float = SECONDS, limit: int = BYTES) -> bytes:
-    """The bytes at `url`; whether they are an image is seen when they are decoded. Proxies are not used.
+def fetch_image(
+    url: str, *, allow_private: bool = False, seconds: float | None = None, limit: int | None = None
+) -> bytes:
+    """The bytes at `url`, as `fetch` gets them; the message of what it raises begins with the address."""
+    try:
+        return fetch(url, allow_private=allow_private, seconds=seconds, limit=limit).content
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{shown_path(url)}: {error}") from error.__cause__
+
+
+def fetch(url: str, *, allow_private: bool = False, seconds: float | None = None, limit: int | None = None) -> Fetched:
+    """What is at `url`; whether it is an image is seen when it is decoded. Proxies are not used.
 
     What the server calls something else (a page that says "not found", a film) is left after its first bytes, unless
     these are an image's: content decides.
 
     Args:
         url: An http or https address.
-        allow_private: Hosts of this machine and its networks may be asked, too.
-        seconds: The longest that all of it may take.
-        limit: The most bytes.
+        allow_private: Hosts of this machine and its networks may be asked, too, as for a `WebImage`.
+        seconds: The longest that all of it may take; None: `SECONDS`.
+        limit: The most bytes; None: `BYTES`.
 
     Raises:
-        UnreadableImage: It can't be had, for whatever reason, or not within the bounds. One line.
+        UnreadableImage: It can't be had, or not within the bounds. The message is the reason, without the address.
     """
+    seconds = SECONDS if seconds is None else seconds
+    limit = BYTES if limit is None else limit
     deadline = time.monotonic() + seconds
-    place = url
+    place = str(url)
+    allow_private = allow_private or isinstance(url, WebImage)
     try:
         for _ in range(REDIRECTS + 1):
-            found, content = _ask(place, allow_private, deadline, limit)
-            if found is None:
-                return content
+            found = _ask(place, allow_private, deadline, limit)
+            if isinstance(found, Fetched):
+                return found
             place = urljoin(place, found)
             if not is_url(place):
                 raise _Refused(f"it leads to {shown_path(place)}, which is no web address")
     except _Refused as error:
-        raise UnreadableImage(f"{shown_path(url)}: {error}") from None
+        raise UnreadableImage(str(error)) from None
     except TimeoutError:
-        raise UnreadableImage(f"{shown_path(url)}: no whole answer within {seconds:g} s") from None
+        raise UnreadableImage(f"no whole answer within {seconds:g} s") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableImage(f"{shown_path(url)}: {' '.join(str(reason).split())}") from error
-    raise UnreadableImage(f"{shown_path(url)}: more than {REDIRECTS} redirects")
+        raise UnreadableImage(" ".join(str(reason).split())) from error
+    raise UnreadableImage(f"more than {REDIRECTS} redirects")
 
 
 class _Refused(Exception):
@@ -116,8 +132,8 @@ class _TimedSocket:
         pass
 
 
-def _ask(url: str, allow_private: bool, deadline: float, limit: int) -> tuple[str | None, bytes]:
-    """(where it has moved, nothing) or (None, the bytes)."""
+def _ask(url: str, allow_private: bool, deadline: float, limit: int) -> str | Fetched:
+    """Where it has moved, or what is there."""
     parts = urlsplit(url)
     host = parts.hostname
     if not host:
@@ -136,10 +152,10 @@ def _ask(url: str, allow_private: bool, deadline: float, limit: int) -> tuple[st
         with connection.getresponse() as answer:
             moved = answer.getheader("Location")
             if answer.status in _MOVED and moved:
-                return moved, b""
+                return moved
             if answer.status != 200:
                 raise _Refused(f"the server says {answer.status} {answer.reason}".rstrip())
-            return None, _read(answer, limit)
+            return Fetched(_read(answer, limit), _nanoseconds(answer.getheader("Last-Modified", "")))
 
 
 def _connect(host: str, port: int, secure: bool, allow_private: bool, deadline: float) -> socket.socket:
@@ -233,6 +249,14 @@ def _read(answer: http.client.HTTPResponse, limit: int) -> bytes:
 def _require_image(beginning: bytes, kind: str) -> None:
     if image_format(beginning[:HEAD]) is None:
         raise _Refused(f"the server sends {kind[:60]}, and no image")
+
+
+def _nanoseconds(date: str) -> int:
+    """An HTTP date (RFC 9110, section 5.6.7) as nanoseconds since 1970; 0 for what is none."""
+    try:
+        return int(parsedate_to_datetime(date).timestamp()) * 10**9
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def _left(deadline: float) -> float:
