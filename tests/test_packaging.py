@@ -18,7 +18,18 @@ PACKAGE = ROOT / "bt_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "huggingface_hub"}
 """Modules whose distribution is called otherwise."""
-OPTIONAL = {"rawpy", "textual_image", "starlette", "uvicorn", "prometheus_client", "mcp", "anyio", "pydantic"}
+OPTIONAL = {
+    "lancedb",
+    "qdrant_client",
+    "rawpy",
+    "textual_image",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
+    "mcp",
+    "anyio",
+    "pydantic",
+}
 FLOORS = [
     {"errors", "version"},
     {"files"},
@@ -26,7 +37,7 @@ FLOORS = [
     {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "store"},
     {"checkpoints", "packed"},
     {"inference", "pretrained", "training"},
-    {"indexing", "search", "evaluation"},
+    {"indexing", "search", "evaluation", "export"},
     {"display", "pages"},
     {"serving"},
     {"commands", "__init__"},

@@ -1,4 +1,4 @@
-"""`bt encode`: embeddings of images, captions or pairs of them as a Parquet table, without an index."""
+"""`bt encode`: embeddings of images, captions or pairs of them as a table, Parquet or NumPy, without an index."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
+    AllowPrivateUrls,
     BatchSize,
     DefaultExcludes,
     Device,
@@ -39,10 +40,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Embeddings of images, captions or pairs as Parquet, without an index.",
+    help="Embeddings of images, captions or pairs as Parquet or NumPy, without an index.",
 )
 
-SUFFIXES = ("", ".parquet", ".pq")
+SUFFIXES = ("", ".parquet", ".pq", ".npy")
 STDOUT = Path("/dev/stdout")
 
 
@@ -52,23 +53,30 @@ def table_file(value: str) -> Path:
         return STDOUT
     path = Path(value)
     if path.suffix.lower() not in SUFFIXES and not (path.exists() and not path.is_file()):
-        raise typer.BadParameter(f"{value!r}: the table is Parquet; name it .parquet, or - for stdout")
+        raise typer.BadParameter(f"{value!r}: the table is Parquet or NumPy; name it .parquet or .npy, or - for stdout")
     return path
 
 
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="X.parquet", parser=table_file, help="The table to write; - is stdout."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="X.parquet",
+        parser=table_file,
+        help="The table to write: .parquet, or .npy with its rows in .rows.jsonl; - is stdout.",
+    ),
 ]
 Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of the stored embeddings.")]
 
 
 @app.command("images")
 def images(
-    roots: Annotated[list[str], typer.Argument(metavar="DIR", help="Folders and files.")],
+    roots: Annotated[list[str], typer.Argument(metavar="DIR", help="Folders, files, URLs and lists of them.")],
     output: Output,
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = None,
+    allow_private_urls: AllowPrivateUrls = False,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -96,6 +104,7 @@ def images(
             strict=strict,
             exclude=exclude or (),
             default_excludes=default_excludes is not False,
+            allow_private=allow_private_urls,
             progress=ticked,
         )
     summary.seconds = time.perf_counter() - started

@@ -13,6 +13,7 @@ import typer
 from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
+    AllowPrivateUrls,
     BatchSize,
     DefaultExcludes,
     Device,
@@ -52,12 +53,13 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="IMAGES",
-            help="Folders and files. None: look through those of the index again.",
+            help="Folders, files, URLs and lists of them. None: look through those of the index again.",
             show_default=False,
         ),
     ] = None,
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = None,
+    allow_private_urls: AllowPrivateUrls = False,
     captions: Annotated[
         list[Path] | None,
         typer.Option(
@@ -184,6 +186,7 @@ def run(
                 factory=factory,
                 exclude=exclude or None,
                 default_excludes=default_excludes,
+                allow_private=allow_private_urls,
                 progress=ticked,
             )
         except KeyboardInterrupt:

@@ -153,6 +153,10 @@ DefaultExcludes = Annotated[
         show_default="on",
     ),
 ]
+AllowPrivateUrls = Annotated[
+    bool,
+    typer.Option("--allow-private-urls", "--allow-private", help="Fetch a URL of this machine or its networks, too."),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", metavar="N", min=1, help="Images encoded at a time.", show_default="by device"),

@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Index, Json, Model, Paths, Quiet, Reranker, Server, Strict
+from bt_cli.commands.options import (
+    AllowPrivateUrls,
+    Device,
+    Dtype,
+    Index,
+    Json,
+    Model,
+    Paths,
+    Quiet,
+    Reranker,
+    Server,
+    Strict,
+)
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
 from bt_cli.commands.search import SHOWN, show_answer
 from bt_cli.display.closing_line import closing_line, count
@@ -33,7 +45,7 @@ NOTHING_FED = "no image on stdin; where the index is meant, give it nothing to r
 def run(
     text: Annotated[str | None, typer.Argument(metavar="QUERY", help="The text that images are to match.")] = None,
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="IMAGE", help="Images, or folders of them; - stands for stdin.")
+        list[str] | None, typer.Argument(metavar="IMAGE", help="Images, folders of them, URLs; - stands for stdin.")
     ] = None,
     k: Annotated[
         int | None,
@@ -66,6 +78,7 @@ def run(
     nul: Annotated[
         bool, typer.Option("-0", "--null", help="Paths on stdin are ended by NULs; with --paths those printed, too.")
     ] = False,
+    allow_private_urls: AllowPrivateUrls = False,
     model: Model = None,
     reranker: Reranker = None,
     device: Device = "auto",
@@ -99,7 +112,7 @@ def run(
         if image_folder is not None or run_out is not None:
             raise Misuse("--images and --run-out belong to --run")
         query = Query.build(text)
-        given = _given(images or [], nul)
+        given = _given(images or [], nul, allow_private_urls)
         if server is not None:
             from bt_cli.serving.client import refuse_local_choices
 
@@ -109,7 +122,13 @@ def run(
             models = _at_index(models, given, index)
             answer = _rerank_given(models, query, given, k, strict, ticked)
         else:
-            request = Request(query, k or SHOWN, candidates=candidates or CANDIDATES, strict=strict)
+            request = Request(
+                query,
+                k or SHOWN,
+                candidates=candidates or CANDIDATES,
+                strict=strict,
+                allow_private_urls=allow_private_urls,
+            )
             from bt_cli.store.index_folder import IndexFolder
 
             with IndexFolder.open(IndexFolder.locate(index)) as folder:
@@ -141,8 +160,11 @@ def _ask_server(
     return Client(url).rerank(query.texts[0].content, given, k, strict=strict)
 
 
-def _given(images: list[str], nul: bool) -> list[Candidate] | None:
+def _given(images: list[str], nul: bool, allow_private_urls: bool) -> list[Candidate] | None:
     """The candidates from arguments or stdin, or None where the index is to give them."""
+    if allow_private_urls:
+        given = _given(images, nul, False)
+        return None if given is None else [candidate.allowed() for candidate in given]
     if images and images != ["-"]:
         if "-" in images:
             raise Misuse("- stands for all images of stdin; it can't be mixed with others")

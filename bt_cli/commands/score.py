@@ -10,13 +10,13 @@ import typer
 
 from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Server, Strict
+from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse
-from bt_cli.search.candidates import from_arguments
+from bt_cli.search.candidates import allowed, from_arguments
 from bt_cli.search.query import validate_text
 from bt_cli.search.scoring import every_pair, pairs_of, score
 
@@ -25,7 +25,8 @@ def run(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE TEXT...", help="An image or a folder of images, then texts. With --image, texts alone."
+            metavar="IMAGE TEXT...",
+            help="An image, a folder of them or a URL, then texts. With --image, texts alone.",
         ),
     ] = None,
     image: Annotated[
@@ -45,6 +46,7 @@ def run(
         Path | None,
         typer.Option("--heatmap", metavar="FILE", help="Write where each word counted in the image, as a PNG."),
     ] = None,
+    allow_private_urls: AllowPrivateUrls = False,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -60,6 +62,8 @@ def run(
     """
     started = time.perf_counter()
     wanted = _pairs(words or [], image or [], pairs, image_folder, strict)
+    if allow_private_urls:
+        wanted = [(allowed(path), text) for path, text in wanted]
     if heatmap is not None and len(wanted) != 1:
         raise Misuse(f"--heatmap explains one image with one text, and these are {len(wanted)} pairs")
     reranker: Any

@@ -12,6 +12,7 @@ import typer
 
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
+    AllowPrivateUrls,
     Combination,
     Device,
     Dtype,
@@ -107,9 +108,7 @@ def run(
             "--glob", "-g", metavar="GLOB", help="Only images whose path matches; !GLOB: all others. Repeatable."
         ),
     ] = None,
-    allow_private_urls: Annotated[
-        bool, typer.Option("--allow-private-urls", help="Fetch a URL of this machine or its networks, too.")
-    ] = False,
+    allow_private_urls: AllowPrivateUrls = False,
     paths: Paths = False,
     nul: Annotated[
         bool, typer.Option("-0", "--null", help="As --paths, each path ended by a NUL, for xargs -0.")
@@ -179,6 +178,7 @@ def run(
         (candidates or CANDIDATES) if rerank else None,
         strict,
         None if combine is None else combine.value,
+        allow_private_urls,
     )
     request.check()
     if server is not None:

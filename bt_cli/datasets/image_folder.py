@@ -18,6 +18,8 @@ from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import first_bytes, read_member
 from bt_cli.sources.tar_shard import is_shard_name, open_shard
+from bt_cli.sources.url_list import is_url_list, read_url_list
+from bt_cli.sources.web_address import is_url
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
@@ -51,11 +53,17 @@ class ImageFile(NamedTuple):
     """A file that is taken for an image, as the file system tells of it; nothing of its content has been read."""
 
     path: str
-    """Root and name joined; bytes that are no UTF-8 stand as lone surrogates (`os.fsencode` gives the name back)."""
+    """Root and name joined, or an address on the web; bytes that are no UTF-8 stand as lone surrogates (`os.fsencode`
+    gives the name back)."""
     size: int
-    """Bytes."""
+    """Bytes; 0 for an image on the web, of which nothing is known before it is fetched."""
     mtime_ns: int
-    """Time of the last change, nanoseconds since 1970."""
+    """Time of the last change, nanoseconds since 1970; 0 for an image on the web."""
+
+    @property
+    def is_on_web(self) -> bool:
+        """Whether the path is an address."""
+        return is_url(self.path)
 
 
 KnownMembers = Callable[[ImageFile], "Iterable[ImageFile] | None"]
@@ -73,9 +81,11 @@ def find_images(
 
     Within a root the order is that of the path's components compared as bytes: the same on every system. A root that
     is a file is taken whatever it is called; below a folder the suffix decides, or the first bytes where the suffix
-    says nothing. What `exclusion` names is left out, hidden files and folders (a leading dot) among it; a root itself
-    may be hidden. Links to folders are followed, each real folder is entered once and never through a link where it is
-    found without one: loops end. Only plain files are opened: no pipes, devices, sockets, nothing below /proc or /sys.
+    says nothing. A root that is a list of addresses (see `url_list`) gives the images on the web that it names, and an
+    address itself; none is asked yet. What `exclusion` names is left out, hidden files and folders (a leading dot)
+    among it; a root itself may be hidden. Links to folders are followed, each real folder is entered once and never
+    through a link where it is found without one: loops end. Only plain files are opened: no pipes, devices, sockets,
+    nothing below /proc or /sys.
 
     A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`.
 
@@ -83,8 +93,8 @@ def find_images(
         roots: Folders and single files.
         exclusion: What to leave out; None: `DEFAULT_EXCLUDES` and hidden ones.
         passed_over: Counts what is not yielded.
-        on_error: Told of each folder or link that can't be read (path, error); such a one is passed over. A tar file
-            that is damaged is told, too, and its sound members come.
+        on_error: Told of each folder or link that can't be read (path, error), and of each line of a list that is no
+            address; such a one is passed over. A tar file that is damaged is told, too, and its sound members come.
         known_members: Gives the images of a tar file that is known and unchanged, which then is not opened, or None.
 
     Raises:
@@ -93,7 +103,7 @@ def find_images(
     """
     named = [os.fspath(root) for root in roots]
     for root in named:
-        if not os.path.exists(root):
+        if not (os.path.exists(root) or is_url(root)):
             raise NotFound(f"{shown_path(root)}: no such file or folder")
     walk = _Walk(named, exclusion or Exclusion(), passed_over or PassedOver(), on_error or (lambda path, error: None))
     if known_members is not None:
@@ -145,20 +155,44 @@ class _Walk:
         self.known_members: KnownMembers = lambda shard: None
         self.named_files: set[str] = set()
         """Files that are roots themselves, absolute: they come at their own place, not again in their folder."""
+        self.addresses: set[str] = set()
+        """That were yielded."""
 
     def images(self) -> Iterator[ImageFile]:
-        files = {os.path.abspath(root): root for root in reversed(self.roots) if not os.path.isdir(root)}
+        singles = [root for root in reversed(self.roots) if not (os.path.isdir(root) or is_url(root))]
+        files = {os.path.abspath(root): root for root in singles}
         self.named_files = set(files)
         first_naming = set(files.values())
         for root in self.roots:
             if os.path.isdir(root):
                 yield from self._below(root, RootRules(root, self.exclusion))
+            elif is_url(root):
+                yield from self._address(root)
+            elif root in first_naming and is_url_list(root):
+                first_naming.discard(root)
+                yield from self._listed(root)
             elif root in first_naming and (found := self._file(root)) is not None:
                 first_naming.discard(root)
                 if is_shard_name(root):
                     yield from self._members(found, RootRules(root, self.exclusion))
                 else:
                     yield found
+
+    def _listed(self, path: str) -> Iterator[ImageFile]:
+        """The images that a list of addresses names."""
+        try:
+            for listed in read_url_list(path):
+                if listed.url is None:
+                    self.on_error(listed.place, OSError(0, listed.reason))
+                else:
+                    yield from self._address(listed.url)
+        except OSError as error:
+            self.on_error(path, error)
+
+    def _address(self, url: str) -> Iterator[ImageFile]:
+        if url not in self.addresses:
+            self.addresses.add(url)
+            yield ImageFile(url, 0, 0)
 
     def _below(self, folder: str, rules: RootRules) -> Iterator[ImageFile]:
         try:

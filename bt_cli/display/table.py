@@ -11,11 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bt_cli.display.safe_text import printable
 from bt_cli.display.score_bar import score_bar
+from bt_cli.sources.web_address import address_of
 
 NARROW = 60
 """Columns of a terminal below which bars give their room to the words."""
@@ -175,7 +175,7 @@ def _table(rows: Rows, width: int, *, bars: bool, unicode: bool, links: bool) ->
 def _link(path: Any) -> Any:
     from rich.style import Style
 
-    return Style(link=Path(os.path.abspath(path)).as_uri()) if path else ""
+    return Style(link=address_of(path)) if path else ""
 
 
 def _written(column: Column, cell: Any, unicode: bool) -> str:

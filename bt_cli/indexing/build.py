@@ -35,9 +35,12 @@ from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
 from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update
+from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
 from bt_cli.sources.member import first_bytes, split_path
 from bt_cli.sources.shard_list import shard_list
+from bt_cli.sources.url_list import is_url_list
+from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import path_columns, times, vector_array
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_index
@@ -108,6 +111,7 @@ def build_index(
     default_excludes: bool | None = None,
     verify: bool = False,
     compact: bool = False,
+    allow_private: bool = False,
     progress: Progress | None = None,
 ) -> IndexSummary:
     """Bring an index up to date with the folders it is made of, or make it.
@@ -119,7 +123,7 @@ def build_index(
 
     Args:
         index: The index folder; made where it is missing.
-        roots: Folders and files.
+        roots: Folders, files, lists of addresses (see `url_list`) and addresses.
         encoder: The checkpoint.
         captions: (name of the caption file, its captions) for each: they take the place of those that the index
             has. None leaves them as they are.
@@ -138,6 +142,7 @@ def build_index(
         exclude: Globs of what to leave out (see `Exclusion`), in place of those that the index remembers; what is left
             out leaves the index. None keeps the remembered ones.
         default_excludes: Whether to leave out hidden files, thumbnails of other programs and the like; None as before.
+        allow_private: Fetch images of lists from hosts of this machine's own networks, too.
         progress: Called with (images encoded, images to encode).
 
     Raises:
@@ -161,6 +166,7 @@ def build_index(
     )
     exclusion = _wanted_exclusion(exclude, default_excludes, there, Path(index))
     run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
+    run.allow_private = allow_private
     forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
     known = forgotten.remaining
     named = [name for root in roots for name in shard_list(os.fspath(root))]
@@ -190,6 +196,13 @@ def build_index(
             verify=verify,
             pairing=run.pairing,
             known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
+            web=WebRows(
+                run.paths,
+                looked_through,
+                [root for root in all_roots if root not in looked_through],
+                forgets=bool(forgotten.folders),
+            ),
+            opened=run.opened,
         )
         if rebuild:
             held = [path for path in before if not forgotten.holds(path)]
@@ -236,6 +249,7 @@ class _Run:
         self.encoder = encoder
         self.strict = strict
         self.progress = progress or (lambda done, total: None)
+        self.allow_private = False
         self.summary = IndexSummary(index=os.fspath(folder))
         self.pairing: Pairing | None = None
 
@@ -276,7 +290,7 @@ class _Run:
         start = time.monotonic()
         done = 0
         self.progress(0, len(todo))
-        files = _Paths(self.paths, plan.rows.paths, todo)
+        files = _Paths(self.opened, plan.rows.paths, todo)
         if self.pairing is None:
             encoding = self.encoder.encode_files(files)
         else:
@@ -289,6 +303,7 @@ class _Run:
                     self._fail(plan, int(todo[number]), message)
                 self.summary.incomplete += [message for _, message in batch.incomplete]
                 if batch.numbers:
+                    _note_stamps(plan.rows, todo[batch.numbers], batch)
                     with writing(self.folder):
                         writer.journal.append(_journal_columns(plan.rows, todo[batch.numbers], batch, writer.dtype))
                 self.summary.encoded += len(batch.numbers)
@@ -350,7 +365,7 @@ class _Run:
 
     def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:
         """The rows whose format some installed package reads; the others are passed over and have no new row."""
-        paths = _Paths(self.paths, plan.rows.paths, todo)
+        paths = _Paths(self.opened, plan.rows.paths, todo)
         readable = [is_readable(path, self.summary.passed_over) for path in paths]
         for row in todo[np.logical_not(readable)].tolist():
             # What the index has of it stays: its reader may only be missing here, or now.
@@ -362,7 +377,15 @@ class _Run:
         if not roots:
             return []
         paths = [*(plan.rows.paths[row] for row in plan.kept()), *_StoredPaths(plan.stored)]
-        return [root for root in roots if not any(is_below(path, root) for path in paths)]
+        bare = [root for root in roots if not any(is_below(path, root) for path in paths)]
+        lists = {root for root in bare if not is_url(root) and is_url_list(self.paths.absolute(root))}
+        named = WebRows(self.paths, [], sorted(lists))
+        return [root for root in bare if root not in lists or not any(map(named.is_named, filter(is_url, paths)))]
+
+    def opened(self, stored: str) -> str:
+        """What is opened for a stored path."""
+        path = self.paths.absolute(stored)
+        return WebImage(path) if self.allow_private and is_url(path) else path
 
     def nothing(self, roots: list[str], plan: Plan) -> BtError:
         """Why the roots give no image at all."""
@@ -433,8 +456,8 @@ class _StoredPaths(Sequence[str]):
 class _Paths(Sequence[str]):
     """The absolute paths of some rows, each made when it is asked for."""
 
-    def __init__(self, paths: RootPaths, stored: list[str], rows: np.ndarray) -> None:
-        self.paths = paths
+    def __init__(self, opened: Callable[[str], str], stored: list[str], rows: np.ndarray) -> None:
+        self.opened = opened
         self.stored = stored
         self.rows = rows
 
@@ -442,13 +465,14 @@ class _Paths(Sequence[str]):
         return len(self.rows)
 
     def __getitem__(self, number: Any) -> Any:
-        return self.paths.absolute(self.stored[self.rows[number]])
+        return self.opened(self.stored[self.rows[number]])
 
 
 def _existing(root: str | os.PathLike[str]) -> str:
-    if not os.path.exists(root):
-        raise NotFound(f"{shown_path(root)}: no such file or folder")
-    return os.fspath(root)
+    path = os.fspath(root)
+    if not (os.path.exists(path) or is_url(path)):
+        raise NotFound(f"{shown_path(path)}: no such file or folder")
+    return path
 
 
 def _listed(names: list[str]) -> str:
@@ -641,6 +665,13 @@ def _wanted_factory(factory: str | None, writer: IndexWriter) -> str | None:
 
 def _is_automatic(factory: str) -> bool:
     return factory.lower() == "auto"
+
+
+def _note_stamps(rows: ImageRows, places: np.ndarray, batch: EncodedBatch) -> None:
+    """Fill in size and time of images on the web, which nobody knew before they were fetched."""
+    for place, stamp in zip(places.tolist(), batch.stamps or (), strict=False):
+        if stamp is not None:
+            rows.size[place], rows.mtime[place] = stamp
 
 
 def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, dtype: str) -> dict[str, Any]:

@@ -36,6 +36,9 @@ class EncodedBatch:
     """(number, message) of files that could not be read; the message names the file."""
     incomplete: list[tuple[int, str]] = field(default_factory=list)
     """(number, message) of files that were encoded and lack some rows at their end."""
+    stamps: list[tuple[int, int] | None] | None = None
+    """(size, time of change in nanoseconds) of each image from the web, whose file nobody could look at before; None
+    for others, and for a batch without such images."""
 
 
 class FileEncoder(Protocol):
@@ -104,6 +107,7 @@ class ModelEncoder:
                     content_hashes=[digest or "" for digest in batch.hashes],
                     widths=[width for width, _ in batch.sizes],
                     heights=[height for _, height in batch.sizes],
+                    stamps=batch.stamps,
                     failures=[(number, str(error)) for number, error in batch.errors],
                     incomplete=batch.incomplete,
                 )

@@ -22,7 +22,9 @@ from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, ImageFile, content_hash
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.indexing.absence import absent_folder, unmoved
 from bt_cli.indexing.pairs import Pairing
+from bt_cli.indexing.web_rows import WebRows, changed_on_web
 from bt_cli.sources.tar_shard import SUFFIXES as SHARD_SUFFIXES
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_paths import RootPaths, is_below
 from bt_cli.store.journal import Journal
@@ -104,11 +106,16 @@ def plan_update(
     verify: bool = False,
     pairing: Pairing | None = None,
     known_shards: Mapping[str, Sequence[int]] | None = None,
+    web: WebRows | None = None,
+    opened: Callable[[str], str] | None = None,
 ) -> Plan:
     """Compare the files below `roots` (as stored; one that is gone holds nothing) with the index and the journal. Rows
     whose path is `forgotten`, or left out by `exclusion`, go. With `verify` every file is hashed, one with the size and
-    time of its row, too. With `pairing`, what an image is embedded with has to be the same as well. A tar file
-    that has the size and time of `known_shards` (of which every image has its row) is not opened."""
+    time of its row, too. With `pairing`, what an image is embedded with has to be the same as well. A tar file that has
+    the size and time of `known_shards` (of which every image has its row) is not opened. An image on the web is asked
+    for with `verify` alone: its row is unchanged while a list names it (`web`). `opened` makes of a stored path what is
+    opened."""
+    opened, web = opened or paths.absolute, web or WebRows(paths, roots)
     shards = _Shards({} if verify else known_shards or {}, stored, paths)
     listing = _Listing(roots, paths, exclusion, shards)
     own = stored.find(listing.names)
@@ -116,8 +123,9 @@ def plan_update(
     same = np.zeros(len(own), bool)
     if len(stored):
         same = known & (stored.column("size")[own] == listing.size) & (stored.column("mtime")[own] == listing.mtime)
+        same |= known & listing.on_web
     if verify:
-        same &= ~_changed_in_silence(listing, own, same, stored, paths)
+        same &= ~_changed_in_silence(listing, own, same, stored, opened)
     if pairing is not None:
         _settle(pairing, listing, stored, journal, paths, roots)
         for place in np.flatnonzero(same).tolist():
@@ -142,9 +150,10 @@ def plan_update(
     twins = _Twins(stored, rows.size)
     for row, name in enumerate(rows.paths):
         file = (int(rows.size[row]), int(rows.mtime[row]))
-        if encoded.get(name) == file:
+        if encoded.get(name) == file or (is_url(name) and name in encoded):
             plan.source[row] = JOURNAL
-        else:
+            rows.size[row], rows.mtime[row] = encoded[name]
+        elif not is_url(name):
             plan.source[row] = twins.row(paths.absolute(name), file[0], int(plan.own[row]))
     missing = np.ones(len(stored), bool)
     missing[own[known]] = False
@@ -159,7 +168,8 @@ def plan_update(
     def goes(path: str) -> bool:
         return forgotten(path) or is_excluded(path, roots, paths, exclusion)
 
-    plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived)
+    web.closed += [root for root in roots if root in listing.closed and root not in web.closed]
+    plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived, web)
     plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
     return plan
 
@@ -195,21 +205,28 @@ def _removed(
     stored: StoredRows,
     goes_anyway: Callable[[str], bool],
     arrived: list[bytes],
+    web: WebRows,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Which of the ids without a file go, and the folders that are absent with how many rows of each stay."""
     goes: list[int] = []
     folder_of: dict[int, str] = {}
+    absent: dict[str, int] = {}
     for number in missing.tolist():
         path = stored.path(number)
         if goes_anyway(path):
             goes.append(number)
+        elif is_url(path):
+            closed = web.keeps(path)
+            if closed:
+                absent[closed] = absent.get(closed, 0) + 1
+            elif closed is None:
+                goes.append(number)
         elif not listing.is_out_of_sight(path, roots):
             folder = listing.absent_folder(path, roots)
             if folder is None:
                 goes.append(number)
             else:
                 folder_of[number] = folder
-    absent: dict[str, int] = {}
     stay = set(unmoved(list(folder_of), lambda number: stored.column("content_hash")[number], arrived))
     for number, folder in folder_of.items():
         if number in stay:
@@ -220,16 +237,20 @@ def _removed(
 
 
 def _changed_in_silence(
-    listing: _Listing, own: np.ndarray, same: np.ndarray, stored: StoredRows, paths: RootPaths
+    listing: _Listing, own: np.ndarray, same: np.ndarray, stored: StoredRows, opened: Callable[[str], str]
 ) -> np.ndarray:
-    """(n,) bool: files of their row's size and time whose content is another one."""
+    """(n,) bool: files of their row's size and time, and known addresses, whose content is another one."""
     changed = np.zeros(len(own), bool)
-    for place in np.flatnonzero(same).tolist():
+    known = stored.column("content_hash")
+    for place in np.flatnonzero(same & ~listing.on_web).tolist():
         try:
-            digest = content_hash(paths.absolute(listing.name(place))).encode("ascii")
+            digest = content_hash(opened(listing.name(place))).encode("ascii")
         except OSError:
             continue  # what can't be read now stays as it is
-        changed[place] = digest != stored.column("content_hash")[own[place]]
+        changed[place] = digest != known[own[place]]
+    places = np.flatnonzero(same & listing.on_web)
+    urls = [opened(listing.name(place)) for place in places.tolist()]
+    changed[places[changed_on_web(urls, content_hash, lambda place: known[own[places[place]]].decode())]] = True
     return changed
 
 
@@ -263,6 +284,8 @@ def is_excluded(path: str, roots: list[str], paths: RootPaths, exclusion: Exclus
 
 def is_there(root: str) -> bool:
     """Whether something is at a known root; a folder that is empty is none, for a disk may not be mounted there."""
+    if is_url(root):
+        return True
     if os.path.isdir(root):
         try:
             return next(os.scandir(root), None) is not None
@@ -278,9 +301,9 @@ class _Listing:
         self.unreadable: list[tuple[str, str]] = []
         self.closed_folders: list[str] = []
         self.paths = paths
-        present = [path for path in map(paths.absolute, roots) if os.path.exists(path)]
+        present = [path for path in map(paths.absolute, roots) if is_url(path) or os.path.exists(path)]
         self.passed_over = PassedOver()
-        names, size, mtime = _Names(), array("q"), array("q")
+        names, size, mtime, on_web = _Names(), array("q"), array("q"), array("b")
         for file in find_images(
             present,
             exclusion=exclusion,
@@ -291,10 +314,13 @@ class _Listing:
             names.add(self._stored(file.path))
             size.append(file.size)
             mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
+            on_web.append(file.is_on_web)
         self.names = names.array()
         """(n,) large_binary: stored paths."""
         self.size = np.array(size, np.int64)
         self.mtime = np.array(mtime, np.int64)
+        self.on_web = np.array(on_web, bool)
+        """(n,): those whose path is an address."""
         self.closed = [self._stored(folder) for folder in self.closed_folders]
         self.closed += [self._stored(path) for path, _ in self.unreadable]
         self.folders: set[str] | None = None

@@ -1,4 +1,4 @@
-"""Embeddings as a Parquet table of their own, without an index: `bt encode`."""
+"""Embeddings as a table of their own, Parquet or NumPy, without an index: `bt encode`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import ImageFile, find_images, path_key
 from bt_cli.errors import UnreadableImage
-from bt_cli.files.atomic_write import open_whole
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.inference.truncation import one_warning
 from bt_cli.sources.shard_list import shard_list
-from bt_cli.store.embedding_table import TableWriter, caption_schema, image_schema, path_columns, times, vector_array
+from bt_cli.sources.web_address import WebImage, is_url
+from bt_cli.store.embedding_table import caption_schema, image_schema, path_columns, times, vector_array
 from bt_cli.store.identity import Identity
+from bt_cli.store.npy_file import table_file
 
 TEXTS_AT_A_TIME = 256
 
@@ -51,10 +52,12 @@ def encode_image_table(
     strict: bool = False,
     exclude: Sequence[str] = (),
     default_excludes: bool = True,
+    allow_private: bool = False,
     progress: Progress | None = None,
 ) -> IndexSummary:
-    """Write an image table (see `embedding_table`) of the images below `roots`, in the order of their paths as given.
-    `exclude` and `default_excludes` leave out what `Exclusion` says.
+    """Write an image table (see `embedding_table`; with the suffix `.npy`, `npy_file`) of the images below `roots`, in
+    the order of their paths as given.
+    `exclude` and `default_excludes` leave out what `Exclusion` says; `allow_private` as in `build_index`.
 
     Raises:
         NotFound, EmptyFolder, Misuse: A root does not exist; there is no image; a glob is none.
@@ -82,9 +85,8 @@ def encode_image_table(
         raise no_images(roots, passed_over)
     schema = image_schema(encoder.identity, dtype, os.getcwd())
     with (
-        open_whole(out) as target,
-        TableWriter(target, schema) as table,
-        closing(encoder.encode_files([file.path for file in files])) as batches,
+        table_file(out, schema) as table,
+        closing(encoder.encode_files([_opened(file.path, allow_private) for file in files])) as batches,
     ):
         for batch in batches:
             for number, message in batch.failures:
@@ -117,8 +119,7 @@ def encode_caption_table(
     summary = IndexSummary(index=out)
     with (
         one_warning(),
-        open_whole(out) as target,
-        TableWriter(target, caption_schema(encoder.identity, dtype, os.getcwd())) as table,
+        table_file(out, caption_schema(encoder.identity, dtype, os.getcwd())) as table,
     ):
         for first in range(0, len(captions), TEXTS_AT_A_TIME):
             part = captions[first : first + TEXTS_AT_A_TIME]
@@ -155,7 +156,7 @@ def encode_pair_table(
     paired = [caption for caption in captions if caption.image is not None]
     schema = caption_schema(encoder.identity, dtype, os.getcwd(), pairs=True)
     unreadable: dict[str, str] = {}
-    with open_whole(out) as target, TableWriter(target, schema) as table:
+    with table_file(out, schema) as table:
         for first in range(0, len(paired), TEXTS_AT_A_TIME):
             part = paired[first : first + TEXTS_AT_A_TIME]
             paths = [caption.image or "" for caption in part]
@@ -187,8 +188,15 @@ def _caption_columns(captions: Sequence[Caption], embeddings: np.ndarray, dtype:
     }
 
 
+def _opened(path: str, allow_private: bool) -> str:
+    return WebImage(path) if allow_private and is_url(path) else path
+
+
 def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> dict[str, object]:
     encoded = [files[number] for number in batch.numbers]
+    for place, stamp in enumerate(batch.stamps or ()):
+        if stamp is not None:
+            encoded[place] = ImageFile(encoded[place].path, *stamp)
     texts, raw = path_columns([os.fspath(file.path) for file in encoded])
     return {
         "path": texts,

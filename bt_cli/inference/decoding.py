@@ -18,6 +18,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.inference.memory_budget import DECODING, Reservation
 from bt_cli.preprocessing.image_file import ImageBytes, ImageSource, read_image_file
 from bt_cli.preprocessing.image_processor import ImageProcessor
+from bt_cli.sources.fetching import Fetching, fetched_ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +42,8 @@ class DecodedBatch:
     """(width, height) of each whole upright image, in pixels."""
     hashes: list[str | None]
     """What `content_hash` made of each file's bytes; None without it, and for sources that aren't files."""
+    stamps: list[tuple[int, int] | None]
+    """(bytes, time of change in nanoseconds since 1970 or 0) of each image from the web; None for others."""
     errors: list[tuple[int, UnreadableImage]] = field(default_factory=list)
     """Positions in the sources that have no row, and why."""
     incomplete: list[tuple[int, str]] = field(default_factory=list)
@@ -70,6 +73,7 @@ class _Row(NamedTuple):
     content_hash: str | None
     seconds: float
     incomplete: str | None
+    stamp: tuple[int, int] | None
 
 
 class _Pending(NamedTuple):
@@ -122,7 +126,8 @@ class DecodeStream:
         self.clock = DecodingClock()
         self.workers = default_workers() if workers is None else max(workers, 1)
         self._processor = processor
-        self._sources = enumerate(sources)
+        self._fetched = fetched_ahead(sources)
+        self._sources = enumerate(self._fetched)
         self._batch_size = batch_size
         self._exact = exact
         self._content_hash = content_hash
@@ -157,6 +162,7 @@ class DecodeStream:
                     yield batch
                     self.clock.elsewhere += time.perf_counter() - left
         finally:
+            self._fetched.close()
             threads.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, threads: ThreadPoolExecutor) -> _Pending | None:
@@ -171,10 +177,13 @@ class DecodeStream:
         ]
         return _Pending(sources[0][0], rows, values)
 
-    def _decode(self, index: int, source: ImageSource, out: NDArray[np.float32] | None) -> _Row:
+    def _decode(self, index: int, source: ImageSource | Fetching, out: NDArray[np.float32] | None) -> _Row:
         begun = time.perf_counter()
-        name, content_hash = f"image {index}", None
-        if isinstance(source, ImageBytes):
+        name, content_hash, stamp = f"image {index}", None, None
+        if isinstance(source, Fetching):
+            name, source, stamp = _arrived(source)
+            content_hash = None if self._content_hash is None else self._content_hash(source)
+        elif isinstance(source, ImageBytes):
             name = shown_path(source.name)
         if isinstance(source, (str, os.PathLike)):
             name = shown_path(source)
@@ -189,7 +198,7 @@ class DecodeStream:
         if self._content_hash is not None and isinstance(source, (str, os.PathLike)):
             content_hash = self._content_hash(source)
         incomplete = f"{name}: truncated, the last {missing:.1%} of its rows are filled in" if missing else None
-        return _Row(pixels, size, content_hash, time.perf_counter() - begun, incomplete)
+        return _Row(pixels, size, content_hash, time.perf_counter() - begun, incomplete, stamp)
 
     def _finish(self, pending: _Pending) -> Iterator[DecodedBatch]:
         """Waits for the batch; where sizes vary, one batch for each run of rows of equal size."""
@@ -219,6 +228,16 @@ class DecodeStream:
             yield _batch([], self._allocate((0, 3, 0, 0)), errors)
 
 
+def _arrived(fetching: Fetching) -> tuple[str, bytes, tuple[int, int]]:
+    """The name, the bytes and the stamp of an image from the web."""
+    name = shown_path(fetching.url)
+    try:
+        found = fetching.result()
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{name}: {error}") from error.__cause__
+    return name, found.content, (len(found.content), found.modified_ns)
+
+
 def _is_long(path: str | os.PathLike[str]) -> bool:
     try:
         return os.path.getsize(path) > WHOLE_FILE
@@ -241,6 +260,7 @@ def _batch(
         pixel_values=values,
         sizes=[row.size for _, row in rows],
         hashes=[row.content_hash for _, row in rows],
+        stamps=[row.stamp for _, row in rows],
         errors=errors,
         incomplete=[(index, row.incomplete) for index, row in rows if row.incomplete],
     )

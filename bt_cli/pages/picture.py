@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from bt_cli.sources.web_address import is_url
+
 QUALITY = 82
 
 
@@ -40,8 +42,10 @@ def picture(path: str, side: int) -> Picture:
 def link(path: str, page: Path | None) -> str:
     """The file as a page's link: relative to the page, so that both can move together; any name, as bytes.
 
-    It begins with `./` or `../`, so that no name is taken for a scheme.
+    It begins with `./` or `../`, so that no name is taken for a scheme. An image on the web is linked where it is.
     """
+    if is_url(path):
+        return path
     folder = os.path.dirname(os.path.abspath(page)) if page is not None else os.getcwd()
     way = os.path.relpath(os.path.abspath(path), folder)
     return quote(os.fsencode(way if way.startswith("..") else os.path.join(".", way)), safe="/")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import Misuse, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing.image_file import open_image
+from bt_cli.sources.web_address import address_of
 
 if TYPE_CHECKING:
     from bt_cli.search.candidates import Hit
@@ -51,7 +50,7 @@ def show_preview(hits: Sequence[Hit], *, console: Any = None, renderable: Any = 
         line.append(_score(hit), style="bold")
         if hit.path is not None:
             line.append("  ")
-            line.append(shown_path(hit.path), Style(link=_uri(hit.path)))
+            line.append(shown_path(hit.path), Style(link=address_of(hit.path)))
         if hit.caption is not None:
             line.append(f"  {shown_path(hit.caption)}")
         console.print(line, soft_wrap=True)
@@ -68,7 +67,3 @@ def show_preview(hits: Sequence[Hit], *, console: Any = None, renderable: Any = 
 
 def _score(hit: Hit) -> str:
     return f"{hit.score:.4f}" if hit.itm_prob is None else f"{100 * hit.itm_prob:.1f} %"
-
-
-def _uri(path: str) -> str:
-    return Path(os.path.abspath(path)).as_uri()

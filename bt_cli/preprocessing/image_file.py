@@ -24,12 +24,14 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing import damaged_image, raw_file
 from bt_cli.preprocessing.pillow_settings import pillow_settings
 from bt_cli.sources.member import read_member
+from bt_cli.sources.web_address import is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ImageSource = Union[str, Path, bytes, "os.PathLike[str]", Image.Image, "NDArray[Any]"]
-"""A path; the bytes of an image file; a Pillow image; a uint8 array (H, W), (H, W, 3) or (H, W, 4)."""
+"""A path, or an address on the web (see `web_image`); the bytes of an image file; a Pillow image; a uint8 array (H, W),
+(H, W, 3) or (H, W, 4)."""
 
 PIXEL_LIMIT = 178_956_970
 """Pixels beyond which a file counts as a decompression bomb: Pillow's own hard limit. BT_MAX_PIXELS sets another."""
@@ -228,6 +230,10 @@ def _reason(error: Exception) -> str:
 
 
 def _open_file(path: str) -> IO[bytes]:
+    if is_url(path):
+        from bt_cli.sources.web_image import fetch
+
+        return io.BytesIO(fetch(path).content)
     try:
         status = os.stat(path)
     except NotADirectoryError:  # a path that leads into a container

@@ -12,6 +12,8 @@ from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import EmptyFolder, Misuse
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.tar_shard import is_shard_name
+from bt_cli.sources.url_list import is_url_list
+from bt_cli.sources.web_address import WebImage, is_url
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Hit:
         """The same answer at another place."""
         return replace(self, rank=rank)
 
+    def allowed(self) -> Hit:
+        """The same; where its path is an address, it may be one of this machine's own networks."""
+        return replace(self, path=allowed(self.path)) if self.path is not None else self
+
     def record(self) -> dict[str, Any]:
         """The `--json` object: the contract's keys in the contract's order, `caption` only for captions."""
         record: dict[str, Any] = {"rank": self.rank, "id": self.id, "path": self.path}
@@ -66,6 +72,15 @@ class Candidate:
     itc: float | None = None
     caption: str | None = None
 
+    def allowed(self) -> Candidate:
+        """The same; where its path is an address, it may be one of this machine's own networks."""
+        return replace(self, path=allowed(self.path)) if self.path is not None else self
+
+
+def allowed(path: str) -> str:
+    """An image's path; where it is an address, it may be one of this machine's own networks."""
+    return WebImage(path) if is_url(path) else path
+
 
 def from_hits(hits: Iterable[Hit]) -> list[Candidate]:
     """The answers of a search as candidates."""
@@ -78,14 +93,16 @@ def from_paths(paths: Sequence[str]) -> list[Candidate]:
 
 
 def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
-    """Images named one by one, and the images below each folder, or in each tar file, that is named.
+    """Images named one by one, files or addresses, and those below each folder, in each tar file, or in each list of
+    addresses, that is named.
 
     Raises:
         EmptyFolder: There is no image below a folder.
     """
     paths: list[str] = []
     for argument in arguments:
-        if not os.path.isdir(argument) and not (is_shard_name(argument) and os.path.isfile(argument)):
+        shard = is_shard_name(argument) and os.path.isfile(argument)
+        if not (os.path.isdir(argument) or shard or is_url_list(argument)):
             paths.append(argument)  # what is missing or no image is told when it is read
             continue
         found = [image.path for image in find_images([argument])]

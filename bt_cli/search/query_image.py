@@ -54,14 +54,12 @@ class ImageWords:
         if word == STDIN:
             data = b"" if sys.stdin is None else sys.stdin.buffer.read()
             return open_image(data, name="the image on stdin")
-        from bt_cli.datasets.url_image import fetch_image
+        from bt_cli.sources.web_image import fetch_image
 
         return open_image(fetch_image(word, allow_private=self.allow_private), name=shown_path(word))
 
     @staticmethod
     def _is_url(word: str) -> bool:
-        if word[:4].lower() != "http":
-            return False
-        from bt_cli.datasets.url_image import is_url
+        from bt_cli.sources.web_address import is_url
 
         return is_url(word)

@@ -41,6 +41,7 @@ class Request:
             with `k`, so that a small `k` gives the beginning of a larger one's answer.
         strict: An image that can't be read is an error instead of left out.
         combine: What candidates are ordered by: "itm", "itm+itc" or "itc"; None: as the checkpoint keeps as its best.
+        allow_private_urls: Images on the web may be read from this machine's own networks, too.
     """
 
     query: Query
@@ -51,6 +52,7 @@ class Request:
     candidates: int | None = None
     strict: bool = False
     combine: str | None = None
+    allow_private_urls: bool = False
 
     def check(self) -> None:
         """Refuse what can't be done, before anything is loaded.
@@ -120,6 +122,8 @@ def search(
     else:
         searched = len(folder)
         hits = search_images(folder, embedding, wanted, globs=request.globs, min_score=floor)
+    if request.allow_private_urls:
+        hits = [hit.allowed() for hit in hits]
     if not second_stage or not hits:
         return Answer(hits, searched, 0, retriever.engine, checkpoint=names_of(retriever.checkpoint.name))
     found_by = retriever.checkpoint.name

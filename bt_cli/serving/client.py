@@ -18,6 +18,8 @@ from bt_cli.search.candidates import Candidate, Hit
 from bt_cli.search.query import Query, Term
 from bt_cli.search.rerank import none_can_be_read
 from bt_cli.search.scoring import Pair, ScoredPairs
+from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_image import fetch_image
 from bt_cli.store.index_paths import path_from
 
 if TYPE_CHECKING:
@@ -201,6 +203,8 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 
 def _data_url(path: Any) -> str:
+    if isinstance(path, str) and is_url(path):
+        return _as_url(fetch_image(path))
     try:
         with open(path, "rb") as file:
             data = file.read()

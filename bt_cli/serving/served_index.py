@@ -15,6 +15,7 @@ from bt_cli.errors import BtError
 from bt_cli.serving.micro_batches import MicroBatches
 from bt_cli.serving.refusals import not_found
 from bt_cli.serving.settings import Settings
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import NAME, Manifest
 
@@ -72,14 +73,15 @@ class ServedFolder(IndexFolder):
         return [self.captions.texts(order[start:end]) for start, end in zip(first, last, strict=True)]
 
     def image_path(self, id: int) -> str:
-        """The absolute path of an image.
+        """The absolute path of an image, or its address on the web.
 
         Raises:
             Refusal: 404 for an id that the index does not have.
         """
         if not 0 <= id < len(self):
             raise not_found(f"no image {id}: the index has {len(self):,}, counted from 0")
-        return os.path.join(self.home, self.stored_path(id))
+        path = self.stored_path(id)
+        return path if is_url(path) else os.path.join(self.home, path)
 
     def close(self) -> None:
         """Close what is open; searches under way end as they began."""

@@ -24,6 +24,7 @@ from bt_cli.serving.served_index import ServedFolder, ServedIndex, names_of
 from bt_cli.serving.served_models import ServedModels
 from bt_cli.serving.settings import Settings
 from bt_cli.serving.thumbnails import Thumbnails
+from bt_cli.sources.web_address import is_url
 
 if TYPE_CHECKING:
     from bt_cli.preprocessing.image_file import ImageBytes
@@ -211,7 +212,7 @@ def hit_records(folder: ServedFolder, hits: Sequence[Hit], *, captions: bool) ->
     texts = folder.captions_of([hit.id or 0 for hit in hits]) if captions else []
     for place, (hit, record) in enumerate(zip(hits, records, strict=True)):
         if hit.path is not None:
-            record["path"] = os.path.abspath(hit.path)
+            record["path"] = hit.path if is_url(hit.path) else os.path.abspath(hit.path)
         if captions:
             record["captions"] = texts[place]
     return records

@@ -1,1 +1,1 @@
-"""Where images lie that are no files of their own: members of tar shards."""
+"""Where images come from other than files of their own: tar shards, the web, and lists of addresses."""

@@ -6,14 +6,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from bt_cli.errors import BtError, Misuse, NoIndex
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.block_sums import damaged
-from bt_cli.store.embedding_table import image_schema, reading
+from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
 from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, path_from
@@ -139,6 +140,13 @@ class CaptionIndex(_VectorSet):
         if not known.all():
             raise damaged(self._owners_path)
         return found
+
+    def batches(self, rows: int = ROW_GROUP) -> Iterator[pyarrow.Table]:
+        """The table of the captions in the order of their ids, some rows at a time. Raises BrokenIndex."""
+        piece = self.pieces[0]
+        path = piece.folder / piece.entry.table
+        with reading(path), open(path, "rb") as file:
+            yield from _live_batches(piece, file, rows)
 
 
 class IndexFolder(_VectorSet):
@@ -267,6 +275,14 @@ class IndexFolder(_VectorSet):
             return empty if columns is None else empty.select(columns)
         return pa.concat_tables(part.replace_schema_metadata(parts[-1].schema.metadata) for part in parts)
 
+    def batches(self, rows: int = ROW_GROUP) -> Iterator[pyarrow.Table]:
+        """The embedding table in the order of the ids, some rows at a time: the memory is that of one batch. Raises
+        BrokenIndex."""
+        for piece, file in zip(self.pieces, self._tables, strict=True):
+            file.seek(0)
+            with reading(file.name):
+                yield from _live_batches(piece, file, rows)
+
     def close(self) -> None:
         """Close what is open; mapped vectors stay as long as they are in use."""
         for file in self._tables:
@@ -281,9 +297,24 @@ class IndexFolder(_VectorSet):
     def _from_here(self, stored: str, here: str) -> str:
         return (
             stored
-            if here == self._home and not os.path.isabs(stored)
+            if is_url(stored) or (here == self._home and not os.path.isabs(stored))
             else path_from(here, os.path.join(self._home, stored), self._home)
         )
+
+
+def _live_batches(piece: OpenPiece, file: BinaryIO, rows: int) -> Iterator[pyarrow.Table]:
+    """The rows of a piece's table that are there, some at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    first = 0
+    with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as table:
+        for batch in table.iter_batches(rows):
+            wanted = np.flatnonzero(piece.ids_of_rows(np.arange(first, first + len(batch))) >= 0)
+            first += len(batch)
+            part = pa.Table.from_batches([batch])
+            if len(wanted):
+                yield part if len(wanted) == len(part) else part.take(wanted)
 
 
 def require_name(folder: str | os.PathLike[str]) -> None:

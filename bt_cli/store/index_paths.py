@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from bt_cli.sources.web_address import is_url
+
 
 def home_of(folder: str | os.PathLike[str], recorded: str | None = None) -> str:
     """The folder above an index folder, absolute.
@@ -36,11 +38,15 @@ class RootPaths:
         self.home = home
 
     def absolute(self, stored: str) -> str:
-        """A stored path to open."""
+        """A stored path to open; an address on the web is one as it stands."""
+        if is_url(stored):
+            return stored
         return os.path.normpath(os.path.join(self.home, stored))
 
     def stored(self, path: str) -> str:
         """A path as it is stored; relative ones are taken from the working directory."""
+        if is_url(path):
+            return path
         absolute = os.path.abspath(path)
         if ".." in path.split(os.sep) and not (os.path.exists(absolute) and os.path.samefile(absolute, path)):
             absolute = os.path.realpath(path)  # "link/.." does not lead back to where the link lies
@@ -80,9 +86,11 @@ def path_from(here: str, path: str, home: str) -> str:
 
     Args:
         here: The working directory.
-        path: The file, absolute.
+        path: The file, absolute, or an address on the web.
         home: The folder above the index folder, absolute.
     """
+    if is_url(path):
+        return path
     within = is_below(path, home) and is_below(here, home)
     return os.path.relpath(path, here) if within or is_below(path, here) else path
 

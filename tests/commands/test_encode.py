@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from conftest import Ran
 
 
 def test_a_dash_is_stdout(tmp_path: Path, checkpoint_folder: Path) -> None:
@@ -24,11 +30,59 @@ def test_a_dash_is_stdout(tmp_path: Path, checkpoint_folder: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt"]
 
 
-@pytest.mark.parametrize("name", ["x.npy", "x.csv"])
+def test_an_npy_name_gives_an_array_and_a_line_for_each_row(
+    bt: Callable[..., Ran], tmp_path: Path, checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    import pyarrow.parquet
+    from PIL import Image
+
+    from bt_cli.store.embedding_table import vectors_of
+
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("pictures")
+    names = ["a.png", "line\nbreak.png", os.fsdecode(b"caf\xe9.png")]
+    for number, name in enumerate(names):
+        Image.new("RGB", (20 + number, 30), (90 * number, 10, 200)).save(tmp_path / "pictures" / name, "PNG")
+        os.utime(tmp_path / "pictures" / name, ns=(0, 1_700_000_000_123_456_789 + number))
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for out in ("x.npy", "x.parquet"):
+        ran = bt("encode", "images", "pictures", "-o", out, "--model", checkpoint_folder)
+        assert ran.code == 0, ran.err
+    table = pyarrow.parquet.read_table("x.parquet")
+    vectors = np.load("x.npy", mmap_mode="r")
+    assert vectors.dtype == np.float16
+    np.testing.assert_array_equal(vectors, vectors_of(table.column("embedding")))
+    rows = [json.loads(line) for line in (tmp_path / "x.rows.jsonl").read_bytes().splitlines()]
+    assert [row["path"] for row in rows] == sorted((f"pictures/{name}" for name in names), key=os.fsencode)
+    assert [row["content_hash"] for row in rows] == table.column("content_hash").to_pylist()
+    assert list(rows[0]) == ["path", "size", "mtime", "content_hash", "width", "height"]
+    assert (rows[0]["width"], rows[0]["mtime"]) == (20, "2023-11-14T22:13:20.123456789Z")
+    assert sorted(os.listdir(tmp_path)) == ["pictures", "x.npy", "x.parquet", "x.rows.jsonl"]
+
+
+def test_captions_as_npy_say_their_text_and_image(
+    bt: Callable[..., Ran], tmp_path: Path, checkpoint_folder: Path
+) -> None:
+    import numpy as np
+
+    (tmp_path / "c.csv").write_text('image,caption\na.jpg,a red car\nb.jpg,"two\ndogs"\n')
+    out = tmp_path / "x.NPY"
+    ran = bt(
+        "encode", "captions", tmp_path / "c.csv", "-o", out, "--model", checkpoint_folder, "--store-dtype", "float32"
+    )
+    assert ran.code == 0, ran.err
+    assert np.load(out).dtype == np.float32
+    assert len(np.load(out)) == 2
+    lines = [json.loads(line) for line in (tmp_path / "x.rows.jsonl").read_bytes().splitlines()]
+    assert [(line["caption"], line["image"]) for line in lines] == [("a red car", "a.jpg"), ("two\ndogs", "b.jpg")]
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.csv"])
 def test_a_suffix_of_another_format_is_refused(bt, tmp_path: Path, name: str) -> None:
     ran = bt("encode", "captions", "c.txt", "-o", tmp_path / name)
     assert (ran.code, ran.out) == (2, "")
-    assert "the table is Parquet; name it .parquet, or - for stdout" in ran.err
+    assert "the table is Parquet or NumPy; name it .parquet or .npy, or - for stdout" in ran.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,26 @@
+"""Addresses of images on the web: told from paths, before anything is asked of a network."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_URL = re.compile(r"https?://[^\s/]\S*", re.IGNORECASE)
+
+
+class WebImage(str):
+    """The address of an image that its user lets be fetched from this machine's own networks, too.
+
+    Wherever an image's path is taken, its address is as well: a plain text is asked of public hosts alone.
+    """
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is the address of something on the web, and nothing beside it."""
+    return text[:4].lower() == "http" and bool(_URL.fullmatch(text))
+
+
+def address_of(path: str) -> str:
+    """The address of an image, for a link: its own for one on the web, else that of the file."""
+    return path if is_url(path) else Path(os.path.abspath(path)).as_uri()

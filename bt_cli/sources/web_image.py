@@ -1,0 +1,270 @@
+"""An image from the web, because someone named its address: bounded in time, size and redirects, public hosts alone.
+
+An address that a user pasted may lead, by itself or by a redirect, to what only this machine can reach (a router, a
+cloud's metadata service). So every host is looked up once, each of its addresses has to be a public one, and the
+connection goes to the very address that was looked at: a second look-up could answer otherwise.
+
+The time limit is one for all of it. A name server that is silent, a greeting or headers that come a byte at a time, a
+chain of redirects and a body that trickles share it: no wait begins anew with the next byte.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, cast
+from urllib.parse import quote, urljoin, urlsplit
+
+from bt_cli.errors import UnreadableImage
+from bt_cli.files.image_format import HEAD, image_format
+from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import WebImage, is_url
+from bt_cli.version import __version__
+
+SECONDS = 30.0
+"""The longest that a fetch may take, redirects included."""
+BYTES = 64 << 20
+"""The largest file that is taken."""
+REDIRECTS = 5
+
+_MOVED = (301, 302, 303, 307, 308)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_IPV4_COMPATIBLE = ipaddress.ip_network("::/96")  # RFC 4291, section 2.5.5.1
+_ANY_BYTES = ("", "application/octet-stream", "binary/octet-stream", "application/binary", "application/x-download")
+"""Content types that say nothing, as stores send them for files whose type nobody told them."""
+
+
+class Fetched(NamedTuple):
+    """What an address gave."""
+
+    content: bytes
+    modified_ns: int
+    """When it was last changed, as the server says, nanoseconds since 1970; 0 where it says nothing."""
+
+
+def fetch_image(
+    url: str, *, allow_private: bool = False, seconds: float | None = None, limit: int | None = None
+) -> bytes:
+    """The bytes at `url`, as `fetch` gets them; the message of what it raises begins with the address."""
+    try:
+        return fetch(url, allow_private=allow_private, seconds=seconds, limit=limit).content
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{shown_path(url)}: {error}") from error.__cause__
+
+
+def fetch(url: str, *, allow_private: bool = False, seconds: float | None = None, limit: int | None = None) -> Fetched:
+    """What is at `url`; whether it is an image is seen when it is decoded. Proxies are not used.
+
+    What the server calls something else (a page that says "not found", a film) is left after its first bytes, unless
+    these are an image's: content decides.
+
+    Args:
+        url: An http or https address.
+        allow_private: Hosts of this machine and its networks may be asked, too, as for a `WebImage`.
+        seconds: The longest that all of it may take; None: `SECONDS`.
+        limit: The most bytes; None: `BYTES`.
+
+    Raises:
+        UnreadableImage: It can't be had, or not within the bounds. The message is the reason, without the address.
+    """
+    seconds = SECONDS if seconds is None else seconds
+    limit = BYTES if limit is None else limit
+    deadline = time.monotonic() + seconds
+    place = str(url)
+    allow_private = allow_private or isinstance(url, WebImage)
+    try:
+        for _ in range(REDIRECTS + 1):
+            found = _ask(place, allow_private, deadline, limit)
+            if isinstance(found, Fetched):
+                return found
+            place = urljoin(place, found)
+            if not is_url(place):
+                raise _Refused(f"it leads to {shown_path(place)}, which is no web address")
+    except _Refused as error:
+        raise UnreadableImage(str(error)) from None
+    except TimeoutError:
+        raise UnreadableImage(f"no whole answer within {seconds:g} s") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableImage(" ".join(str(reason).split())) from error
+    raise UnreadableImage(f"more than {REDIRECTS} redirects")
+
+
+class _Refused(Exception):
+    """Why an address is not taken, as the end of a message."""
+
+
+class _Received(io.RawIOBase):
+    """What a socket receives. Each wait ends at the deadline of the whole: a trickle does not put it off."""
+
+    def __init__(self, stream: socket.socket, deadline: float) -> None:
+        self._stream, self._deadline = stream, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.settimeout(_left(self._deadline))
+        return self._stream.recv_into(buffer)
+
+
+class _TimedSocket:
+    """As much of a socket as `http.client` uses; whoever opened the stream closes it."""
+
+    def __init__(self, stream: socket.socket, deadline: float) -> None:
+        self._stream, self._deadline = stream, deadline
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Received(self._stream, self._deadline), 1 << 16)
+
+    def sendall(self, data: bytes) -> None:
+        self._stream.settimeout(_left(self._deadline))
+        self._stream.sendall(data)
+
+    def close(self) -> None:
+        pass
+
+
+def _ask(url: str, allow_private: bool, deadline: float, limit: int) -> str | Fetched:
+    """Where it has moved, or what is there."""
+    parts = urlsplit(url)
+    host = parts.hostname
+    if not host:
+        raise _Refused("the address names no host")
+    secure = parts.scheme.lower() == "https"
+    port = parts.port or (443 if secure else 80)
+    with _connect(host, port, secure, allow_private, deadline) as stream:
+        connection = http.client.HTTPConnection(host, port)
+        if secure:
+            connection.default_port = 443  # which the Host header leaves out
+        connection.sock = cast(Any, _TimedSocket(stream, deadline))
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"User-Agent": f"bt/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"}
+        # Spaces and other scripts in an address are written as percent signs; what is written so already stays.
+        connection.request("GET", _quoted(target), headers={**headers, "Connection": "close"})
+        with connection.getresponse() as answer:
+            moved = answer.getheader("Location")
+            if answer.status in _MOVED and moved:
+                return moved
+            if answer.status != 200:
+                raise _Refused(f"the server says {answer.status} {answer.reason}".rstrip())
+            return Fetched(_read(answer, limit), _nanoseconds(answer.getheader("Last-Modified", "")))
+
+
+def _connect(host: str, port: int, secure: bool, allow_private: bool, deadline: float) -> socket.socket:
+    """A connection to an address of the host that was looked at before."""
+    addresses = _look_up(host, port, deadline)
+    private = [address for address in addresses if not is_public(address)]
+    if private and not allow_private:
+        raise _Refused(f"{host} is {private[0]}, which is not a public address; --allow-private-urls asks it anyway")
+    failure: OSError | None = None
+    for place, address in enumerate(addresses):
+        # An address that never answers leaves time for the others.
+        seconds = _left(deadline) / (len(addresses) - place)
+        try:
+            stream = socket.create_connection((address, port), timeout=seconds)
+        except OSError as error:
+            failure = error
+            continue
+        if not secure:
+            return stream
+        try:
+            stream.settimeout(_left(deadline))
+            return ssl.create_default_context().wrap_socket(stream, server_hostname=host)
+        except BaseException:
+            stream.close()
+            raise
+    raise failure or OSError("the host has no address")
+
+
+def _look_up(host: str, port: int, deadline: float) -> list[str]:
+    """The addresses of a host. The system's own look-up knows no time limit, so a thread waits for it."""
+    answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name="bt-look-up", daemon=True).start()
+    try:
+        answer = answers.get(timeout=_left(deadline))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet's, and not one host's or network's own, in whatever form."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip.sixtofour is not None:
+            ip = ip.sixtofour
+        elif ip in _NAT64:
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        elif ip in _IPV4_COMPATIBLE or ip.is_site_local:
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+def _read(answer: http.client.HTTPResponse, limit: int) -> bytes:
+    packed = answer.getheader("Content-Encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        raise _Refused(f"the server sends it packed as {packed[:20]}, though it was asked not to")
+    kind = answer.getheader("Content-Type", "").partition(";")[0].strip().lower()
+    told = kind.startswith("image/") or kind in _ANY_BYTES
+    if answer.length is not None and answer.length > limit:
+        raise _Refused(f"larger than {limit >> 20} MiB")
+    parts: list[bytes] = []
+    size = 0
+    while part := answer.read1(1 << 16):
+        size += len(part)
+        if size > limit:
+            raise _Refused(f"larger than {limit >> 20} MiB")
+        parts.append(part)
+        if not told and size >= HEAD:
+            _require_image(b"".join(parts), kind)
+            told = True
+    if answer.length:
+        raise _Refused(f"the answer was cut short: {answer.length:,} bytes are missing")
+    content = b"".join(parts)
+    if not told:
+        _require_image(content, kind)
+    return content
+
+
+def _require_image(beginning: bytes, kind: str) -> None:
+    if image_format(beginning[:HEAD]) is None:
+        raise _Refused(f"the server sends {kind[:60]}, and no image")
+
+
+def _nanoseconds(date: str) -> int:
+    """An HTTP date (RFC 9110, section 5.6.7) as nanoseconds since 1970; 0 for what is none."""
+    try:
+        return int(parsedate_to_datetime(date).timestamp()) * 10**9
+    except (ValueError, TypeError, OverflowError):
+        return 0
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _quoted(target: str) -> str:
+    return quote(target, safe="/%?&=:;,+~!*'()@$[]-._")

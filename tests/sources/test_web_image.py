@@ -1,0 +1,219 @@
+"""Images from the web: real servers on this machine, bounds, and hosts that are not asked."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from bt_cli.errors import UnreadableImage
+from bt_cli.sources import web_image
+from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_image import fetch_image, is_public
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing on stderr when a client goes away early, as one that has read enough does."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
+class Answers(BaseHTTPRequestHandler):
+    """`/image` is one, `/loop` leads to itself, `/slow` drips, `/short` ends early, `/file` leads away from the web."""
+
+    def do_GET(self) -> None:
+        moves = {"/moved": "/image", "/loop": "/loop", "/file": "file:///etc/passwd"}
+        if self.path in moves:
+            self.send_response(302)
+            self.send_header("Location", moves[self.path])
+            self.end_headers()
+        elif self.path in ("/image", "/short", "/slow"):
+            self.send_response(200)
+            self.send_header("Content-Length", "5" if self.path == "/image" else "500")
+            self.end_headers()
+            self.wfile.write(b"bytes")
+            for _ in range(40 if self.path == "/slow" else 0):
+                time.sleep(0.05)
+                self.wfile.write(b".")
+        else:
+            self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with Server(("127.0.0.1", 0), Answers) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_bytes_come_directly_and_by_a_redirect(site: str) -> None:
+    assert fetch_image(f"{site}/image", allow_private=True) == b"bytes"
+    assert fetch_image(f"{site}/moved", allow_private=True) == b"bytes"
+
+
+@pytest.mark.parametrize(
+    ("path", "bounds", "reason"),
+    [
+        ("/gone", {}, "the server says 404 Not Found"),
+        ("/loop", {}, "more than 5 redirects"),
+        ("/file", {}, "it leads to file:///etc/passwd, which is no web address"),
+        ("/short", {}, "the answer was cut short: 495 bytes are missing"),
+        ("/image", {"limit": 4}, "larger than 0 MiB"),
+        ("/slow", {"seconds": 0.3}, "no whole answer within 0.3 s"),
+    ],
+)
+def test_what_is_out_of_bounds_is_one_line(site: str, path: str, bounds: dict, reason: str) -> None:
+    with pytest.raises(UnreadableImage) as raised:
+        fetch_image(site + path, allow_private=True, **bounds)
+    assert str(raised.value) == f"{site}{path}: {reason}"
+
+
+def raw_site(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that says whatever `serve` writes, byte for byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    stream, _ = listener.accept()
+                    with stream, contextlib.suppress(OSError):
+                        stream.recv(1 << 16)
+                        serve(stream)
+
+        threading.Thread(target=run, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def drip(stream: socket.socket, beginning: bytes, piece: bytes) -> None:
+    """A piece every twentieth of a second, without end: no single wait is long."""
+    stream.sendall(beginning)
+    while True:
+        time.sleep(0.05)
+        stream.sendall(piece)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "piece"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 ", b"0"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"a"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n", b"."),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n.\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Trailer: 1\r\n"),
+    ],
+    ids=["greeting", "status", "header", "continues", "body", "chunk head", "chunks", "trailers"],
+)
+def test_a_trickle_does_not_put_the_end_off(beginning: bytes, piece: bytes) -> None:
+    for site in raw_site(lambda stream: drip(stream, beginning, piece)):
+        begun = time.monotonic()
+        with pytest.raises(UnreadableImage) as raised:
+            fetch_image(f"{site}/a.png", allow_private=True, seconds=0.4)
+        assert str(raised.value) == f"{site}/a.png: no whole answer within 0.4 s"
+        assert 0.35 < time.monotonic() - begun < 1.5
+
+
+def test_a_silent_name_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(30))
+    begun = time.monotonic()
+    with pytest.raises(UnreadableImage, match=r"http://example\.org/a\.png: no whole answer within 0\.2 s"):
+        fetch_image("http://example.org/a.png", seconds=0.2)
+    assert time.monotonic() - begun < 1.5
+    released.set()
+
+
+def test_redirects_share_the_time(site: str) -> None:
+    def answer(stream: socket.socket) -> None:
+        time.sleep(0.15)
+        stream.sendall(b"HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n")
+
+    for slow in raw_site(answer):
+        with pytest.raises(UnreadableImage, match=r"no whole answer within 0\.5 s"):
+            fetch_image(slow, allow_private=True, seconds=0.5)
+
+
+def test_a_body_without_end_stops_at_the_limit() -> None:
+    def pour(stream: socket.socket) -> None:
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n")
+        while True:
+            stream.sendall(bytes(1 << 16))
+
+    for site in raw_site(pour):
+        with pytest.raises(UnreadableImage, match="larger than 2 MiB"):
+            fetch_image(site, allow_private=True, limit=2 << 20)
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "reason"),
+    [
+        (
+            b"Content-Type: text/html; charset=utf-8",
+            b"<html>" + bytes(9000),
+            "the server sends text/html, and no image",
+        ),
+        (b"Content-Type: video/mp4", b"\0\0\0\x18ftypmp42", "the server sends video/mp4, and no image"),
+        (b"Content-Type: text/plain", b"", "the server sends text/plain, and no image"),
+        (b"Content-Encoding: gzip", PNG, "the server sends it packed as gzip, though it was asked not to"),
+        (b"Content-Length: 99999999999", b"", "larger than 64 MiB"),
+        (b"Content-Type: text/html", PNG, None),
+        (b"Content-Type: application/octet-stream", b"anything", None),
+        (b"Content-Type: image/jpeg", PNG, None),
+    ],
+)
+def test_content_decides_and_other_types_are_left_early(headers: bytes, body: bytes, reason: str | None) -> None:
+    for site in raw_site(lambda stream: stream.sendall(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n\r\n" + body)):
+        if reason is None:
+            assert fetch_image(f"{site}/a", allow_private=True) == body
+        else:
+            with pytest.raises(UnreadableImage) as raised:
+                fetch_image(f"{site}/a", allow_private=True)
+            assert str(raised.value) == f"{site}/a: {reason}"
+
+
+def test_every_redirect_is_looked_at(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_image, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
+    assert fetch_image(f"{site}/moved") == b"bytes"
+    for target in ("127.0.0.2", "169.254.169.254", "[::1]", "2130706434", "0x7f.2", "10.1.2.3", "0"):
+        answer = b"HTTP/1.1 302 Found\r\nLocation: http://%s/latest/meta-data/\r\n\r\n" % target.encode()
+        for leading in raw_site(lambda stream, answer=answer: stream.sendall(answer)):
+            with pytest.raises(UnreadableImage, match="which is not a public address"):
+                fetch_image(leading)
+
+
+def test_hosts_that_are_not_public_are_not_asked(site: str) -> None:
+    with pytest.raises(UnreadableImage, match=r"127\.0\.0\.1, which is not a public address; --allow-private-urls"):
+        fetch_image(f"{site}/image")
+    with pytest.raises(UnreadableImage, match="not a public address"):
+        fetch_image(site.replace("127.0.0.1", "localhost") + "/image")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.1", "169.254.169.254", "127.0.0.1", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1", "fe80::1%eth0", "fc00::1",
+     "::ffff:192.168.0.1", "2002:a00:1::", "64:ff9b::a00:1", "::127.0.0.1", "fec0::1", "255.255.255.255"],
+)  # fmt: skip
+def test_addresses_that_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+def test_public_addresses_and_urls() -> None:
+    assert all(map(is_public, ("8.8.8.8", "2606:4700::1111")))
+    assert all(map(is_url, ("https://example.org/a.jpg", "HTTP://x")))
+    assert not any(map(is_url, ("http://", "see http://x", "http://x and more", "ftp://x", "https:///a")))
