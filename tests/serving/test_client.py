@@ -76,7 +76,7 @@ def test_what_can_not_be_asked_is_one_line(bt, arguments, code, line):
 def test_a_search_by_server_imports_nothing_heavy(served, there):
     code = (
         "import sys\nfrom bt_cli.commands.app import main\n"
-        f"code = main(['search', 'a dog', '--server', {served.url!r}, '--paths'])\n"
+        f"code = main(['search', 'a dog', '--server', {served.url!r}])\n"
         "print(code, *[name for name in ('torch', 'numpy', 'PIL', 'pyarrow', 'starlette') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
