@@ -130,7 +130,7 @@ class Client:
         require_all(got["skipped"], request.strict)
         hits = [hit_of(record, got["home"]) for record in got["hits"]]
         first = {record["id"]: record["before"] for record in got["hits"] if "before" in record}
-        made = (model_of(got), got["skipped"], got["reading"], first, got["combine"])
+        made = (model_of(got), got["skipped"], got["reading"], first, got["combine"], got["by"])
         return Answer(hits, got["searched"], got["read"], *made), got
 
     def _exchange(self, method: str, path: str, value: dict[str, Any] | None = None) -> tuple[int, bytes]:

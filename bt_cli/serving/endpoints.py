@@ -95,6 +95,7 @@ class Endpoints:
                 "searched": found.searched,
                 "read": found.read,
                 "combine": found.combine,
+                "by": found.checkpoint,
                 "skipped": found.skipped,
                 "more": len(found.hits) > offset + request.k,
                 "hits": records,
