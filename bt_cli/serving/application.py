@@ -190,6 +190,7 @@ def server(service: Service, ready: Callable[[str], None] = lambda url: None) ->
         loop="asyncio",
         lifespan="on",
         log_config=None,
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,

@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.search.candidates import Hit
@@ -155,6 +156,8 @@ class Client:
         try:
             got = json.loads(data)
             if status == 200 and isinstance(got, dict):
+                for line in got.get("remarks", ()):
+                    remark(line)
                 return got
             message, kind = got["error"]["message"], got["error"]["type"]
             reasons = got["error"].get("skipped", [])

@@ -36,6 +36,8 @@ SEARCH_MANY = ("texts", "k", *FILTERS)
 RERANK = ("q", "k", "candidates", "images", "index")
 SCORE = ("images", "texts", "pairs", "index")
 FILL_MASK = ("image", "text", "k", "index")
+REMARKS = 20
+"""Remarks that an answer holds, at most."""
 HEAT_MAP = ("image", "text", "index")
 
 
@@ -45,13 +47,19 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 async def in_lane(lane: Lane, http: HttpRequest, service: Service, work: Callable[[Job], Result]) -> Result:
-    """The result of work done in a lane, called off when the caller goes."""
+    """The result of work done in a lane, called off when the caller goes; an object also holds the `remarks` on it."""
+
+    def noted(job: Job) -> Result:
+        result = work(job)
+        if isinstance(result, dict) and job.remarks:
+            result["remarks"] = list(dict.fromkeys(job.remarks))[:REMARKS]
+        return result
 
     async def gone() -> None:
         while (await http.receive())["type"] != "http.disconnect":
             pass
 
-    return await lane.run(work, gone=gone, seconds=service.settings.seconds)
+    return await lane.run(noted, gone=gone, seconds=service.settings.seconds)
 
 
 class Endpoints:

@@ -48,6 +48,8 @@ def rounded(text: str) -> str:
         ["search", "--queries", "queries.tsv", "-k", "3", "--glob", "*-000*", "--min-score", "0.1", "--json"],
         ["search", "--queries", "queries.tsv", "-k", "2", "--to", "captions", "--json"],
         ["search", "--queries", "empty.tsv"],
+        ["search", "a dog", "--glob", "nothing*", "--glob", "*.jpg"],
+        ["search", "a dog " * 60, "-k", "2"],
         ["search", "--queries", "blank.tsv"],
         ["rerank", "--run", "run.txt", "--queries", "queries.tsv", "--model", "tiny"],
         ["rerank", "--run", "run.txt", "--queries", "queries.tsv", "-k", "1", "--candidates", "2", "--model", "tiny"],
