@@ -118,6 +118,7 @@ def test_a_foreign_pages_form_is_refused(web):
 def test_large_bodies_and_bombs_are_refused_unread(web):
     started = time.monotonic()
     refused(web.post("/api/search", json={"q": "x" * (3 << 20)}), 413)
+    refused(web.post("/api/search", json={"q": "x" * (7 << 20)}), 413)
 
     def endless():
         for _ in range(40):
