@@ -210,7 +210,7 @@ def refuse_local_choices(**given: object) -> None:
     """
     for name, value in given.items():
         if value is not None and os.environ.get(f"BT_{name.upper()}") != str(value):
-            raise Misuse(f"--{name} is the server's to choose; give it to bt serve, or leave out --server")
+            raise Misuse(f"--{name} is the server's to choose; give it to bt serve, or leave out --server (BT_SERVER)")
 
 
 def require_all(skipped: list[str], strict: bool) -> None:
