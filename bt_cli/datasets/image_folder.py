@@ -14,8 +14,9 @@ from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain, read_head
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.remote_file import RemoteFile, listed, remote_stat
 from bt_cli.sources.url_list import is_url_list, read_url_list
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_address import is_in_store, is_url
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
@@ -54,9 +55,9 @@ class ImageFile(NamedTuple):
     """Time of the last change, nanoseconds since 1970; 0 for an image on the web."""
 
     @property
-    def is_on_web(self) -> bool:
-        """Whether the path is an address."""
-        return is_url(self.path)
+    def is_unknown(self) -> bool:
+        """Whether it is known by its address alone, and will be first when it is fetched."""
+        return not self.size and not self.mtime_ns and is_url(self.path)
 
 
 def find_images(
@@ -146,6 +147,8 @@ class _Walk:
         for root in self.roots:
             if os.path.isdir(root):
                 yield from self._below(root, RootRules(root, self.exclusion))
+            elif is_in_store(root):
+                yield from self._in_store(root)
             elif is_url(root):
                 yield from self._address(root)
             elif root in first_naming and is_url_list(root):
@@ -165,6 +168,22 @@ class _Walk:
                     yield from self._address(listed.url)
         except OSError as error:
             self.on_error(path, error)
+
+    def _in_store(self, url: str) -> Iterator[ImageFile]:
+        """The images below a folder of a store of objects, those that fit its wildcards, or the one that it is."""
+        try:
+            files = listed(url)
+            if files is None:
+                files = [RemoteFile(url, remote_stat(url))]
+        except OSError as error:
+            self.on_error(url, error)
+            return
+        for file in files:
+            if file.url != url and os.path.splitext(file.url)[1].lower() not in IMAGE_SUFFIXES:
+                self.passed_over.add(file.url)
+            elif file.url not in self.addresses:
+                self.addresses.add(file.url)
+                yield ImageFile(file.url, file.stat.size, file.stat.stamp_ns)
 
     def _address(self, url: str) -> Iterator[ImageFile]:
         if url not in self.addresses:

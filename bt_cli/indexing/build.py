@@ -610,7 +610,7 @@ def _is_automatic(factory: str) -> bool:
 def _note_stamps(rows: ImageRows, places: np.ndarray, batch: EncodedBatch) -> None:
     """Fill in size and time of images on the web, which nobody knew before they were fetched."""
     for place, stamp in zip(places.tolist(), batch.stamps or (), strict=False):
-        if stamp is not None:
+        if stamp is not None and not rows.mtime[place]:
             rows.size[place], rows.mtime[place] = stamp
 
 

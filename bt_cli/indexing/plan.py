@@ -117,7 +117,7 @@ def plan_update(
     same = np.zeros(len(own), bool)
     if len(stored):
         same = known & (stored.column("size")[own] == listing.size) & (stored.column("mtime")[own] == listing.mtime)
-        same |= known & listing.on_web
+        same |= known & listing.unknown
     if verify:
         same &= ~_changed_in_silence(listing, own, same, stored, opened)
     if pairing is not None:
@@ -141,9 +141,10 @@ def plan_update(
     )
     encoded = _journal_entries(journal) if len(changed) else {}
     twins = _Twins(stored, rows.size)
+    unknown = listing.unknown[changed]
     for row, name in enumerate(rows.paths):
         file = (int(rows.size[row]), int(rows.mtime[row]))
-        if encoded.get(name) == file or (is_url(name) and name in encoded):
+        if encoded.get(name) == file or (unknown[row] and name in encoded):
             plan.source[row] = JOURNAL
             rows.size[row], rows.mtime[row] = encoded[name]
         elif not is_url(name):
@@ -296,18 +297,21 @@ class _Listing:
         self.paths = paths
         present = [path for path in map(paths.absolute, roots) if is_url(path) or os.path.exists(path)]
         self.passed_over = PassedOver()
-        names, size, mtime, on_web = _Names(), array("q"), array("q"), array("b")
+        names, size, mtime, on_web, unknown = _Names(), array("q"), array("q"), array("b"), array("b")
         for file in find_images(present, exclusion=exclusion, passed_over=self.passed_over, on_error=self._note):
             names.add(self._stored(file.path))
             size.append(file.size)
             mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
-            on_web.append(file.is_on_web)
+            on_web.append(is_url(file.path))
+            unknown.append(file.is_unknown)
         self.names = names.array()
         """(n,) large_binary: stored paths."""
         self.size = np.array(size, np.int64)
         self.mtime = np.array(mtime, np.int64)
         self.on_web = np.array(on_web, bool)
         """(n,): those whose path is an address."""
+        self.unknown = np.array(unknown, bool)
+        """(n,): those of which nothing else is known before they are fetched."""
         self.closed = [self._stored(folder) for folder in self.closed_folders]
         self.closed += [self._stored(path) for path, _ in self.unreadable]
         self.folders: set[str] | None = None

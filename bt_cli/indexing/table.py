@@ -194,7 +194,7 @@ def _opened(path: str, allow_private: bool) -> str:
 def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> dict[str, object]:
     encoded = [files[number] for number in batch.numbers]
     for place, stamp in enumerate(batch.stamps or ()):
-        if stamp is not None:
+        if stamp is not None and encoded[place].is_unknown:
             encoded[place] = ImageFile(encoded[place].path, *stamp)
     texts, raw = path_columns([os.fspath(file.path) for file in encoded])
     return {
