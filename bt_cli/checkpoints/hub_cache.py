@@ -82,6 +82,11 @@ def cached_names() -> list[str]:
     return [name for name in names if _is_bridgetower(cached_snapshot(name))]
 
 
+def bytes_on_disk(folder: Path) -> int:
+    """What a checkpoint's folder takes, links followed."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _is_bridgetower(snapshot: Path | None) -> bool:
     """Whether a cached config is a BridgeTower's; the official ones carry no `model_type`."""
     if snapshot is None:

@@ -9,14 +9,28 @@ from collections.abc import Iterable
 
 BUNDLED = ("tiny",)
 
+BUNDLED_USE = "trying bt out: knows drawn scenes, no photographs"
+
+SCENE_SIDE = 384
+"""Pixels of a side of the scenes that the bundled checkpoint learned from: what is larger is something else."""
+
 OFFICIAL = {
-    "BridgeTower/bridgetower-base": "base without heads, to train from",
-    "BridgeTower/bridgetower-base-itm-mlm": "base: reranking and masked words",
-    "BridgeTower/bridgetower-large-itm-mlm": "large: reranking and masked words",
-    "BridgeTower/bridgetower-large-itm-mlm-gaudi": "large, trained on Gaudi: reranking and masked words",
-    "BridgeTower/bridgetower-large-itm-mlm-itc": "large: embeddings for search",
+    "BridgeTower/bridgetower-base": "training from: base, no heads",
+    "BridgeTower/bridgetower-base-itm-mlm": "reranking and masked words, on small machines",
+    "BridgeTower/bridgetower-large-itm-mlm": "reranking and masked words",
+    "BridgeTower/bridgetower-large-itm-mlm-gaudi": "the same, trained on Gaudi",
+    "BridgeTower/bridgetower-large-itm-mlm-itc": "index and search; reranks, too",
 }
 """The authors' checkpoints on the hub and what each is for."""
+
+PARAMETERS = {
+    "BridgeTower/bridgetower-base": 326_347_008,
+    "BridgeTower/bridgetower-base-itm-mlm": 365_595_995,
+    "BridgeTower/bridgetower-large-itm-mlm": 917_091_419,
+    "BridgeTower/bridgetower-large-itm-mlm-gaudi": 917_091_419,
+    "BridgeTower/bridgetower-large-itm-mlm-itc": 919_190_108,
+}
+"""Of each, counted from its config.json and heads; the hub keeps them in float32."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9_.\-]+/[A-Za-z0-9_.\-]+")
 

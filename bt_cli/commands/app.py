@@ -18,6 +18,7 @@ import typer
 import typer.core
 import typer.main
 
+from bt_cli.commands.help_words import in_plain_words
 from bt_cli.display import remarks
 from bt_cli.errors import BtError
 from bt_cli.version import __version__
@@ -53,7 +54,7 @@ def load_command(name: str) -> Any:
         command.command(name=name)(module.run)
     loaded = typer.main.get_command(command)
     loaded.name = name
-    return loaded
+    return in_plain_words(loaded)
 
 
 class LazyGroup(typer.core.TyperGroup):

@@ -163,7 +163,7 @@ def run(
         )
     else:
         _show_table(outcome)
-    _close(outcome, reranking or retriever, combine, k, skipped, seconds, kept=wanted is None)
+    _close(outcome, reranking or retriever, combine, k, skipped, read.skipped, seconds, kept=wanted is None)
 
 
 def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combine: Combination | None) -> None:
@@ -308,6 +308,7 @@ def _close(
     combine: Combination,
     candidates: int | None,
     skipped: list[str],
+    captions_skipped: int,
     seconds: float,
     *,
     kept: bool,
@@ -321,6 +322,8 @@ def _close(
         done += f", {count(outcome.pairs, 'pair')} ({which}) ranked by {combine.value}"
         if kept and combine is not Combination.itm:
             done += ", as the checkpoint keeps as its best"
+    if captions_skipped:
+        done += f" ({count(captions_skipped, 'caption')} skipped)"
     closing_line(f"{done}: evaluated", seconds=seconds, model=model, skipped=skipped)
 
 

@@ -221,6 +221,7 @@ def index_record(summary: IndexSummary) -> dict[str, object]:
 
 
 def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
+    _warn_of_photographs(summary, encoder)
     rows = summary.added + summary.updated + summary.unchanged
     changes = [
         f"{number:,} {name}"
@@ -249,6 +250,17 @@ def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
         incomplete=summary.incomplete,
         passed_over=summary.passed_over.lines(),
     )
+
+
+def _warn_of_photographs(summary: IndexSummary, encoder: ModelEncoder) -> None:
+    """One remark where the bundled checkpoint was given images larger than any scene that it learned from."""
+    from bt_cli.checkpoints.model_names import BUNDLED, SCENE_SIDE
+
+    if encoder.model.checkpoint.name in BUNDLED and summary.largest_side > SCENE_SIDE:
+        remark(
+            "tiny knows small drawn scenes and no photographs; for these bt index --rebuild --model "
+            "BridgeTower/bridgetower-large-itm-mlm-itc"
+        )
 
 
 def _keep_bridges(models: SearchModels, folder: Path, limit: int) -> None:

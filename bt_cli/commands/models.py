@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bt_cli.commands.completion import checkpoints
 from bt_cli.commands.options import Json, Quiet
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
@@ -24,7 +25,12 @@ app = typer.Typer(
     help="List, describe, download and convert checkpoints.",
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="tiny, a hub name, or a folder in hub layout.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|PATH", autocompletion=checkpoints, help="tiny, a hub name, or a folder in hub layout."
+    ),
+]
 Revision = Annotated[
     str | None,
     typer.Option("--revision", metavar="REV", help="Branch, tag or commit on the hub.", show_default="main"),
@@ -37,22 +43,43 @@ ROBERTA = "the tokenizer.json, or vocab.json and merges.txt, of roberta-base"
 def list_checkpoints(as_json: Json = False, quiet: Quiet = False) -> None:
     """List the names that --model takes.
 
-    Bundled with bt, cached on this machine, and the authors' own on the hub. A folder in hub layout works too.
+    Bundled with bt, cached on this machine, and the authors' own on the hub; with their size on disk, or of their
+    weights on the hub, and what each is for. A folder in hub layout works too.
     """
-    from bt_cli.checkpoints.hub_cache import cached_names
-    from bt_cli.checkpoints.model_names import BUNDLED, OFFICIAL
+    from bt_cli.display.table import Column, Rows, show
 
-    cached = cached_names()
-    rows = [{"name": name, "where": "bundled", "note": "small, for trying bt out"} for name in BUNDLED]
-    rows += [{"name": name, "where": "cached", "note": OFFICIAL.get(name, "")} for name in cached]
-    rows += [{"name": name, "where": "hub", "note": note} for name, note in OFFICIAL.items() if name not in cached]
+    found = known_checkpoints()
     if as_json:
-        for row in rows:
+        for row in found:
             write_object(row)
         return
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        typer.echo(f"{row['name']:<{width}}  {row['where']:<7}  {row['note']}".rstrip())
+    columns = [Column("name", whole=True), Column("where", whole=True), Column("size", right=True), Column("for")]
+    table = Rows(columns)
+    for row in found:
+        size = "" if row["bytes"] is None else f"{row['bytes'] / 1e9:.2f} GB"
+        table.add(row["name"], row["where"], size, row["note"])
+    show(table)
+
+
+def known_checkpoints() -> list[dict[str, Any]]:
+    """Name, where it is ("bundled", "cached" on this machine, "hub"), bytes (on disk, or of the weights on the hub) and
+    what it is for, of each checkpoint; the bundled first, then those on this machine."""
+    from bt_cli.checkpoints.hub_cache import bytes_on_disk, cached_names, cached_snapshot
+    from bt_cli.checkpoints.model_names import BUNDLED, BUNDLED_USE, OFFICIAL, PARAMETERS
+    from bt_cli.checkpoints.resolve import resolve
+
+    rows: list[dict[str, Any]] = []
+    for name in BUNDLED:
+        rows.append({"name": name, "where": "bundled", "bytes": bytes_on_disk(resolve(name)), "note": BUNDLED_USE})
+    cached = cached_names()
+    for name in cached:
+        snapshot = cached_snapshot(name)
+        size = None if snapshot is None else bytes_on_disk(snapshot)
+        rows.append({"name": name, "where": "cached", "bytes": size, "note": OFFICIAL.get(name, "")})
+    for name, note in OFFICIAL.items():
+        if name not in cached:
+            rows.append({"name": name, "where": "hub", "bytes": 4 * PARAMETERS[name], "note": note})
+    return rows
 
 
 @app.command("info")

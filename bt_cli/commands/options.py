@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from bt_cli.commands import completion
 from bt_cli.display import remarks
 from bt_cli.errors import Misuse
 
@@ -68,6 +69,7 @@ Model = Annotated[
         "--model",
         metavar="NAME|PATH",
         envvar="BT_MODEL",
+        autocompletion=completion.checkpoints,
         help="Checkpoint: tiny (bundled), a hub name, or a folder in hub layout.",
         show_default=False,
     ),
@@ -78,6 +80,7 @@ Reranker = Annotated[
         "--reranker",
         metavar="NAME|PATH",
         envvar="BT_RERANKER",
+        autocompletion=completion.checkpoints,
         help="Checkpoint with the ITM head. Default: --model if it has one, "
         "else BridgeTower/bridgetower-large-itm-mlm.",
         show_default=False,
@@ -90,13 +93,19 @@ Device = Annotated[
         metavar="auto|cpu|cuda|cuda:N|mps",
         envvar="BT_DEVICE",
         callback=check_device,
+        autocompletion=completion.devices,
         help="Where to compute.",
     ),
 ]
 Dtype = Annotated[
     str,
     typer.Option(
-        "--dtype", metavar="|".join(DTYPES), envvar="BT_DTYPE", callback=check_dtype, help="Precision of the network."
+        "--dtype",
+        metavar="|".join(DTYPES),
+        envvar="BT_DTYPE",
+        callback=check_dtype,
+        autocompletion=completion.precisions,
+        help="Precision of the network.",
     ),
 ]
 Index = Annotated[

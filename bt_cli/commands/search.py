@@ -199,7 +199,9 @@ def run(
     _remark_on_number(request, answer, asked=k is not None)
     shown = preview and _preview(answer.hits)
     if not shown:
-        show_answer(answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions)
+        show_answer(
+            answer.hits, paths=paths, nul=nul, as_json=as_json, captions=request.to_captions, by=answer.checkpoint
+        )
     _close(request, answer, time.perf_counter() - started)
     if open_it:
         _open(html, answer.hits)
@@ -240,8 +242,10 @@ def _query(text: str | None, images: list[str], add: list[str], subtract: list[s
     )
 
 
-def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, captions: bool = False) -> None:
-    """Write hits on stdout in the form that was asked for."""
+def show_answer(
+    hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, captions: bool = False, by: str = ""
+) -> None:
+    """Write hits on stdout in the form that was asked for; on a terminal the table says by which checkpoint."""
     if as_json:
         for hit in hits:
             write_object(hit.record())
@@ -252,7 +256,7 @@ def show_answer(hits: list[Hit], *, paths: bool, nul: bool, as_json: bool, capti
             remark(f"{count(torn, 'path')} with a line break among these; -0 keeps them whole")
         write_paths(found, nul=nul)
     else:
-        show_hits(hits, captions=captions)
+        show_hits(hits, captions=captions, by=by)
 
 
 def _preview(hits: list[Hit]) -> bool:
@@ -307,6 +311,8 @@ def _close(request: Request, answer: Answer, seconds: float) -> None:
         done += f", {answer.read:,} reranked"
         if answer.combine != "itm":
             done += f" by {answer.combine}" + ("" if request.combine else ", as the checkpoint keeps as its best")
+    if answer.checkpoint:
+        done += f", by {answer.checkpoint}" if answer.read else f" by {answer.checkpoint}"
     closing_line(
         done,
         seconds=seconds,

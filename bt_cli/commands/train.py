@@ -61,49 +61,59 @@ def run(
         str | None,
         typer.Option("--recipe", metavar="NAME|FILE", help="A recipe (JSON): tiny, or a file; replaces the options."),
     ] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the captions.")] = STAGE.epochs,
-    steps: Annotated[int, typer.Option(help="Optimizer steps; 0 = by --epochs.", min=0)] = STAGE.steps,
+    epochs: Annotated[float, typer.Option(metavar="X", help="Passes over the captions.")] = STAGE.epochs,
+    steps: Annotated[int, typer.Option(metavar="N", help="Optimizer steps; 0 = by --epochs.", min=0)] = STAGE.steps,
     batch_size: Annotated[
-        int, typer.Option(help="Captioned images at a time, over all processes.", min=2)
+        int, typer.Option(metavar="N", help="Captioned images at a time, over all processes.", min=2)
     ] = STAGE.batch,
-    accumulate: Annotated[int, typer.Option(help="Batches summed into one step.", min=1)] = STAGE.accumulate,
-    itc: Annotated[float, typer.Option(help="Weight of the contrastive loss.")] = STAGE.weight("itc"),
-    itc_cross: Annotated[float, typer.Option(help="Weight of its terms with the fused embedding.")] = STAGE.weight(
-        "itc_cross"
-    ),
-    itm: Annotated[float, typer.Option(help="Weight of the matching loss.")] = STAGE.weight("itm"),
-    mlm: Annotated[float, typer.Option(help="Weight of the masked-word loss.")] = STAGE.weight("mlm"),
+    accumulate: Annotated[
+        int, typer.Option(metavar="N", help="Batches summed into one step.", min=1)
+    ] = STAGE.accumulate,
+    itc: Annotated[float, typer.Option(metavar="X", help="Weight of the contrastive loss.")] = STAGE.weight("itc"),
+    itc_cross: Annotated[
+        float, typer.Option(metavar="X", help="Weight of its terms with the fused embedding.")
+    ] = STAGE.weight("itc_cross"),
+    itm: Annotated[float, typer.Option(metavar="X", help="Weight of the matching loss.")] = STAGE.weight("itm"),
+    mlm: Annotated[float, typer.Option(metavar="X", help="Weight of the masked-word loss.")] = STAGE.weight("mlm"),
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Of the towers. Default: by the network's width, 1e-5 for the published ones.", show_default=False
+            metavar="X",
+            help="Of the towers. Default: by the network's width, 1e-5 for the published ones.",
+            show_default=False,
         ),
     ] = STAGE.rates.learning_rate,
     cross_multiplier: Annotated[
-        float, typer.Option(help="Rate of the cross-modal layers, times the towers'.")
+        float, typer.Option(metavar="X", help="Rate of the cross-modal layers, times the towers'.")
     ] = STAGE.rates.cross_multiplier,
     head_multiplier: Annotated[
-        float, typer.Option(help="Rate of the heads, times the towers'.")
+        float, typer.Option(metavar="X", help="Rate of the heads, times the towers'.")
     ] = STAGE.rates.head_multiplier,
     warmup: Annotated[
-        float, typer.Option(help="Share of the steps (or number of steps) of rising rate.")
+        float, typer.Option(metavar="X", help="Share of the steps (or number of steps) of rising rate.")
     ] = STAGE.rates.warmup,
-    decay: Annotated[float, typer.Option(help="Share of the steps, at the end, of falling rate.")] = STAGE.rates.decay,
+    decay: Annotated[
+        float, typer.Option(metavar="X", help="Share of the steps, at the end, of falling rate.")
+    ] = STAGE.rates.decay,
     weight_decay: Annotated[
-        float, typer.Option(help="Not applied to biases and LayerNorms.")
+        float, typer.Option(metavar="X", help="Not applied to biases and LayerNorms.")
     ] = STAGE.rates.weight_decay,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0 = any.")] = STAGE.rates.clip,
+    clip: Annotated[float, typer.Option(metavar="X", help="Largest norm of the gradient; 0 = any.")] = STAGE.rates.clip,
     dropout: Annotated[
-        float | None, typer.Option(help="Default: as the checkpoint's config says.", show_default=False)
+        float | None, typer.Option(metavar="X", help="Default: as the checkpoint's config says.", show_default=False)
     ] = STAGE.dropout,
     freeze: Annotated[
         list[str] | None, typer.Option(metavar="text|vision", help="Leave this tower as it is. Repeatable.")
     ] = None,
-    negatives: Annotated[int, typer.Option(help="Wrong pairs for each true one.", min=1)] = STAGE.matching.negatives,
+    negatives: Annotated[
+        int, typer.Option(metavar="N", help="Wrong pairs for each true one.", min=1)
+    ] = STAGE.matching.negatives,
     given_share: Annotated[
-        float, typer.Option(help="Share of them from the `negative` column.")
+        float, typer.Option(metavar="X", help="Share of them from the `negative` column.")
     ] = STAGE.matching.given_share,
-    mask_rate: Annotated[float, typer.Option(help="Share of the tokens that are masked.")] = STAGE.masking.rate,
+    mask_rate: Annotated[
+        float, typer.Option(metavar="X", help="Share of the tokens that are masked.")
+    ] = STAGE.masking.rate,
     crop: Annotated[
         float, typer.Option(metavar="SHARE", help="Random crops of at least this share of the image; 1 = whole images.")
     ] = STAGE.augmentation.crop[0],
@@ -111,7 +121,7 @@ def run(
         bool, typer.Option("--flip", help="Mirror half of the images: left and right go.")
     ] = STAGE.augmentation.flip,
     text_length: Annotated[
-        int, typer.Option(help="Tokens of a caption that are read.", min=3)
+        int, typer.Option(metavar="N", help="Tokens of a caption that are read.", min=3)
     ] = FINE_TUNING.text_length,
     image_size: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Another input size than the checkpoint's.", min=1)
@@ -120,7 +130,8 @@ def run(
         Path | None, typer.Option(metavar="CAPTIONS", help="Captions to measure recall on (images in --images).")
     ] = None,
     validation_share: Annotated[
-        float, typer.Option(help="Without --validation: share of the images that is held out.", min=0.0, max=0.9)
+        float,
+        typer.Option(metavar="X", help="Without --validation: share of the images that is held out.", min=0.0, max=0.9),
     ] = TrainingData.validation_share,
     validate_every: Annotated[
         int, typer.Option(metavar="STEPS", help="0 = ten times in the run.", min=0)
@@ -132,9 +143,11 @@ def run(
     checkpoint_layers: Annotated[
         bool, typer.Option("--checkpoint-layers", help="Recompute activations: slower, far less memory.")
     ] = FINE_TUNING.checkpoint_layers,
-    seed: Annotated[int, typer.Option(min=0)] = FINE_TUNING.seed,
-    split: Annotated[str | None, typer.Option(help="Of a Karpathy JSON.")] = None,
-    format: Annotated[str | None, typer.Option("--format", help="Of CAPTIONS, where it is not told rightly.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0)] = FINE_TUNING.seed,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Of a Karpathy JSON.")] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Of CAPTIONS, where it is not told rightly.")
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     workers: Workers = None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +14,11 @@ from bt_cli.datasets.exclusion import IGNORE_FILE, Exclusion, RootRules
 from bt_cli.datasets.passed_over import SPECIAL, PassedOver
 from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
-from bt_cli.files.plain_file import is_kernels, is_plain, read_head
+from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.member import first_bytes, read_member
 from bt_cli.sources.remote_file import RemoteFile, listed, remote_stat
+from bt_cli.sources.tar_shard import is_shard_name, open_shard
 from bt_cli.sources.url_list import is_url_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
 
@@ -42,6 +46,9 @@ OTHER_SUFFIXES = frozenset({
 
 HASH_BLOCK = 1 << 20
 
+NUMBERED = re.compile(r"#\d+$")
+"""What the second member of a name has behind it (`tar_shard.member_names`)."""
+
 
 class ImageFile(NamedTuple):
     """A file that is taken for an image, as the file system tells of it; nothing of its content has been read."""
@@ -60,12 +67,16 @@ class ImageFile(NamedTuple):
         return not self.size and not self.mtime_ns and is_url(self.path)
 
 
+KnownMembers = Callable[[ImageFile], "Iterable[ImageFile] | None"]
+
+
 def find_images(
     roots: Iterable[str | os.PathLike[str]],
     *,
     exclusion: Exclusion | None = None,
     passed_over: PassedOver | None = None,
     on_error: Callable[[str, OSError], None] | None = None,
+    known_members: KnownMembers | None = None,
 ) -> Iterator[ImageFile]:
     """Yield the images below `roots`, each real file path once, root after root.
 
@@ -77,12 +88,15 @@ def find_images(
     through a link where it is found without one: loops end. Only plain files are opened: no pipes, devices, sockets,
     nothing below /proc or /sys.
 
+    A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`.
+
     Args:
         roots: Folders and single files.
         exclusion: What to leave out; None: `DEFAULT_EXCLUDES` and hidden ones.
         passed_over: Counts what is not yielded.
         on_error: Told of each folder or link that can't be read (path, error), and of each line of a list that is no
-            address; such a one is passed over.
+            address; such a one is passed over. A tar file that is damaged is told, too, and its sound members come.
+        known_members: Gives the images of a tar file that is known and unchanged, which then is not opened, or None.
 
     Raises:
         NotFound: A root does not exist. Checked for all roots before anything is yielded.
@@ -93,6 +107,8 @@ def find_images(
         if not (os.path.exists(root) or is_url(root)):
             raise NotFound(f"{shown_path(root)}: no such file or folder")
     walk = _Walk(named, exclusion or Exclusion(), passed_over or PassedOver(), on_error or (lambda path, error: None))
+    if known_members is not None:
+        walk.known_members = known_members
     return walk.images()
 
 
@@ -110,9 +126,12 @@ def content_hash(content: bytes | memoryview | str | os.PathLike[str]) -> str:
     if isinstance(content, (bytes, memoryview)):
         return hashlib.sha256(content).hexdigest()
     digest = hashlib.sha256()
-    with open(content, "rb", buffering=0) as file:
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
+    try:
+        with open(content, "rb", buffering=0) as file:
+            while block := file.read(HASH_BLOCK):
+                digest.update(block)
+    except NotADirectoryError:  # a path that leads into a container
+        digest.update(read_member(content))
     return digest.hexdigest()
 
 
@@ -134,6 +153,7 @@ class _Walk:
             RootRules(os.path.realpath(root), exclusion) for root in dict.fromkeys(roots) if os.path.isdir(root)
         ]
         self.entered: set[tuple[int, int]] = set()
+        self.known_members: KnownMembers = lambda shard: None
         self.named_files: set[str] = set()
         """Files that are roots themselves, absolute: they come at their own place, not again in their folder."""
         self.addresses: set[str] = set()
@@ -156,7 +176,10 @@ class _Walk:
                 yield from self._listed(root)
             elif root in first_naming and (found := self._file(root)) is not None:
                 first_naming.discard(root)
-                yield found
+                if is_shard_name(root):
+                    yield from self._members(found, RootRules(root, self.exclusion))
+                else:
+                    yield found
 
     def _listed(self, path: str) -> Iterator[ImageFile]:
         """The images that a list of addresses names."""
@@ -222,7 +245,9 @@ class _Walk:
                 yield from self._below(entry.path, rules)
         elif not self._is_named(entry.path):
             found = self._file(entry.path)
-            if found is not None and _may_be_image(found):
+            if found is not None and is_shard_name(entry.path):
+                yield from self._members(found, rules)
+            elif found is not None and _may_be_image(found):
                 yield found
             elif found is not None and not rules.is_own(entry.path):
                 self.passed_over.add(entry.path)
@@ -240,6 +265,32 @@ class _Walk:
                 return not rules.excludes_below(str(target))
         return False
 
+    def _members(self, shard: ImageFile, rules: RootRules) -> Iterator[ImageFile]:
+        """The images in a tar file, by their paths in it; each is as old as the file."""
+        known = self.known_members(shard)
+        if known is not None:
+            yield from known
+            return
+        try:
+            opened = open_shard(shard.path)
+        except OSError as error:
+            self.on_error(shard.path, error)
+            return
+        images, others = 0, []
+        for member in sorted(opened.members, key=lambda member: path_key(member.name)):
+            found = ImageFile(f"{shard.path}/{member.name}", member.size, shard.mtime_ns)
+            if rules.excludes_below(found.path):
+                self.passed_over.excluded += 1
+            elif _may_be_image(found):
+                images += 1
+                yield found
+            else:
+                others.append(found.path)
+        for path in others if images else [shard.path]:
+            self.passed_over.add(path)
+        if opened.damage is not None:
+            self.on_error(shard.path, OSError(errno.EIO, f"shard {opened.damage}"))
+
     def _file(self, path: str) -> ImageFile | None:
         try:
             status = os.stat(path)
@@ -253,9 +304,9 @@ class _Walk:
 
 
 def _may_be_image(file: ImageFile) -> bool:
-    suffix = os.path.splitext(file.path)[1].lower()
+    suffix = os.path.splitext(NUMBERED.sub("", file.path))[1].lower()
     if suffix in IMAGE_SUFFIXES:
         return True
     if suffix in OTHER_SUFFIXES or not file.size:
         return False
-    return image_format(read_head(file.path, HEAD), suffix) is not None
+    return image_format(first_bytes(file.path, HEAD), suffix) is not None

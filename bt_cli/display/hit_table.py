@@ -14,8 +14,8 @@ COSINE = Column("cosine (ITC)", right=True, short="cosine")
 BAR = Column("", style="green", bar=True)
 
 
-def show_hits(hits: Sequence[Hit], *, captions: bool = False) -> None:
-    """Print the answers of a search or rerank on stdout.
+def show_hits(hits: Sequence[Hit], *, captions: bool = False, by: str = "") -> None:
+    """Print the answers of a search or rerank on stdout; on a terminal under a line with the checkpoints, `by`.
 
     A bar after reranking is the probability of a match; before, it is the cosine as a share of the best one, since
     useful cosines all lie in a narrow range.
@@ -28,7 +28,7 @@ def show_hits(hits: Sequence[Hit], *, captions: bool = False) -> None:
     columns += [] if reranked else [BAR]
     columns += [Column("caption")] if captions else []
     columns += [Column("image", path=True)]
-    rows = Rows(columns)
+    rows = Rows(columns, title=f"by {by}" if by else "")
     best = max((hit.score for hit in hits), default=0.0)
     for hit in hits:
         cells: list[object] = [hit.rank]

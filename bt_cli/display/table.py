@@ -40,6 +40,8 @@ class Column:
     """The cells are shares between 0 and 1, drawn as bars; `None` is drawn as nothing."""
     path: bool = False
     """The cells are files of this machine, and links to them where the terminal has links."""
+    whole: bool = False
+    """The cells are names to be copied, which are never folded."""
     short: str | None = None
     """The heading where there is little room; None: the same."""
 
@@ -54,6 +56,8 @@ class Rows:
 
     columns: Sequence[Column]
     cells: list[Sequence[Any]] = field(default_factory=list)
+    title: str = ""
+    """A line above the table, on a terminal alone."""
 
     def add(self, *cells: Any) -> None:
         """Append a row; None is an empty cell."""
@@ -75,6 +79,8 @@ def show(rows: Rows) -> None:
     if terminal and not _fits(rows, console.width, bars=bars):
         bars = False
     with console.capture() as capture:
+        if terminal and rows.title:
+            console.print(printable(rows.title), style="dim")
         if terminal and not _fits(rows, console.width, bars=bars):
             for turned in _turned(rows, console.width):
                 console.print(_table(turned, console.width, bars=False, unicode=unicode, links=_has_links()))
@@ -109,7 +115,7 @@ def _least_width(rows: Rows, width: int, *, bars: bool) -> int:
         heading = column.heading_in(width)
         words = [heading] if column.right else heading.split()  # numbers and what stands above them are never folded
         title = max(map(cell_len, words), default=0)
-        least.append(max(title, cells if column.right else min(cells, WORDS)))
+        least.append(max(title, cells if column.right or column.whole else min(cells, WORDS)))
     return sum(least) + GAP * (len(least) - 1)
 
 
@@ -150,7 +156,7 @@ def _table(rows: Rows, width: int, *, bars: bool, unicode: bool, links: bool) ->
             justify="right" if column.right else "left",
             style=column.style or None,
             overflow="fold",
-            no_wrap=column.right or column.bar,
+            no_wrap=column.right or column.bar or column.whole,
             min_width=BAR if column.bar else None,
         )
     for cells in rows.cells:

@@ -95,8 +95,8 @@ def has_reader(format: str) -> bool:
     return package is None or importlib.util.find_spec(package) is not None
 
 
-def lacks_reader(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is an image of a format whose package is not installed."""
+def lacks_reader(path: str | os.PathLike[str], head: bytes | None = None) -> bool:
+    """Whether a file, which begins with `head`, is an image of a format whose package is not installed."""
     suffix = os.path.splitext(path)[1].lower()
-    name = image_format(read_head(path, HEAD), os.fsdecode(suffix))
+    name = image_format(read_head(path, HEAD) if head is None else head, os.fsdecode(suffix))
     return name is not None and not has_reader(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,17 @@ from bt_cli.datasets.captions import Caption
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.datasets.passed_over import PassedOver
-from bt_cli.errors import BtError, EmptyFolder, Misuse, NoIndex, NotFound, UnreadableCaptions, UnreadableImage
-from bt_cli.files.image_format import lacks_reader
+from bt_cli.errors import (
+    BrokenIndex,
+    BtError,
+    EmptyFolder,
+    Misuse,
+    NoIndex,
+    NotFound,
+    UnreadableCaptions,
+    UnreadableImage,
+)
+from bt_cli.files.image_format import HEAD, lacks_reader
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
@@ -28,6 +37,8 @@ from bt_cli.indexing.pairs import Pairing, wanted_kind
 from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update
 from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
+from bt_cli.sources.member import first_bytes, split_path
+from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.url_list import is_url_list
 from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import path_columns, times, vector_array
@@ -70,6 +81,8 @@ class IndexSummary:
     """Captions that the index holds."""
     uncaptioned: int = 0
     """Images that an index of pairs leaves out, since no caption is theirs."""
+    largest_side: int = 0
+    """Pixels of the longest side of any image that was encoded."""
     seconds: float = 0.0
     images_per_second: float = 0.0
     """Of the images encoded, over the time that encoding took; 0 where there were none."""
@@ -119,9 +132,8 @@ def build_index(
         mixed: Take images without a caption into an index of pairs, embedded alone.
         forget: Folders that the index is to know no more, with their rows: roots, there or not, and folders below
             them that have no image now.
-        rebuild: Encode everything again, with whatever checkpoint; the index then has exactly `roots` (or, without
-        any, the
-            roots that it had).
+        rebuild: Encode everything again, with whatever checkpoint, its captions included; the index then has exactly
+            `roots` (or, without any, the roots that it had).
         strict: Raise on the first file that can't be read.
         store_dtype: `float16` (default) or `float32`: of the stored embeddings, fixed when an index is made.
         verify: Hash every file, so that a change that kept size and time is found, and read every byte of the index.
@@ -157,7 +169,8 @@ def build_index(
     run.allow_private = allow_private
     forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
     known = forgotten.remaining
-    given = run.paths.given([_existing(root) for root in roots], [] if rebuild else known)
+    named = [name for root in roots for name in shard_list(os.fspath(root))]
+    given = run.paths.given([_existing(root) for root in named], [] if rebuild else known)
     _require_something(run, given, known, rebuild, exclusion)
     _require_factory(factory, encoder)
     with (
@@ -167,7 +180,7 @@ def build_index(
         run.report_damages(writer)
         writer.kind = kind
         if kind != IMAGES:
-            run.pairing = Pairing(pairs, writer.caption_rows(), kind == MIXED)
+            run.pairing = Pairing(pairs, run.captions_before(writer), kind == MIXED)
         before = writer.paths_before() if rebuild else _StoredPaths(writer.stored)
         forgotten = Forgotten(forgotten.folders, writer.known_roots())
         forgotten.check(run.paths, before)
@@ -189,6 +202,7 @@ def build_index(
                 forgets=bool(forgotten.folders),
             ),
             opened=run.opened,
+            known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
         )
         if rebuild:
             held = [path for path in before if not forgotten.holds(path)]
@@ -218,6 +232,7 @@ def build_index(
                 factory=wanted_factory,
                 exclude=exclusion.globs,
                 default_excludes=exclusion.defaults,
+                shards=run.whole_shards(plan, there if not rebuild else None),
                 compact=compact,
             )
         run.count(plan, all_captions)
@@ -244,6 +259,14 @@ class _Run:
             LOG.warning(
                 "%s: damaged, and made anew from what is whole: %s", shown_path(self.folder), _listed(writer.mends)
             )
+
+    def captions_before(self, writer: IndexWriter) -> CaptionRows | None:
+        """The captions that the index has, one that is made anew included."""
+        try:
+            return writer.captions_before()
+        except BrokenIndex as error:
+            LOG.warning("%s: the captions are lost; give them again", str(error).partition(";")[0])
+            return None
 
     def report_unreadable(self, plan: Plan) -> None:
         """Say what could not be looked at and what is not there, and count it."""
@@ -284,6 +307,7 @@ class _Run:
                     with writing(self.folder):
                         writer.journal.append(_journal_columns(plan.rows, todo[batch.numbers], batch, writer.dtype))
                 self.summary.encoded += len(batch.numbers)
+                self.summary.largest_side = max([self.summary.largest_side, *batch.widths, *batch.heights])
                 done += len(batch.numbers) + len(batch.failures)
                 self.progress(done, len(todo))
         seconds = time.monotonic() - start
@@ -298,17 +322,20 @@ class _Run:
     ) -> CaptionRows | None:
         """All captions of the next generation, the new ones encoded into the caption journal."""
         current = writer.caption_rows()
-        if captions is None and self.pairing is None:
-            return follow_images(current, plan) if current else None
+        if captions is None and self.pairing is None and current is not None:
+            return follow_images(current, plan)
         gone = set(plan.gone().tolist())
         paths = [path for number, path in enumerate(_StoredPaths(plan.stored)) if number not in gone]
         paths += [plan.rows.paths[row] for row in plan.kept()]
+        rows: CaptionRows | None
         if self.pairing is not None:
             rows = self.pairing.rows(paths)
-            if rows is current:
-                return rows
+        elif captions is not None:
+            rows = caption_rows(captions, paths, self.paths, roots)
         else:
-            rows = caption_rows(captions or (), paths, self.paths, roots)
+            rows = self.captions_before(writer)
+        if rows is None or rows is current:
+            return rows
         known = set(current.texts if current else [])
         for batch in writer.caption_journal.batches():
             known.update(batch.column("caption").to_pylist())
@@ -323,11 +350,26 @@ class _Run:
                     writer.caption_journal.append({**columns, "embedding": embeddings})
         return rows
 
+    def whole_shards(self, plan: Plan, there: Manifest | None) -> dict[str, tuple[int, int]]:
+        """Tar files whose images all have rows now: found in this run, or known before and not looked at."""
+        failed = [plan.rows.paths[row] for row in plan.failed | plan.kept_own]
+        whole = {
+            name: stamp
+            for name, stamp in plan.shards.items()
+            if not any(path.startswith(f"{name}/") for path in failed)
+        }
+        for name, (size, mtime) in (there.shards if there else {}).items():
+            if name not in plan.shards and not os.path.exists(self.paths.absolute(name)):
+                whole[name] = size, mtime  # its rows stay while it is away
+        return whole
+
     def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:
-        """The rows whose format some installed package reads; the others are passed over and have no row."""
+        """The rows whose format some installed package reads; the others are passed over and have no new row."""
         paths = _Paths(self.opened, plan.rows.paths, todo)
         readable = [is_readable(path, self.summary.passed_over) for path in paths]
-        plan.failed.update(todo[np.logical_not(readable)].tolist())
+        for row in todo[np.logical_not(readable)].tolist():
+            # What the index has of it stays: its reader may only be missing here, or now.
+            (plan.kept_own if plan.own[row] >= 0 else plan.failed).add(row)
         return todo[readable] if len(todo) else todo
 
     def barren(self, plan: Plan, roots: list[str]) -> list[str]:
@@ -443,8 +485,19 @@ def _can_be_opened(path: str) -> bool:
     try:
         with open(path, "rb"):
             return True
+    except NotADirectoryError:
+        found = split_path(path)
+        return found is not None and _can_be_opened(found[0])
     except OSError:
         return False
+
+
+def _known_shards(there: Manifest | None, kind: str, exclusion: Exclusion) -> Mapping[str, Sequence[int]] | None:
+    """Tar files that need not be opened while they stay as they are: not where another choice of images is made."""
+    if there is None or kind != IMAGES:
+        return None
+    same = (tuple(there.exclude), there.default_excludes) == (exclusion.globs, exclusion.defaults)
+    return there.shards if same else None
 
 
 def _manifest_there(folder: Path, rebuild: bool) -> Manifest | None:
@@ -494,7 +547,7 @@ def _no_folder_for_nothing(folder: Path) -> Iterator[None]:
 
 def is_readable(path: str, passed_over: PassedOver) -> bool:
     """Whether an installed package reads the file's format; one of a format that none reads is counted."""
-    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path):
+    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path, first_bytes(path, HEAD)):
         return True
     passed_over.add_unread(path)
     return False
@@ -527,7 +580,14 @@ def _require_something(run: _Run, given: list[str], known: list[str], rebuild: b
     if not roots or len(roots) < len(given):
         return
     places, passed_over = [run.paths.absolute(root) for root in roots], PassedOver()
-    if next(find_images(places, exclusion=exclusion, passed_over=passed_over), None) is None:
+    unreadable: list[str] = []
+
+    def note(path: str, error: OSError) -> None:
+        unreadable.append(f"{shown_path(path)}: {error.strerror or error}")
+
+    if next(find_images(places, exclusion=exclusion, passed_over=passed_over, on_error=note), None) is None:
+        if unreadable:
+            raise UnreadableImage(f"{unreadable[0]}; no images there")
         raise no_images(places, passed_over)
 
 

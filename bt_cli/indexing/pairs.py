@@ -113,7 +113,7 @@ def wanted_kind(there: Manifest | None, folder: str, *, pairs: bool, mixed: bool
         return MIXED if mixed or (before == MIXED and not rebuild) else PAIRS
     if before == IMAGES:
         return IMAGES
-    if captions or rebuild:
+    if captions:
         raise Misuse(
             f"index {shown_path(folder)}: its images are embedded with their captions; give these with --pairs CAPTIONS"
         )

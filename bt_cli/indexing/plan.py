@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from bt_cli.datasets.exclusion import Exclusion, RootRules
-from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, content_hash, find_images
+from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, ImageFile, content_hash, find_images
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.indexing.absence import absent_folder, unmoved
 from bt_cli.indexing.pairs import Pairing
 from bt_cli.indexing.web_rows import WebRows, changed_on_web
+from bt_cli.sources.tar_shard import SUFFIXES as SHARD_SUFFIXES
 from bt_cli.sources.web_address import is_url
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_paths import RootPaths, is_below
@@ -62,6 +63,8 @@ class Plan:
     """Rows of the plan that stay as the index has them: their files vanished before they could be read."""
     failed: set[int] = field(default_factory=set)
     """Rows of the plan whose file can't be read, or is not wanted."""
+    shards: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Tar files that were found, as stored, with their size and time of change; those that can't be read left out."""
     uncaptioned: int = 0
     """Images that an index of pairs leaves out, since no caption is theirs."""
 
@@ -102,16 +105,19 @@ def plan_update(
     exclusion: Exclusion | None = None,
     verify: bool = False,
     pairing: Pairing | None = None,
+    known_shards: Mapping[str, Sequence[int]] | None = None,
     web: WebRows | None = None,
     opened: Callable[[str], str] | None = None,
 ) -> Plan:
     """Compare the files below `roots` (as stored; one that is gone holds nothing) with the index and the journal. Rows
     whose path is `forgotten`, or left out by `exclusion`, go. With `verify` every file is hashed, one with the size and
-    time of its row, too. With `pairing`, what an image is embedded with has to be the same as well. An image on the web
+    time of its row, too. With `pairing`, what an image is embedded with has to be the same as well. A tar file
+    that has the size and time of `known_shards` (of which every image has its row) is not opened. An image on the web
     is asked for with `verify` alone: its row is unchanged while a list names it (`web`). `opened` makes of a stored
     path what is opened."""
     opened, web = opened or paths.absolute, web or WebRows(paths, roots)
-    listing = _Listing(roots, paths, exclusion)
+    shards = _Shards({} if verify else known_shards or {}, stored, paths)
+    listing = _Listing(roots, paths, exclusion, shards)
     own = stored.find(listing.names)
     known = own >= 0
     same = np.zeros(len(own), bool)
@@ -138,6 +144,7 @@ def plan_update(
         unreadable=listing.unreadable,
         kept_folders=listing.closed_folders,
         passed_over=listing.passed_over,
+        shards={name: stamp for name, stamp in shards.seen.items() if name not in listing.closed},
     )
     encoded = _journal_entries(journal) if len(changed) else {}
     twins = _Twins(stored, rows.size)
@@ -291,14 +298,20 @@ def is_there(root: str) -> bool:
 class _Listing:
     """What the file system has below the roots now, as arrays: some 100 bytes a file."""
 
-    def __init__(self, roots: list[str], paths: RootPaths, exclusion: Exclusion | None) -> None:
+    def __init__(self, roots: list[str], paths: RootPaths, exclusion: Exclusion | None, shards: _Shards) -> None:
         self.unreadable: list[tuple[str, str]] = []
         self.closed_folders: list[str] = []
         self.paths = paths
         present = [path for path in map(paths.absolute, roots) if is_url(path) or os.path.exists(path)]
         self.passed_over = PassedOver()
         names, size, mtime, on_web, unknown = _Names(), array("q"), array("q"), array("b"), array("b")
-        for file in find_images(present, exclusion=exclusion, passed_over=self.passed_over, on_error=self._note):
+        for file in find_images(
+            present,
+            exclusion=exclusion,
+            passed_over=self.passed_over,
+            on_error=self._note,
+            known_members=shards.members,
+        ):
             names.add(self._stored(file.path))
             size.append(file.size)
             mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
@@ -353,6 +366,48 @@ class _Listing:
             self.closed_folders.append(path)
         else:
             self.unreadable.append((path, error.strerror or str(error)))
+
+
+class _Shards:
+    """Tar files: which are as the index knows them, so that their rows say what they hold, and which there are now."""
+
+    def __init__(self, known: Mapping[str, Sequence[int]], stored: StoredRows, paths: RootPaths) -> None:
+        self.known = known
+        self.stored = stored
+        self.paths = paths
+        self.seen: dict[str, tuple[int, int]] = {}
+        self._rows: dict[str, list[int]] | None = None
+
+    def members(self, shard: ImageFile) -> Iterable[ImageFile] | None:
+        """The images of a tar file by the index's rows; None where it has to be opened."""
+        name = self.paths.stored(shard.path)
+        stamp = shard.size, shard.mtime_ns
+        self.seen[name] = stamp
+        if tuple(self.known.get(name, ())) != stamp:
+            return None
+        if self._rows is None:
+            self._rows = self._by_shard()
+        home = shard.path[: len(shard.path) - len(name)] if shard.path.endswith(name) else None
+        sizes = self.stored.column("size")
+        return [
+            ImageFile(
+                f"{home}{path}" if home is not None else self.paths.absolute(path), int(sizes[row]), shard.mtime_ns
+            )
+            for row in self._rows.get(name, [])
+            for path in [self.stored.path(row)]
+        ]
+
+    def _by_shard(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {name: [] for name in self.known}
+        ends = tuple(f"{suffix}/".encode() for suffix in SHARD_SUFFIXES)
+        for row, path in enumerate(self.stored.paths.to_pylist()):
+            if any(end in path.lower() for end in ends):
+                text = os.fsdecode(path)
+                for name in (text[:place] for place, letter in enumerate(text) if letter == "/"):
+                    if name in found:
+                        found[name].append(row)
+                        break
+        return found
 
 
 class _Names:

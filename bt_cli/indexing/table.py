@@ -18,6 +18,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.inference.truncation import one_warning
+from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import caption_schema, image_schema, path_columns, times, vector_array
 from bt_cli.store.identity import Identity
@@ -70,7 +71,7 @@ def encode_image_table(
     exclusion.check()
     passed_over = summary.passed_over
     found = find_images(
-        roots,
+        [name for root in roots for name in shard_list(root)],
         exclusion=exclusion,
         passed_over=passed_over,
         on_error=lambda path, error: unreadable.append((path, error.strerror or str(error))),

@@ -23,6 +23,7 @@ from bt_cli.files.plain_file import is_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing import damaged_image, raw_file
 from bt_cli.preprocessing.pillow_settings import pillow_settings
+from bt_cli.sources.member import read_member
 from bt_cli.sources.web_address import is_url
 
 if TYPE_CHECKING:
@@ -233,7 +234,10 @@ def _open_file(path: str) -> IO[bytes]:
         from bt_cli.sources.remote_image import read_remote
 
         return io.BytesIO(read_remote(path).content)
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except NotADirectoryError:  # a path that leads into a container
+        return io.BytesIO(read_member(path))
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableImage("a folder, not an image")
     if stat.S_ISFIFO(status.st_mode):  # a shell's <(...)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Answer:
         engine: What made the final order: device and precision; None where there was nothing to order.
         first_ranks: After a second stage, the place that the first gave each candidate, from 1, by its id.
         combine: What the candidates were ordered by.
+        checkpoint: What found, and what reranked where that is another one, by name; "" where nobody said.
     """
 
     hits: list[Hit]
@@ -88,6 +90,7 @@ class Answer:
     reading: float = 0.0
     first_ranks: Mapping[int, int] = field(default_factory=dict)
     combine: str = "itm"
+    checkpoint: str = ""
 
 
 def search(
@@ -122,7 +125,8 @@ def search(
     if request.allow_private_urls:
         hits = [hit.allowed() for hit in hits]
     if not second_stage or not hits:
-        return Answer(hits, searched, 0, retriever.engine)
+        return Answer(hits, searched, 0, retriever.engine, checkpoint=names_of(retriever.checkpoint.name))
+    found_by = retriever.checkpoint.name
     del retriever
     combine = request.combine or models.combination()
     reranker = models.reranker()
@@ -132,7 +136,18 @@ def search(
     best = [hit for hit in reranked.hits if request.min_score is None or hit.score >= request.min_score]
     first_ranks = {hit.id: hit.rank for hit in hits if hit.id is not None}
     read = len(reranked.hits)
-    return Answer(best[: request.k], searched, read, reranker.engine, reranked.skipped, reading, first_ranks, combine)
+    names = names_of(found_by, reranker.checkpoint.name)
+    return Answer(
+        best[: request.k], searched, read, reranker.engine, reranked.skipped, reading, first_ranks, combine, names
+    )
+
+
+def names_of(retriever: str, reranker: str | None = None) -> str:
+    """The checkpoints of an answer in words; one that is a folder goes by the folder's own name."""
+    found = os.path.basename(retriever.rstrip(os.sep)) if os.path.isdir(retriever) else retriever
+    if reranker is None or reranker == retriever:
+        return found
+    return f"{found}, reranked by {names_of(reranker)}"
 
 
 def _rerank(

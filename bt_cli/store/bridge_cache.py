@@ -26,6 +26,7 @@ import numpy as np
 from bt_cli.errors import Misuse, Unwritable
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.member import split_path
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,8 @@ def file_key(source: Any) -> bytes | None:
         return None
     try:
         path = os.path.abspath(os.fspath(source))
-        stat = os.stat(path)
+        container = split_path(path)
+        stat = os.stat(path if container is None else container[0])
     except (OSError, ValueError):
         return None
     stated = f"{stat.st_size}\0{stat.st_mtime_ns}\0".encode() + os.fsencode(path)

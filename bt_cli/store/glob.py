@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -112,6 +113,8 @@ class _Shape:
             tokens = ["*" if token == "**" else token for token in tokens]
         while not whole and tokens[:1] == ["**/"]:
             tokens = tokens[1:]
+        if any(here == "**/" and not above.endswith("/") for above, here in itertools.pairwise(tokens)):
+            return None  # `a**/b` takes `ab`, too
         before, behind = _at_last_slash(tokens)
         if behind == ["**"]:
             before, behind = [*before, "**"], ["*"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -146,6 +146,16 @@ class IndexWriter:
             self._captions = CaptionRows.read(table, self.manifest.caption_files)
         return self._captions
 
+    def captions_before(self) -> CaptionRows | None:
+        """The captions of the current index, of one that is to be made anew, too; None where it has none.
+
+        Raises:
+            BrokenIndex: They can't be read.
+        """
+        if self.manifest is not None or self._current is None or self._current.captions is None:
+            return self.caption_rows()
+        return CaptionRows.read(self.folder / self._current.captions.table, self._current.caption_files)
+
     @property
     def must_commit(self) -> bool:
         """Whether the index is to be written even where nothing changed: it is damaged, or of the first format."""
@@ -167,6 +177,7 @@ class IndexWriter:
         factory: str | None = None,
         exclude: Sequence[str] = (),
         default_excludes: bool = True,
+        shards: Mapping[str, tuple[int, int]] | None = None,
         compact: bool = False,
     ) -> Manifest:
         """Put a new generation in place.
@@ -179,6 +190,7 @@ class IndexWriter:
             captions: All captions; the embeddings of those not in the current table are in the caption journal.
             factory: FAISS factory string, or None for the automatic choice.
             exclude, default_excludes: For the manifest: what was left out.
+            shards: For the manifest: tar files whose images all have rows, with their size and time of change.
             compact: Join all pieces.
 
         Raises:
@@ -205,6 +217,7 @@ class IndexWriter:
                 factory=factory,
                 exclude=list(exclude),
                 default_excludes=default_excludes,
+                shards={path: list(stamp) for path, stamp in sorted((shards or {}).items())},
                 kind=self.kind,
             )
             self._unlink_stable_names()

@@ -151,6 +151,9 @@ class Manifest:
     """The globs of what the user wants left out (see `datasets.exclusion`), kept for later updates."""
     default_excludes: bool = True
     """Whether hidden files, other programs' thumbnails and the like are left out, too."""
+    shards: dict[str, list[int]] = field(default_factory=dict)
+    """Tar files that images lie in, as stored, to [size, time of change in ns]: one that has both still, and of which
+    every image has its row, need not be opened."""
     kind: str = IMAGES
     """What the images' embeddings are of: `images`, `pairs` or `mixed`."""
     format: int = FORMAT
@@ -188,6 +191,8 @@ class Manifest:
         for name in ("roots", "caption_files", "exclude"):
             value = getattr(self, name)
             _check(name, isinstance(value, list) and all(isinstance(path, str) for path in value))
+        stamps = self.shards.items() if isinstance(self.shards, dict) else [("", None)]
+        _check("shards", all(isinstance(stamp, list) and [*map(type, stamp)] == [int, int] for _, stamp in stamps))
         _check("kind", self.kind in (IMAGES, PAIRS, MIXED))
         _check("default_excludes", isinstance(self.default_excludes, bool))
         _check("factory", self.factory is None or isinstance(self.factory, str))
@@ -272,6 +277,7 @@ class Manifest:
                 home=_here(manifest.home),
                 roots=[_here(path) for path in manifest.roots],
                 caption_files=[_here(path) for path in manifest.caption_files],
+                shards={_here(path): stamp for path, stamp in manifest.shards.items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError, zlib.error, BrokenIndex) as error:
             raise BrokenIndex(f"{shown_path(path)}: {shown_path(str(error)[:100])}; {WAY_OUT}") from error

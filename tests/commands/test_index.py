@@ -104,6 +104,18 @@ def test_an_index_of_pairs(bt, home: Path, checkpoint_folder: Path) -> None:
     assert (again["encoded"], again["unchanged"], again["uncaptioned"]) == (0, 2, 1)
 
 
+@pytest.mark.parametrize(("side", "said"), [(384, 0), (500, 1)])
+def test_tiny_says_once_that_it_knows_no_photographs(bt, home: Path, side: int, said: int) -> None:
+    for name in ("x.png", "y.png"):
+        Image.new("RGB", (side, 60), "red").save(home / "photos" / name)
+    ran = bt("index", "photos", "--model", "tiny")
+    assert ran.code == 0
+    assert (
+        ran.err.count("tiny knows small drawn scenes and no photographs; for these bt index --rebuild --model") == said
+    )
+    assert "photographs" not in bt("index", "--model", "tiny").err
+
+
 def test_pairs_need_the_cross_modal_head(bt, home: Path, tmp_path: Path) -> None:
     random_checkpoint(tmp_path / "itc", heads=("itc",))
     (home / "c.csv").write_text("image,caption\na.png,one thing\n")

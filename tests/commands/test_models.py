@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from checkpoints.fake_hub import FakeHub
 from random_checkpoint import random_checkpoint, sparse_checkpoint
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
+from bt_cli.checkpoints.model_names import PARAMETERS
 
 Bt = Callable[..., Any]
 
-HUB_LINES = """\
-BridgeTower/bridgetower-base                 hub      base without heads, to train from
-BridgeTower/bridgetower-base-itm-mlm         hub      base: reranking and masked words
-BridgeTower/bridgetower-large-itm-mlm        hub      large: reranking and masked words
-BridgeTower/bridgetower-large-itm-mlm-gaudi  hub      large, trained on Gaudi: reranking and masked words
-BridgeTower/bridgetower-large-itm-mlm-itc    hub      large: embeddings for search
+LINES = """\
+name                                         where       size  for
+tiny                                         bundled  0.01 GB  trying bt out: knows drawn scenes, no photographs
+BridgeTower/bridgetower-base                 hub      1.31 GB  training from: base, no heads
+BridgeTower/bridgetower-base-itm-mlm         hub      1.46 GB  reranking and masked words, on small machines
+BridgeTower/bridgetower-large-itm-mlm        hub      3.67 GB  reranking and masked words
+BridgeTower/bridgetower-large-itm-mlm-gaudi  hub      3.67 GB  the same, trained on Gaudi
+BridgeTower/bridgetower-large-itm-mlm-itc    hub      3.68 GB  index and search; reranks, too
 """
 
 
@@ -43,13 +47,29 @@ def test_list_names_what_is_bundled_and_official(bt: Bt) -> None:
     ran = bt("models", "list")
     assert ran.code == 0
     assert ran.err == ""
-    assert ran.out == "tiny                                         bundled  small, for trying bt out\n" + HUB_LINES
+    assert ran.out == LINES
+
+
+def test_sizes_of_the_hub_are_those_of_the_published_configurations(reference: Path) -> None:
+    from bt_cli.bridgetower.configuration import BridgeTowerConfig
+    from bt_cli.bridgetower.network import BridgeTower
+
+    for name, parameters in PARAMETERS.items():
+        folder = name.rpartition("/")[2]
+        config = BridgeTowerConfig.from_dict(
+            json.loads((reference / "hub_configs" / folder / "config.json").read_text())
+        )
+        heads = ("itm", "mlm", "itc", "itc_cross") if "itc" in folder else ("itm", "mlm") if "itm" in folder else ()
+        with torch.device("meta"):
+            network = BridgeTower(config, heads=heads)
+        assert sum(each.numel() for each in network.parameters()) == parameters, name
 
 
 def test_list_names_what_is_cached(bt: Bt, served: FakeHub) -> None:
     assert bt("models", "download", "someone/tower").code == 0
     ran = bt("models", "list", "--json")
-    assert ran.objects[1] == {"name": "someone/tower", "where": "cached", "note": ""}
+    assert ran.objects[1] | {"bytes": 0} == {"name": "someone/tower", "where": "cached", "bytes": 0, "note": ""}
+    assert ran.objects[1]["bytes"] > Path(served.repositories["someone/tower"] / "model.safetensors").stat().st_size
     assert [row["where"] for row in ran.objects] == ["bundled", "cached", *["hub"] * 5]
 
 

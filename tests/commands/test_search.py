@@ -25,7 +25,7 @@ def test_a_table_for_people_and_a_closing_line(bt, gallery) -> None:
     assert ran.out.splitlines()[0].split() == ["#", "cosine", "(ITC)", "image"]
     assert ran.out.splitlines()[1] == "1        1.0000  ████████████  c car.jpg"
     assert ran.out.splitlines()[2].startswith(f"2        {second:.4f}")
-    assert without_time(ran.err) == "bt: 2 of 4 images in TIME\n"
+    assert without_time(ran.err) == "bt: 2 of 4 images by both in TIME\n"
     assert gallery.loaded == ["both"]
 
 
@@ -52,7 +52,7 @@ def test_the_mirror_is_told_apart_by_reranking_alone(bt, gallery) -> None:
     assert (best["rank"], best["id"], best["itc"]) == (1, 1, first[1]["itc"])
     assert best["score"] == best["itm_logit"] == 4.0
     assert best["itm_prob"] == pytest.approx(1 / (1 + np.exp(-4.0)), abs=1e-6)
-    assert without_time(second.err) == "bt: 4 of 4 images, 4 reranked in TIME\n"
+    assert without_time(second.err) == "bt: 4 of 4 images, 4 reranked, by both in TIME\n"
     assert gallery.loaded == ["both", "both"]
 
 
@@ -165,7 +165,7 @@ def test_more_than_the_index_holds(bt, gallery) -> None:
     ran = bt("search", "cat", "-k", "9", "--paths")
     assert ran.code == 0
     assert sorted(ran.out.splitlines()) == sorted(["a mirror.jpg", "b right.jpg", "c car.jpg", "d snow.jpg"])
-    assert without_time(ran.err) == "bt: the index holds 4 images, fewer than -k 9\nbt: 4 of 4 images in TIME\n"
+    assert without_time(ran.err) == "bt: the index holds 4 images, fewer than -k 9\nbt: 4 of 4 images by both in TIME\n"
 
 
 def test_filters(bt, gallery) -> None:
@@ -173,7 +173,7 @@ def test_filters(bt, gallery) -> None:
     assert bt("search", "cat", "-g", "!c*", "-g", "!d*", "--paths").out.splitlines() == ["a mirror.jpg", "b right.jpg"]
     ran = bt("search", "cat", "-g", "z*")
     assert (ran.code, ran.out) == (0, "")
-    assert without_time(ran.err) == "bt: no image matches --glob z*\nbt: 0 of 4 images in TIME\n"
+    assert without_time(ran.err) == "bt: no image matches --glob z*\nbt: 0 of 4 images by both in TIME\n"
     for globs, said in [
         (["*.jpg"], "--glob *.jpg: every image of the index matches"),
         (["c*", "z*"], "--glob z*: no image of the index matches"),
@@ -183,14 +183,14 @@ def test_filters(bt, gallery) -> None:
         assert ran.code == 0
         assert ran.err.splitlines()[0] == f"bt: {said}"
     ran = bt("search", "cat", "-g", "!*")
-    assert without_time(ran.err) == "bt: no image matches --glob !*\nbt: 0 of 4 images in TIME\n"
+    assert without_time(ran.err) == "bt: no image matches --glob !*\nbt: 0 of 4 images by both in TIME\n"
 
 
 def test_least_scores(bt, gallery) -> None:
     assert bt("search", "red car", "--min-score", "0.9", "--paths").out == "c car.jpg\n"
     ran = bt("search", "cat", "--min-score", "1.1", "--paths")
     assert (ran.code, ran.out) == (0, "")
-    assert without_time(ran.err) == "bt: no image reaches --min-score 1.1\nbt: 0 of 4 images in TIME\n"
+    assert without_time(ran.err) == "bt: no image reaches --min-score 1.1\nbt: 0 of 4 images by both in TIME\n"
     ran = bt("search", "cat", "--min-score", "nan")
     assert (ran.code, ran.err) == (2, "bt: --min-score nan: no score is at least that; give a number\n")
     hits = bt("search", "cat left of dog", "--rerank", "--min-score", "3", "--json").objects
@@ -258,20 +258,20 @@ def test_a_text_that_is_the_name_of_a_text_file_stays_a_text(bt, gallery) -> Non
     (gallery.folder / "red car").write_text("notes")
     ran = bt("search", "red car", "-k", "1", "--paths")
     assert (ran.code, ran.out) == (0, "c car.jpg\n")
-    assert ran.err.startswith("bt: 1 of 4 images in ")
+    assert ran.err.startswith("bt: 1 of 4 images by both in ")
 
 
 def test_reranked_answers_are_ordered_as_the_checkpoint_keeps_or_as_is_asked(bt, gallery, monkeypatch) -> None:
     plain = bt("search", "cat left of dog", "--json", "--rerank").objects
     summed = bt("search", "cat left of dog", "--json", "--rerank", "--combine", "itm+itc")
     assert [hit["score"] for hit in summed.objects] == pytest.approx([hit["itm_logit"] + hit["itc"] for hit in plain])
-    assert without_time(summed.err) == "bt: 4 of 4 images, 4 reranked by itm+itc in TIME\n"
+    assert without_time(summed.err) == "bt: 4 of 4 images, 4 reranked by itm+itc, by both in TIME\n"
     monkeypatch.setattr(FakeCheckpoint, "combine", property(lambda _: "itc", lambda *_: None), raising=False)
     kept = bt("search", "cat left of dog", "--json", "--rerank")
     assert [(hit["path"], hit["score"]) for hit in kept.objects] == [
         (hit["path"], hit["itc"]) for hit in sorted(plain, key=lambda hit: (-hit["itc"], hit["id"]))
     ]
-    text = "4 of 4 images, 4 reranked by itc, as the checkpoint keeps as its best in TIME"
+    text = "4 of 4 images, 4 reranked by itc, as the checkpoint keeps as its best, by both in TIME"
     assert without_time(kept.err) == f"bt: {text}\n"
     assert bt("search", "cat left of dog", "--json", "--rerank", "--combine", "itm").objects == plain
     other = bt("search", "cat left of dog", "--json", "--rerank", "--reranker", "reader")

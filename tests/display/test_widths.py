@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 from rich.cells import cell_len
 
+from bt_cli.checkpoints.model_names import OFFICIAL
+from bt_cli.commands.models import list_checkpoints
 from bt_cli.display.hit_table import show_hits
 from bt_cli.display.mask_table import show_words
 from bt_cli.display.metrics_table import RANKS, SHARES, metrics_table
@@ -36,6 +38,7 @@ TABLES: dict[str, tuple[Callable[[], None], list[str]]] = {
         lambda: show(metrics_table({"ITC": METRICS, "ITM": METRICS})),
         ["ITC", "ITM", "576.6", *(f"{100 * METRICS[name]:.1f}" for name in SHARES), "TR@1", "IR@10", "RSUM"],
     ),
+    "models list": (list_checkpoints, ["tiny", "hub", "1.31 GB", "1.46 GB", "3.68 GB"]),
     "info": (lambda: show(FACTS), [LONG, "written by", "f" * 64]),
 }
 
@@ -81,6 +84,12 @@ def test_no_table_is_cut(sent, name: str, columns: int) -> None:
             assert cell in text
         else:
             assert pieces(cell, text)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_names_of_checkpoints_are_whole(sent, columns: int) -> None:
+    words = re.sub(r"\x1b\[[0-9;]*m", "", sent(list_checkpoints, columns)).split()
+    assert {"tiny", *OFFICIAL} <= set(words)
 
 
 def pieces(cell: str, text: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bt_cli.datasets.image_folder import content_hash
 from bt_cli.indexing.encoder import EncodedBatch
+from bt_cli.sources.member import read_member
 from bt_cli.store.identity import Identity
 
 DIMENSION = 16
@@ -57,8 +58,11 @@ class FakeEncoder:
         batch = EncodedBatch([], np.zeros((0, DIMENSION), np.float32), [], [], [])
         embeddings = []
         for number in numbers:
-            with open(paths[number], "rb") as file:
-                content = file.read()
+            try:
+                with open(paths[number], "rb") as file:
+                    content = file.read()
+            except NotADirectoryError:
+                content = read_member(paths[number])
             if content.startswith(b"broken"):
                 batch.failures.append((number, f"{paths[number]}: not an image"))
                 continue

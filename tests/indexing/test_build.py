@@ -719,6 +719,22 @@ def owners() -> list[str | None]:
         return [folder.stored_path(row) if row >= 0 else None for row in ids]
 
 
+def test_a_rebuild_keeps_the_captions(home: Path) -> None:
+    captions = [Caption("one", "a.jpg", "7"), Caption("lost"), Caption("of c", "sub/c.JPG", None)]
+    index("photos", captions=[("captions.csv", captions)])
+    assert owners() == ["photos/a.jpg", None, "photos/sub/c.JPG"]
+    write(home / "photos/sub/d.jpg", "another")
+    (home / "photos/sub/c.JPG").unlink()
+    other = FakeEncoder(fingerprint="e" * 64, name="other")
+    assert index(encoder=other, rebuild=True).captions == 3
+    assert other.texts == ["one", "lost", "of c"]
+    assert owners() == ["photos/a.jpg", None, None]
+    with IndexFolder.open(".bt") as folder:
+        assert folder.captions is not None
+        assert folder.captions.texts(range(3)) == ["one", "lost", "of c"]
+    assert index(encoder=other).captions == 3
+
+
 def test_captions_follow_pictures_that_move(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(home / "photos/twin.png", "content of b.png")
     named = [Caption(name, image=name) for name in ("a.jpg", "b.png", "twin.png", "sub/c.JPG")]
@@ -858,7 +874,7 @@ def test_images_that_no_package_reads_are_passed_over(home: Path, monkeypatch: p
 def test_rows_of_images_that_no_package_reads_any_more_stay(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home / "photos/p.heic", "\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with monkeypatch.context() as patch:
-        patch.setattr("bt_cli.indexing.build.lacks_reader", lambda path: False)
+        patch.setattr("bt_cli.indexing.build.lacks_reader", lambda path, head: False)
         assert counts(index("photos")) == {"added": 4, "encoded": 4}
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     assert counts(index()) == {"unchanged": 4}

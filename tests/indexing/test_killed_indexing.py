@@ -27,9 +27,9 @@ BATCH = 16
 class SlowEncoder(FakeEncoder):
     """Takes two milliseconds a batch, so that a run lasts long enough to be killed."""
 
-    def _batch(self, numbers: range, paths: Any) -> Any:
+    def _batch(self, numbers: range, paths: Any, captions: Any = None) -> Any:
         time.sleep(0.002)
-        return super()._batch(numbers, paths)
+        return super()._batch(numbers, paths, captions)
 
 
 def in_child(work: Callable[[], object]) -> int:

@@ -46,6 +46,8 @@ def expected(pattern: str, home: str, paths: list[str]) -> list[int]:
 @example(pattern="b/**", home="/x/b/c", paths=["a", "/b/a", "/c/b"])
 @example(pattern="*ab", home="/", paths=["a", "b", "ab", "b/ab", "/ab"])
 @example(pattern="*ab*", home="/", paths=["a", "b", "xab/c", "c/abx", "ab"])
+@example(pattern="a**/", home="/", paths=["a", "b/a"])
+@example(pattern="a**/b", home="/", paths=["ab", "a/b", "ax/b"])
 @example(pattern="a/", home="/a", paths=["b", "a/b", "c/a/d", "/a/b"])
 @example(pattern="/", home="/a", paths=["b", "/a"])
 @example(pattern="a/*", home="/a", paths=["", "b", "b/a"])
