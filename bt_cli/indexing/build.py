@@ -579,7 +579,7 @@ def _require_something(run: _Run, given: list[str], known: list[str], rebuild: b
     roots = given if rebuild else _fresh(given, known)
     if not roots or len(roots) < len(given):
         return
-    places, passed_over = [run.paths.absolute(root) for root in roots], PassedOver()
+    places, passed_over = [run.opened(root) for root in roots], PassedOver()
     unreadable: list[str] = []
 
     def note(path: str, error: OSError) -> None:

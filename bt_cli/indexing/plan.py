@@ -117,7 +117,7 @@ def plan_update(
     path what is opened."""
     opened, web = opened or paths.absolute, web or WebRows(paths, roots)
     shards = _Shards({} if verify else known_shards or {}, stored, paths)
-    listing = _Listing(roots, paths, exclusion, shards)
+    listing = _Listing(roots, paths, exclusion, shards, opened)
     own = stored.find(listing.names)
     known = own >= 0
     same = np.zeros(len(own), bool)
@@ -169,7 +169,7 @@ def plan_update(
     def goes(path: str) -> bool:
         return forgotten(path) or is_excluded(path, roots, paths, exclusion)
 
-    web.closed += [root for root in roots if root in listing.closed and root not in web.closed]
+    web.closed += [place for place in listing.closed if (place in roots or is_url(place)) and place not in web.closed]
     plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived, web)
     plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
     return plan
@@ -298,11 +298,18 @@ def is_there(root: str) -> bool:
 class _Listing:
     """What the file system has below the roots now, as arrays: some 100 bytes a file."""
 
-    def __init__(self, roots: list[str], paths: RootPaths, exclusion: Exclusion | None, shards: _Shards) -> None:
+    def __init__(
+        self,
+        roots: list[str],
+        paths: RootPaths,
+        exclusion: Exclusion | None,
+        shards: _Shards,
+        opened: Callable[[str], str],
+    ) -> None:
         self.unreadable: list[tuple[str, str]] = []
         self.closed_folders: list[str] = []
         self.paths = paths
-        present = [path for path in map(paths.absolute, roots) if is_url(path) or os.path.exists(path)]
+        present = [path for path in map(opened, roots) if is_url(path) or os.path.exists(path)]
         self.passed_over = PassedOver()
         names, size, mtime, on_web, unknown = _Names(), array("q"), array("q"), array("b"), array("b")
         for file in find_images(

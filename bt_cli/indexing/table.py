@@ -71,7 +71,7 @@ def encode_image_table(
     exclusion.check()
     passed_over = summary.passed_over
     found = find_images(
-        [name for root in roots for name in shard_list(root)],
+        [_opened(name, allow_private) for root in roots for name in shard_list(root)],
         exclusion=exclusion,
         passed_over=passed_over,
         on_error=lambda path, error: unreadable.append((path, error.strerror or str(error))),

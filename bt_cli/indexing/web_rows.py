@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.sources.fetching import Fetching, fetched_ahead
+from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.url_list import is_url_list, may_be_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
 from bt_cli.store.index_paths import RootPaths
@@ -32,7 +33,7 @@ class WebRows:
     ) -> None:
         self.paths = paths
         self.looked_through = looked_through
-        self._stores = [root for root in [*looked_through, *others] if is_in_store(root)]
+        self._holders = [root for root in [*looked_through, *others] if is_in_store(root) or _is_shard(root)]
         self.judged = forgets or any(self._is_list(root) or self._is_closed(root) for root in looked_through)
         """Whether rows may go at all: a list was looked through, or a root forgotten."""
         self.closed = [root for root in [*looked_through, *others] if self._is_closed(root)] if self.judged else []
@@ -45,11 +46,13 @@ class WebRows:
         list that can't be read and may have named it."""
         if not self.judged or self.is_named(url):
             return ""
-        above = [root for root in self._stores if url.startswith(_beginning(root))]
+        closed = next((place for place in self.closed if is_url(place) and url.startswith(_beginning(place))), None)
+        if closed is not None:
+            return closed
+        above = [root for root in self._holders if url.startswith(_beginning(root))]
         if above:
-            # A folder of a store is listed: what it lacks is gone, if it was looked through and could be.
-            open_ones = all(root in self.looked_through for root in above)
-            return next((root for root in above if root in self.closed), None if open_ones else "")
+            # A folder of a store, or a shard, lists what it holds: what it lacks is gone, if it was looked through.
+            return None if all(root in self.looked_through for root in above) else ""
         return self.closed[0] if self.closed else None
 
     def is_named(self, url: str) -> bool:
@@ -74,6 +77,10 @@ class WebRows:
     def _is_closed(self, root: str) -> bool:
         path = self.paths.absolute(root)
         return not is_url(root) and may_be_list(path) and not (os.path.isdir(path) or os.access(path, os.R_OK))
+
+
+def _is_shard(root: str) -> bool:
+    return is_url(root) and is_shard_name(root)
 
 
 def _beginning(root: str) -> str:

@@ -13,7 +13,7 @@ from bt_cli.errors import EmptyFolder, Misuse
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.url_list import is_url_list
-from bt_cli.sources.web_address import WebImage, is_url
+from bt_cli.sources.web_address import WebImage, is_in_store, is_url
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
     """
     paths: list[str] = []
     for argument in arguments:
-        in_shard = is_shard_name(argument) and os.path.isfile(argument)
+        in_shard = is_shard_name(argument) and (os.path.isfile(argument) or is_url(argument))
+        in_shard |= is_in_store(argument) and (argument.endswith("/") or "*" in argument)
         if not (os.path.isdir(argument) or in_shard or is_url_list(argument)):
             paths.append(argument)  # what is missing or no image is told when it is read
             continue

@@ -7,18 +7,21 @@ import threading
 
 from bt_cli.errors import BtError, UnreadableImage
 from bt_cli.sources import web_image
+from bt_cli.sources.member import split_path
 from bt_cli.sources.remote_file import read_part, remote_stat
+from bt_cli.sources.tar_shard import open_shard
 from bt_cli.sources.web_address import is_in_store
 from bt_cli.sources.web_image import Fetched, fetch
 
 
 def read_remote(url: str) -> Fetched:
-    """The bytes at an address and when they were changed; for an address of a store the stamp of `remote_stat`.
+    """The bytes at an address, or of a member of a shard there, and when they were changed; for an address of a store,
+    or a shard, the stamp of `remote_stat`.
 
     Raises:
         UnreadableImage: It can't be had, or not within the bounds of `web_image`. The reason, without the address.
     """
-    return _within_time(url) if is_in_store(url) else fetch(url)
+    return _within_time(url) if is_in_store(url) or split_path(url) is not None else fetch(url)
 
 
 def _within_time(url: str) -> Fetched:
@@ -46,6 +49,11 @@ def _within_time(url: str) -> Fetched:
 
 
 def _read(url: str) -> Fetched:
+    place = split_path(url)
+    if place is not None:
+        container, member = place
+        shard = open_shard(container)
+        return Fetched(shard.read(member), shard.stamp[1])
     found = remote_stat(url)
     if found.size > web_image.BYTES:
         raise UnreadableImage(f"larger than {web_image.BYTES >> 20} MiB")

@@ -17,6 +17,11 @@ class WebImage(str):
     """
 
 
+def allowed_as(path: str, other: str) -> str:
+    """`other`, to be fetched from where `path` may be."""
+    return WebImage(other) if isinstance(path, WebImage) else other
+
+
 def is_url(text: str) -> bool:
     """Whether a text is the address of something on the web or in a store of objects (S3, Google's, the hub), and
     nothing beside it."""
