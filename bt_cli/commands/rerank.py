@@ -34,7 +34,7 @@ from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse, NoIndex
-from bt_cli.search.candidates import Candidate, from_arguments, from_bytes
+from bt_cli.search.candidates import Candidate, allowed, from_arguments, from_bytes
 from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import rerank_images
@@ -177,7 +177,7 @@ def _ask_server(
 def _given(images: list[str], nul: bool, allow_private_urls: bool) -> list[Candidate] | None:
     """The candidates from arguments or stdin, or None where the index is to give them."""
     if allow_private_urls:
-        given = _given(images, nul, False)
+        given = _given([allowed(image) for image in images], nul, False)
         return None if given is None else [candidate.allowed() for candidate in given]
     if images and images != ["-"]:
         if "-" in images:

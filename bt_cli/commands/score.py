@@ -61,6 +61,8 @@ def run(
     embeddings.
     """
     started = time.perf_counter()
+    if allow_private_urls:
+        words, image = [allowed(word) for word in words or []], [allowed(path) for path in image or []]
     wanted = _pairs(words or [], image or [], pairs, image_folder, strict)
     if allow_private_urls:
         wanted = [(allowed(path), text) for path, text in wanted]

@@ -17,9 +17,10 @@ from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import first_bytes, read_member
-from bt_cli.sources.tar_shard import is_shard_name, open_shard
+from bt_cli.sources.remote_file import RemoteFile, listed, remote_stat
+from bt_cli.sources.tar_shard import is_shard_name, open_shard, shard_stamp
 from bt_cli.sources.url_list import is_url_list, read_url_list
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_address import is_in_store, is_url
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
@@ -61,9 +62,9 @@ class ImageFile(NamedTuple):
     """Time of the last change, nanoseconds since 1970; 0 for an image on the web."""
 
     @property
-    def is_on_web(self) -> bool:
-        """Whether the path is an address."""
-        return is_url(self.path)
+    def is_unknown(self) -> bool:
+        """Whether it is known by its address alone, and will be first when it is fetched."""
+        return not self.size and not self.mtime_ns and is_url(self.path)
 
 
 KnownMembers = Callable[[ImageFile], "Iterable[ImageFile] | None"]
@@ -166,6 +167,10 @@ class _Walk:
         for root in self.roots:
             if os.path.isdir(root):
                 yield from self._below(root, RootRules(root, self.exclusion))
+            elif is_in_store(root):
+                yield from self._in_store(root)
+            elif is_url(root) and is_shard_name(root):
+                yield from self._shard_elsewhere(root)
             elif is_url(root):
                 yield from self._address(root)
             elif root in first_naming and is_url_list(root):
@@ -188,6 +193,32 @@ class _Walk:
                     yield from self._address(listed.url)
         except OSError as error:
             self.on_error(path, error)
+
+    def _in_store(self, url: str) -> Iterator[ImageFile]:
+        """The images below a folder of a store of objects, those that fit its wildcards, or the one that it is."""
+        try:
+            files = listed(url)
+            if files is None:
+                files = [RemoteFile(url, remote_stat(url))]
+        except OSError as error:
+            self.on_error(url, error)
+            return
+        for file in files:
+            if is_shard_name(file.url):
+                yield from self._members(ImageFile(file.url, *file.stat), None)
+            elif file.url != url and os.path.splitext(file.url)[1].lower() not in IMAGE_SUFFIXES:
+                self.passed_over.add(file.url)
+            elif file.url not in self.addresses:
+                self.addresses.add(file.url)
+                yield ImageFile(file.url, file.stat.size, file.stat.stamp_ns)
+
+    def _shard_elsewhere(self, url: str) -> Iterator[ImageFile]:
+        try:
+            stamp = shard_stamp(url)
+        except OSError as error:
+            self.on_error(url, error)
+            return
+        yield from self._members(ImageFile(url, *stamp), None)
 
     def _address(self, url: str) -> Iterator[ImageFile]:
         if url not in self.addresses:
@@ -246,21 +277,21 @@ class _Walk:
                 return not rules.excludes_below(str(target))
         return False
 
-    def _members(self, shard: ImageFile, rules: RootRules) -> Iterator[ImageFile]:
+    def _members(self, shard: ImageFile, rules: RootRules | None) -> Iterator[ImageFile]:
         """The images in a tar file, by their paths in it; each is as old as the file."""
         known = self.known_members(shard)
         if known is not None:
             yield from known
             return
         try:
-            opened = open_shard(shard.path)
+            opened = open_shard(shard.path, asked_now=True)
         except OSError as error:
             self.on_error(shard.path, error)
             return
         images, others = 0, []
         for member in sorted(opened.members, key=lambda member: path_key(member.name)):
             found = ImageFile(f"{shard.path}/{member.name}", member.size, shard.mtime_ns)
-            if rules.excludes_below(found.path):
+            if rules is not None and rules.excludes_below(found.path):
                 self.passed_over.excluded += 1
             elif _may_be_image(found):
                 images += 1

@@ -195,7 +195,6 @@ def build_index(
             exclusion=exclusion,
             verify=verify,
             pairing=run.pairing,
-            known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
             web=WebRows(
                 run.paths,
                 looked_through,
@@ -203,6 +202,7 @@ def build_index(
                 forgets=bool(forgotten.folders),
             ),
             opened=run.opened,
+            known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
         )
         if rebuild:
             held = [path for path in before if not forgotten.holds(path)]
@@ -579,7 +579,7 @@ def _require_something(run: _Run, given: list[str], known: list[str], rebuild: b
     roots = given if rebuild else _fresh(given, known)
     if not roots or len(roots) < len(given):
         return
-    places, passed_over = [run.paths.absolute(root) for root in roots], PassedOver()
+    places, passed_over = [run.opened(root) for root in roots], PassedOver()
     unreadable: list[str] = []
 
     def note(path: str, error: OSError) -> None:
@@ -670,7 +670,7 @@ def _is_automatic(factory: str) -> bool:
 def _note_stamps(rows: ImageRows, places: np.ndarray, batch: EncodedBatch) -> None:
     """Fill in size and time of images on the web, which nobody knew before they were fetched."""
     for place, stamp in zip(places.tolist(), batch.stamps or (), strict=False):
-        if stamp is not None:
+        if stamp is not None and not rows.mtime[place]:
             rows.size[place], rows.mtime[place] = stamp
 
 

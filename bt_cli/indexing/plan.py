@@ -111,19 +111,19 @@ def plan_update(
 ) -> Plan:
     """Compare the files below `roots` (as stored; one that is gone holds nothing) with the index and the journal. Rows
     whose path is `forgotten`, or left out by `exclusion`, go. With `verify` every file is hashed, one with the size and
-    time of its row, too. With `pairing`, what an image is embedded with has to be the same as well. A tar file that has
-    the size and time of `known_shards` (of which every image has its row) is not opened. An image on the web is asked
-    for with `verify` alone: its row is unchanged while a list names it (`web`). `opened` makes of a stored path what is
-    opened."""
+    time of its row, too. With `pairing`, what an image is embedded with has to be the same as well. A tar file
+    that has the size and time of `known_shards` (of which every image has its row) is not opened. An image on the web
+    is asked for with `verify` alone: its row is unchanged while a list names it (`web`). `opened` makes of a stored
+    path what is opened."""
     opened, web = opened or paths.absolute, web or WebRows(paths, roots)
     shards = _Shards({} if verify else known_shards or {}, stored, paths)
-    listing = _Listing(roots, paths, exclusion, shards)
+    listing = _Listing(roots, paths, exclusion, shards, opened)
     own = stored.find(listing.names)
     known = own >= 0
     same = np.zeros(len(own), bool)
     if len(stored):
         same = known & (stored.column("size")[own] == listing.size) & (stored.column("mtime")[own] == listing.mtime)
-        same |= known & listing.on_web
+        same |= known & listing.unknown
     if verify:
         same &= ~_changed_in_silence(listing, own, same, stored, opened)
     if pairing is not None:
@@ -148,9 +148,10 @@ def plan_update(
     )
     encoded = _journal_entries(journal) if len(changed) else {}
     twins = _Twins(stored, rows.size)
+    unknown = listing.unknown[changed]
     for row, name in enumerate(rows.paths):
         file = (int(rows.size[row]), int(rows.mtime[row]))
-        if encoded.get(name) == file or (is_url(name) and name in encoded):
+        if encoded.get(name) == file or (unknown[row] and name in encoded):
             plan.source[row] = JOURNAL
             rows.size[row], rows.mtime[row] = encoded[name]
         elif not is_url(name):
@@ -168,7 +169,7 @@ def plan_update(
     def goes(path: str) -> bool:
         return forgotten(path) or is_excluded(path, roots, paths, exclusion)
 
-    web.closed += [root for root in roots if root in listing.closed and root not in web.closed]
+    web.closed += [place for place in listing.closed if (place in roots or is_url(place)) and place not in web.closed]
     plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived, web)
     plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
     return plan
@@ -297,13 +298,20 @@ def is_there(root: str) -> bool:
 class _Listing:
     """What the file system has below the roots now, as arrays: some 100 bytes a file."""
 
-    def __init__(self, roots: list[str], paths: RootPaths, exclusion: Exclusion | None, shards: _Shards) -> None:
+    def __init__(
+        self,
+        roots: list[str],
+        paths: RootPaths,
+        exclusion: Exclusion | None,
+        shards: _Shards,
+        opened: Callable[[str], str],
+    ) -> None:
         self.unreadable: list[tuple[str, str]] = []
         self.closed_folders: list[str] = []
         self.paths = paths
-        present = [path for path in map(paths.absolute, roots) if is_url(path) or os.path.exists(path)]
+        present = [path for path in map(opened, roots) if is_url(path) or os.path.exists(path)]
         self.passed_over = PassedOver()
-        names, size, mtime, on_web = _Names(), array("q"), array("q"), array("b")
+        names, size, mtime, on_web, unknown = _Names(), array("q"), array("q"), array("b"), array("b")
         for file in find_images(
             present,
             exclusion=exclusion,
@@ -314,13 +322,16 @@ class _Listing:
             names.add(self._stored(file.path))
             size.append(file.size)
             mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
-            on_web.append(file.is_on_web)
+            on_web.append(is_url(file.path))
+            unknown.append(file.is_unknown)
         self.names = names.array()
         """(n,) large_binary: stored paths."""
         self.size = np.array(size, np.int64)
         self.mtime = np.array(mtime, np.int64)
         self.on_web = np.array(on_web, bool)
         """(n,): those whose path is an address."""
+        self.unknown = np.array(unknown, bool)
+        """(n,): those of which nothing else is known before they are fetched."""
         self.closed = [self._stored(folder) for folder in self.closed_folders]
         self.closed += [self._stored(path) for path, _ in self.unreadable]
         self.folders: set[str] | None = None

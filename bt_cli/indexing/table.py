@@ -71,7 +71,7 @@ def encode_image_table(
     exclusion.check()
     passed_over = summary.passed_over
     found = find_images(
-        [name for root in roots for name in shard_list(root)],
+        [_opened(name, allow_private) for root in roots for name in shard_list(root)],
         exclusion=exclusion,
         passed_over=passed_over,
         on_error=lambda path, error: unreadable.append((path, error.strerror or str(error))),
@@ -195,7 +195,7 @@ def _opened(path: str, allow_private: bool) -> str:
 def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> dict[str, object]:
     encoded = [files[number] for number in batch.numbers]
     for place, stamp in enumerate(batch.stamps or ()):
-        if stamp is not None:
+        if stamp is not None and encoded[place].is_unknown:
             encoded[place] = ImageFile(encoded[place].path, *stamp)
     texts, raw = path_columns([os.fspath(file.path) for file in encoded])
     return {

@@ -7,12 +7,14 @@ the address itself, given alone) names it, and while a list that may have named 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.sources.fetching import Fetching, fetched_ahead
+from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.url_list import is_url_list, may_be_list, read_url_list
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_address import is_in_store, is_url
 from bt_cli.store.index_paths import RootPaths
 
 
@@ -30,6 +32,8 @@ class WebRows:
         self, paths: RootPaths, looked_through: Sequence[str], others: Sequence[str] = (), forgets: bool = False
     ) -> None:
         self.paths = paths
+        self.looked_through = looked_through
+        self._holders = [root for root in [*looked_through, *others] if is_in_store(root) or _is_shard(root)]
         self.judged = forgets or any(self._is_list(root) or self._is_closed(root) for root in looked_through)
         """Whether rows may go at all: a list was looked through, or a root forgotten."""
         self.closed = [root for root in [*looked_through, *others] if self._is_closed(root)] if self.judged else []
@@ -42,6 +46,13 @@ class WebRows:
         list that can't be read and may have named it."""
         if not self.judged or self.is_named(url):
             return ""
+        closed = next((place for place in self.closed if is_url(place) and url.startswith(_beginning(place))), None)
+        if closed is not None:
+            return closed
+        above = [root for root in self._holders if url.startswith(_beginning(root))]
+        if above:
+            # A folder of a store, or a shard, lists what it holds: what it lacks is gone, if it was looked through.
+            return None if all(root in self.looked_through for root in above) else ""
         return self.closed[0] if self.closed else None
 
     def is_named(self, url: str) -> bool:
@@ -66,6 +77,16 @@ class WebRows:
     def _is_closed(self, root: str) -> bool:
         path = self.paths.absolute(root)
         return not is_url(root) and may_be_list(path) and not (os.path.isdir(path) or os.access(path, os.R_OK))
+
+
+def _is_shard(root: str) -> bool:
+    return is_url(root) and is_shard_name(root)
+
+
+def _beginning(root: str) -> str:
+    """What every address below a folder of a store, or fitting its wildcards, begins with."""
+    plain = re.split(r"[*?\[]", root)[0]
+    return plain if plain != root else root.rstrip("/")
 
 
 def changed_on_web(urls: Sequence[str], digest: Callable[[bytes], str], known: Callable[[int], str]) -> list[int]:

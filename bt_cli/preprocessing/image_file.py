@@ -231,9 +231,9 @@ def _reason(error: Exception) -> str:
 
 def _open_file(path: str) -> IO[bytes]:
     if is_url(path):
-        from bt_cli.sources.web_image import fetch
+        from bt_cli.sources.remote_image import read_remote
 
-        return io.BytesIO(fetch(path).content)
+        return io.BytesIO(read_remote(path).content)
     try:
         status = os.stat(path)
     except NotADirectoryError:  # a path that leads into a container

@@ -13,7 +13,7 @@ from bt_cli.errors import EmptyFolder, Misuse
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.url_list import is_url_list
-from bt_cli.sources.web_address import WebImage, is_url
+from bt_cli.sources.web_address import WebImage, is_in_store, is_url
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,17 @@ def from_paths(paths: Sequence[str]) -> list[Candidate]:
 
 
 def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
-    """Images named one by one, files or addresses, and those below each folder, in each tar file, or in each list of
-    addresses, that is named.
+    """Images named one by one, files or addresses, and those below each folder, in each tar file or in each list of
+    addresses that is named.
 
     Raises:
         EmptyFolder: There is no image below a folder.
     """
     paths: list[str] = []
     for argument in arguments:
-        shard = is_shard_name(argument) and os.path.isfile(argument)
-        if not (os.path.isdir(argument) or shard or is_url_list(argument)):
+        in_shard = is_shard_name(argument) and (os.path.isfile(argument) or is_url(argument))
+        in_shard |= is_in_store(argument) and (argument.endswith("/") or "*" in argument)
+        if not (os.path.isdir(argument) or in_shard or is_url_list(argument)):
             paths.append(argument)  # what is missing or no image is told when it is read
             continue
         found = [image.path for image in find_images([argument])]

@@ -1,1 +1,1 @@
-"""Where images come from other than files of their own: tar shards, the web, and lists of addresses."""
+"""Where images lie that are no files of their own: in tar shards, on the web, in stores of objects."""

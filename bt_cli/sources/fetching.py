@@ -10,8 +10,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.sources.remote_image import read_remote
 from bt_cli.sources.web_address import is_url
-from bt_cli.sources.web_image import Fetched, fetch
+from bt_cli.sources.web_image import Fetched
 
 CONNECTIONS = 32
 """Fetched at a time: what one takes is waiting for the most part."""
@@ -36,7 +37,7 @@ class Fetching:
     def run(self) -> None:
         """Fetch it, in whatever thread calls."""
         try:
-            found = fetch(self.url)
+            found = read_remote(self.url)
         except BaseException as error:
             self._answer.set_exception(error)
         else:

@@ -7,6 +7,7 @@ import re
 
 from bt_cli.files.plain_file import is_plain, read_head
 from bt_cli.sources.tar_shard import open_shard
+from bt_cli.sources.web_address import allowed_as, is_url
 
 _WITHIN = re.compile(r"\.(?:tar|tar\.gz|tgz)/", re.IGNORECASE)
 
@@ -16,6 +17,8 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
     text = os.fspath(path)
     for match in _WITHIN.finditer(text):
         container = text[: match.end() - 1]
+        if is_url(text):
+            return allowed_as(text, container), text[match.end() :]
         try:
             if is_plain(os.stat(container)):
                 return container, text[match.end() :]

@@ -10,6 +10,7 @@ import re
 
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import is_url
 
 MOST = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -25,6 +26,9 @@ def shard_list(name: str) -> list[str]:
         NotFound: A wildcard that no file fits.
         Misuse: More than a million names, or a range that ends before it begins.
     """
+    if is_url(name):
+        # A store lists what fits its wildcards by itself; in an address of the web they are none.
+        return [name] if os.path.lexists(name) or not _BRACES.search(name) else list(_spelled_out(name))
     if os.path.lexists(name) or not (_BRACES.search(name) or glob.has_magic(name)):
         return [name]
     found: list[str] = []

@@ -11,12 +11,15 @@ import gzip
 import os
 import tarfile
 import threading
+import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.sources.remote_file import open_remote, read_part, remote_stat
+from bt_cli.sources.web_address import is_url
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 BLOCK = 512
@@ -57,8 +60,7 @@ class TarShard:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        status = os.stat(path)
-        self.stamp = status.st_size, status.st_mtime_ns
+        self.stamp = shard_stamp(path)
         self.packed = not path.lower().endswith(".tar")
         self.damage: str | None = None
         self._stream = _GzipWindow(path) if self.packed else None
@@ -81,6 +83,8 @@ class TarShard:
             raise UnreadableImage(f"more than {LARGEST >> 30} GiB, the most that is read of a file")
         if self._stream is not None:
             data = self._stream.read(member.offset, size)
+        elif is_url(self.path):
+            data = read_part(self.path, member.offset, size)
         else:
             with open(self.path, "rb") as file:
                 file.seek(member.offset)
@@ -120,7 +124,7 @@ class TarShard:
             self.damage = f"cut off or damaged at byte {at:,}"
 
     def _open(self) -> IO[bytes]:
-        return gzip.open(self.path, "rb") if self.packed else open(self.path, "rb")  # type: ignore[return-value]
+        return _unpacked(self.path) if self.packed else _opened_file(self.path)
 
     def _length(self, file: IO[bytes]) -> int:
         """Of the archive; of a compressed one nobody knows before its end, where reading fails by itself."""
@@ -158,7 +162,7 @@ class _GzipWindow:
     def _restart(self) -> None:
         if self._file is not None:
             self._file.close()
-        self._file = gzip.open(self.path, "rb")  # type: ignore[assignment]  # noqa: SIM115
+        self._file = _unpacked(self.path)
         self._kept.clear()
         self._end = 0
 
@@ -185,6 +189,24 @@ class _GzipWindow:
         return b"".join(found)
 
 
+def shard_stamp(path: str) -> tuple[int, int]:
+    """Size and time of change of a shard's file, by which a changed one is known; of one elsewhere size and stamp (see
+    `remote_file`). Raises OSError."""
+    if is_url(path):
+        found = remote_stat(path)
+        return found.size, found.stamp_ns
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _opened_file(path: str) -> IO[bytes]:
+    return open_remote(path) if is_url(path) else open(path, "rb")
+
+
+def _unpacked(path: str) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=_opened_file(path)))
+
+
 def member_names(entries: Iterator[tuple[str, int, int]]) -> list[Member]:
     """Members by names that are paths below the shard: no empty part, no `.`, `..` written `%2E%2E`; the second of a
     name gets `#2` behind it, the third `#3`."""
@@ -204,14 +226,33 @@ _opened: OrderedDict[tuple[str, tuple[int, int]], TarShard] = OrderedDict()
 _opening = threading.Lock()
 
 
-def open_shard(path: str) -> TarShard:
-    """The shard at a path, listed once as long as the file stays the same.
+_asked: dict[str, tuple[float, tuple[int, int]]] = {}
+"""When the stamp of a shard elsewhere was asked for, and what it was."""
+ASK_AGAIN = 60.0
+"""Seconds in which a shard elsewhere is taken to stay as it is: every read would ask otherwise."""
+
+
+def _current_stamp(path: str) -> tuple[int, int]:
+    if not is_url(path):
+        return shard_stamp(path)
+    asked, stamp = _asked.get(path, (0.0, (0, 0)))
+    now = time.monotonic()
+    if not asked or now - asked > ASK_AGAIN:
+        stamp = shard_stamp(path)
+        _asked[path] = now, stamp
+    return stamp
+
+
+def open_shard(path: str, *, asked_now: bool = False) -> TarShard:
+    """The shard at a path, listed once as long as the file stays the same; with `asked_now` one elsewhere is asked
+    whether it does, however lately that was done.
 
     Raises:
         OSError: It can't be read.
     """
-    status = os.stat(path)
-    key = os.path.abspath(path), (status.st_size, status.st_mtime_ns)
+    if asked_now:
+        _asked.pop(path, None)
+    key = path if is_url(path) else os.path.abspath(path), _current_stamp(path)
     with _opening:
         if key in _opened:
             _opened.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Addresses of images on the web: told from paths, before anything is asked of a network."""
+"""Addresses of images on the web and in stores of objects: told from paths, before anything is asked of a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-_URL = re.compile(r"https?://[^\s/]\S*", re.IGNORECASE)
+_URL = re.compile(r"https?://[^\s/]\S*|(?:s3|gs|gcs|hf)://[^\s/].*", re.IGNORECASE | re.DOTALL)
+_STORES = ("s3:", "gs:", "gcs", "hf:")
 
 
 class WebImage(str):
@@ -16,9 +17,20 @@ class WebImage(str):
     """
 
 
+def allowed_as(path: str, other: str) -> str:
+    """`other`, to be fetched from where `path` may be."""
+    return WebImage(other) if isinstance(path, WebImage) else other
+
+
 def is_url(text: str) -> bool:
-    """Whether a text is the address of something on the web, and nothing beside it."""
-    return text[:4].lower() == "http" and bool(_URL.fullmatch(text))
+    """Whether a text is the address of something on the web or in a store of objects (S3, Google's, the hub), and
+    nothing beside it."""
+    return "://" in text[:9] and bool(_URL.fullmatch(text))
+
+
+def is_in_store(url: str) -> bool:
+    """Whether an address is one of a store of objects, which has folders and can list them."""
+    return url[:3].lower() in _STORES
 
 
 def address_of(path: str) -> str:

@@ -25,7 +25,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.image_format import HEAD, image_format
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.web_address import WebImage, is_url
+from bt_cli.sources.web_address import WebImage, is_in_store, is_url
 from bt_cli.version import __version__
 
 SECONDS = 30.0
@@ -47,6 +47,10 @@ class Fetched(NamedTuple):
     content: bytes
     modified_ns: int
     """When it was last changed, as the server says, nanoseconds since 1970; 0 where it says nothing."""
+    total: int = 0
+    """Of a part: the bytes of the whole."""
+    etag: str = ""
+    """By which the server names this version of it."""
 
 
 def fetch_image(
@@ -76,16 +80,30 @@ def fetch(url: str, *, allow_private: bool = False, seconds: float | None = None
     """
     seconds = SECONDS if seconds is None else seconds
     limit = BYTES if limit is None else limit
+    return _fetched(url, allow_private, seconds, limit, None)
+
+
+def fetch_part(url: str, first: int, size: int, *, allow_private: bool = False) -> Fetched:
+    """`size` bytes (at least one) of what is at `url`, from `first` on, fewer at its end, and the size of the whole;
+    within the bounds of `fetch`.
+
+    Raises:
+        UnreadableImage: As `fetch`; also where the server gives no parts.
+    """
+    return _fetched(url, allow_private, SECONDS, size, (first, first + size - 1))
+
+
+def _fetched(url: str, allow_private: bool, seconds: float, limit: int, part: tuple[int, int] | None) -> Fetched:
     deadline = time.monotonic() + seconds
     place = str(url)
     allow_private = allow_private or isinstance(url, WebImage)
     try:
         for _ in range(REDIRECTS + 1):
-            found = _ask(place, allow_private, deadline, limit)
+            found = _ask(place, allow_private, deadline, limit, part)
             if isinstance(found, Fetched):
                 return found
             place = urljoin(place, found)
-            if not is_url(place):
+            if not is_url(place) or is_in_store(place):
                 raise _Refused(f"it leads to {shown_path(place)}, which is no web address")
     except _Refused as error:
         raise UnreadableImage(str(error)) from None
@@ -132,7 +150,7 @@ class _TimedSocket:
         pass
 
 
-def _ask(url: str, allow_private: bool, deadline: float, limit: int) -> str | Fetched:
+def _ask(url: str, allow_private: bool, deadline: float, limit: int, part: tuple[int, int] | None) -> str | Fetched:
     """Where it has moved, or what is there."""
     parts = urlsplit(url)
     host = parts.hostname
@@ -147,15 +165,24 @@ def _ask(url: str, allow_private: bool, deadline: float, limit: int) -> str | Fe
         connection.sock = cast(Any, _TimedSocket(stream, deadline))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"User-Agent": f"bt/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"}
+        if part is not None:
+            headers |= {"Range": f"bytes={part[0]}-{part[1]}", "Accept": "*/*"}
         # Spaces and other scripts in an address are written as percent signs; what is written so already stays.
         connection.request("GET", _quoted(target), headers={**headers, "Connection": "close"})
         with connection.getresponse() as answer:
             moved = answer.getheader("Location")
             if answer.status in _MOVED and moved:
                 return moved
+            modified = _nanoseconds(answer.getheader("Last-Modified", ""))
+            if part is not None and answer.status == 206:
+                total = answer.getheader("Content-Range", "").rpartition("/")[2]
+                content = _read(answer, limit, told=True)
+                return Fetched(content, modified, int(total), answer.getheader("ETag", ""))
+            if part is not None and answer.status == 200:
+                raise _Refused("the server gives no parts of it (byte ranges)")
             if answer.status != 200:
                 raise _Refused(f"the server says {answer.status} {answer.reason}".rstrip())
-            return Fetched(_read(answer, limit), _nanoseconds(answer.getheader("Last-Modified", "")))
+            return Fetched(_read(answer, limit), modified)
 
 
 def _connect(host: str, port: int, secure: bool, allow_private: bool, deadline: float) -> socket.socket:
@@ -220,12 +247,13 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def _read(answer: http.client.HTTPResponse, limit: int) -> bytes:
+def _read(answer: http.client.HTTPResponse, limit: int, told: bool = False) -> bytes:
+    """The body; what is not `told` to be an image is left after its first bytes, unless these are an image's."""
     packed = answer.getheader("Content-Encoding", "identity").strip().lower()
     if packed not in ("", "identity"):
         raise _Refused(f"the server sends it packed as {packed[:20]}, though it was asked not to")
     kind = answer.getheader("Content-Type", "").partition(";")[0].strip().lower()
-    told = kind.startswith("image/") or kind in _ANY_BYTES
+    told = told or kind.startswith("image/") or kind in _ANY_BYTES
     if answer.length is not None and answer.length > limit:
         raise _Refused(f"larger than {limit >> 20} MiB")
     parts: list[bytes] = []

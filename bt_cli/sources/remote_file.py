@@ -1,0 +1,179 @@
+"""Files elsewhere, read in parts: on the web, and in stores of objects (S3, Google's, the hub) through fsspec.
+
+The web goes by our own bounded client (`web_image`); a store by its fsspec file system, with the credentials and
+settings that this finds in the environment (AWS_PROFILE, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any, BinaryIO, NamedTuple
+
+from bt_cli.errors import BtError, Misuse, UnreadableImage
+from bt_cli.sources.web_address import is_in_store
+from bt_cli.sources.web_image import fetch_part
+
+AHEAD = 4 << 20
+"""Bytes that are asked for at a time where a file is read from its beginning on."""
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
+
+
+class RemoteStat(NamedTuple):
+    """What is known of a file elsewhere without reading it."""
+
+    size: int
+    """Bytes."""
+    stamp_ns: int
+    """When it was last changed, to the second, and in the nine digits behind it its ETag's checksum: whatever changes,
+    this does. Nanoseconds since 1970, as a file's own."""
+
+
+class RemoteFile(NamedTuple):
+    """A file that a store lists."""
+
+    url: str
+    stat: RemoteStat
+
+
+def remote_stat(url: str) -> RemoteStat:
+    """Size and stamp of a file elsewhere.
+
+    Raises:
+        OSError: It is not there, or can't be reached; `strerror` is the reason.
+        Misuse: A package for such addresses is not installed.
+    """
+    with _reasons():
+        if is_in_store(url):
+            system, path = _system(url)
+            return _stat(system.info(path))
+        found = fetch_part(url, 0, 1)
+        return RemoteStat(found.total, _stamp(found.modified_ns // 10**9, found.etag))
+
+
+def read_part(url: str, first: int, size: int) -> bytes:
+    """`size` bytes of a file elsewhere, from `first` on; fewer at its end. Raises as `remote_stat`."""
+    if size <= 0:
+        return b""
+    with _reasons():
+        if is_in_store(url):
+            system, path = _system(url)
+            return bytes(system.cat_file(path, start=first, end=first + size))
+        return fetch_part(url, first, size).content
+
+
+def open_remote(url: str) -> BinaryIO:
+    """A file elsewhere, open for reading and seeking; it is asked for `AHEAD` bytes at a time. Raises as
+    `remote_stat`."""
+    return io.BufferedReader(_Parts(url, remote_stat(url).size), AHEAD)
+
+
+def listed(url: str) -> list[RemoteFile] | None:
+    """The files below a folder of a store, or those that fit an address with wildcards, in the order of their paths;
+    None where the address is a file's.
+
+    Raises:
+        OSError: There is no such file or folder, or the store can't be reached.
+    """
+    with _reasons():
+        system, path = _system(url)
+        if any(letter in path for letter in "*?["):
+            found = system.glob(path, detail=True)
+        elif not url.endswith("/") and system.isfile(path):
+            return None
+        else:
+            found = system.find(path, detail=True)
+        files = {name: info for name, info in found.items() if info.get("type") != "directory"}
+        if not files:
+            raise FileNotFoundError(errno.ENOENT, "no such file or folder")
+        scheme = url[: url.index("://") + 3]
+        return [
+            RemoteFile(scheme + name, _stat(info))
+            for name, info in sorted(files.items(), key=lambda item: item[0].encode("utf-8", "surrogateescape"))
+        ]
+
+
+class _Parts(io.RawIOBase):
+    """A file elsewhere as a stream without a buffer: each read asks for a part."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self._url, self._size, self._at = url, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        content = read_part(self._url, self._at, min(len(buffer), self._size - self._at))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever a client raises as an OSError with its reason as `strerror`."""
+    try:
+        yield
+    except BtError as error:
+        if not isinstance(error, UnreadableImage):
+            raise
+        raise OSError(errno.EIO, str(error)) from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "no such file or folder") from error
+    except PermissionError as error:
+        raise PermissionError(errno.EACCES, "not permitted to read it") from error
+    except Exception as error:  # each store's client has exceptions of its own
+        reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+        raise OSError(errno.EIO, reason[:200]) from error
+
+
+def _system(url: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it."""
+    scheme, _, path = url.partition("://")
+    return _opened(scheme.lower()), path
+
+
+@cache
+def _opened(scheme: str) -> Any:
+    try:
+        import fsspec
+
+        options: dict[str, Any] = {"use_listings_cache": False}  # what changed meanwhile has to be seen
+        if scheme == "s3":
+            options["config_kwargs"] = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 2}}
+        return fsspec.filesystem(scheme, **options)
+    except ImportError as error:
+        package = PACKAGES[scheme]
+        raise Misuse(f"{scheme}:// needs {package}: pip install 'bridgetower[cloud]' ({error})") from error
+
+
+def _stat(info: dict[str, Any]) -> RemoteStat:
+    names = ("LastModified", "last_modified", "updated", "mtime", "created")
+    changed = next((info[name] for name in names if info.get(name) is not None), None)
+    if isinstance(changed, str):
+        changed = datetime.fromisoformat(changed)
+    if isinstance(changed, datetime):
+        changed = changed.timestamp()
+    named = ("ETag", "etag", "blob_id", "oid", "generation", "md5Hash")
+    etag = next((str(info[name]) for name in named if info.get(name) is not None), "")
+    return RemoteStat(int(info["size"] or 0), _stamp(int(changed or 0), etag))
+
+
+def _stamp(second: int, etag: str) -> int:
+    return second * 10**9 + zlib.crc32(etag.encode("utf-8", "replace")) % 10**9 if etag else second * 10**9
