@@ -7,6 +7,7 @@
     ├── UnreadableImage      images and captions
     ├── UnreadableCaptions
     ├── UnreadableRun
+    ├── UnreadableTable
     ├── EmptyFolder
     ├── UnknownModel         checkpoints: finding them
     ├── Offline
@@ -61,6 +62,10 @@ class UnreadableCaptions(BtError):
 
 class UnreadableRun(BtError):
     """A TREC run, qrels or queries file with a line that can't be read; the message has the line number."""
+
+
+class UnreadableTable(BtError):
+    """A table of embeddings that is damaged, or is none."""
 
 
 class EmptyFolder(BtError):
