@@ -9,6 +9,8 @@
     ├── UnreadableRun
     ├── UnreadableTable
     ├── EmptyFolder
+    ├── UnfinishedShards
+    ├── NoEngine
     ├── UnknownModel         checkpoints: finding them
     ├── Offline
     ├── DownloadFailed
@@ -70,6 +72,14 @@ class UnreadableTable(BtError):
 
 class EmptyFolder(BtError):
     """No image below the folders that were named."""
+
+
+class UnfinishedShards(BtError):
+    """Some shards could not be encoded; all others were."""
+
+
+class NoEngine(BtError):
+    """The engine that is to run the work is not installed, not there, or can't start workers."""
 
 
 class Unwritable(BtError):

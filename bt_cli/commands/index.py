@@ -157,7 +157,7 @@ def run(
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
     if tables:
-        from bt_cli.commands.index_tables import index_tables_command
+        from bt_cli.commands.index_tables import close_tables, index_tables_command
 
         others = {
             "IMAGES": images,
@@ -171,9 +171,10 @@ def run(
             "--bridge-cache": bridge_cache,
             "--model": model,
         }
-        index_tables_command(
-            place.folder, tables, others, rebuild=rebuild, compact=compact, factory=factory, as_json=as_json
-        )
+        summary = index_tables_command(place.folder, tables, others, rebuild=rebuild, compact=compact, factory=factory)
+        if as_json:
+            write_object(index_record(summary))
+        close_tables(summary)
         return
     stored = None if store_dtype is None else store_dtype.value
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.display.closing_line import closing_line, count
-from bt_cli.display.data_lines import write_object
 from bt_cli.errors import Misuse
 
 if TYPE_CHECKING:
@@ -21,23 +20,18 @@ def index_tables_command(
     rebuild: bool,
     compact: bool,
     factory: str | None,
-    as_json: bool,
-) -> None:
+) -> IndexSummary:
     """Make or extend the index at `place`; `others` are options by name that encode or look through folders."""
     from bt_cli.indexing.from_tables import index_tables
 
     given = [name for name, value in others.items() if value]
     if given:
         raise Misuse(f"--tables takes what is encoded already, so {given[0]} has no place beside it; leave it out")
-    show_tables_summary(index_tables(place, tables, rebuild=rebuild, factory=factory, compact=compact), as_json=as_json)
+    return index_tables(place, tables, rebuild=rebuild, factory=factory, compact=compact)
 
 
-def show_tables_summary(summary: IndexSummary, *, as_json: bool) -> None:
-    """The summary on stdout, where JSON is wanted, and in words on stderr."""
-    from bt_cli.commands.index import index_record
-
-    if as_json:
-        write_object(index_record(summary))
+def close_tables(summary: IndexSummary) -> None:
+    """What was done, on stderr."""
     changes = [f"{number:,} {name}" for name in ("added", "updated", "unchanged") if (number := getattr(summary, name))]
     rows = summary.added + summary.updated + summary.unchanged
     closing_line(
