@@ -10,13 +10,14 @@ COVERAGE ?=
 # Processes that retrain tiny: one a core; RANKS=1 with a GPU.
 RANKS ?= 2
 
-.PHONY: help demo test coverage lint format bench bench-full bench-start parity tiny eval sample-data clean
+.PHONY: help axe demo test coverage lint format bench bench-full bench-start parity tiny eval sample-data clean
 
 help:
 	@echo 'make demo         index sample_data, search, rerank, fill a mask (no network after the install)'
 	@echo 'make test         the whole test suite'
 	@echo 'make coverage     the same, and fails where too few lines of the package are run'
 	@echo 'make lint         ruff and mypy;  make format  puts the code into form'
+	@echo 'make axe          fetch the axe-core that the pages are tested with (needs npm)'
 	@echo 'make parity       the network against transformers, config by config'
 	@echo 'make eval         recall of the bundled checkpoint on held-out scenes, without and with reranking'
 	@echo 'make bench        speed against transformers, within 3 minutes;  make bench-full  takes its time'
@@ -44,6 +45,14 @@ test: $(VENV)/.dev
 
 coverage:
 	@$(MAKE) --no-print-directory test COVERAGE=1
+
+# What checks the pages for faults that shut people out; too large to keep here.
+axe: .axe/package/axe.min.js
+
+.axe/package/axe.min.js:
+	@mkdir -p .axe
+	cd .axe && npm pack --silent axe-core@4.14.1 && tar xzf axe-core-4.14.1.tgz && rm axe-core-4.14.1.tgz
+	@touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

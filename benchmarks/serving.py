@@ -137,15 +137,16 @@ def main() -> None:
 
 def measure(port: int, process: int, seconds: float, requests: int) -> None:
     """Print each figure as it comes."""
-    for count, rerank in ((1, False), (16, False), (1, True), (4, True)):
+    for count, rerank in ((1, False), (16, False), (1, True), (16, True)):
         clients = Clients(port, count, rerank=rerank).start()
         time.sleep(seconds)
-        print(clients.stop().line(f"{count} clients, {'reranking of 50' if rerank else 'search'}"), flush=True)
-    reranks = Clients(port, 1, rerank=True).start()
-    searches = Clients(port, 1, rerank=False).start()
-    time.sleep(seconds)
-    print(searches.stop().line("1 client, search, while another reranks"), flush=True)
-    print(reranks.stop().line("1 client, reranking of 50, while one searches"), flush=True)
+        print(clients.stop().line(f"{_clients(count)}, {'reranking of 50' if rerank else 'search'}"), flush=True)
+    for count in (1, 16):
+        reranks = Clients(port, 1, rerank=True).start()
+        searches = Clients(port, count, rerank=False).start()
+        time.sleep(seconds)
+        print(searches.stop().line(f"{_clients(count)}, search, while another reranks"), flush=True)
+        print(reranks.stop().line(f"1 client, reranking of 50, while {count} search"), flush=True)
     before = resident(process)
     many = Clients(port, 8, rerank=False, most=requests).start()
     many.join()
@@ -153,6 +154,10 @@ def measure(port: int, process: int, seconds: float, requests: int) -> None:
     print(
         f"memory {before:.0f} MiB, after {len(many.times):,} more requests {after:.0f} MiB ({after / before - 1:+.1%})"
     )
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count} clients"
 
 
 if __name__ == "__main__":

@@ -34,6 +34,11 @@ The names say what happened and don't end in Error, as Python's own do that name
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class BtError(Exception):
     """Base of everything that bt refuses or fails at; `exit_code` is what the shell sees."""
@@ -52,7 +57,13 @@ class NotFound(BtError):
 
 
 class UnreadableImage(BtError):
-    """A file that is no image, or a broken one."""
+    """A file that is no image, or a broken one.
+
+    Attributes:
+        reasons: Where it stands for several images of which none can be read: the reason of each.
+    """
+
+    reasons: Sequence[str] = ()
 
 
 class UnreadableCaptions(BtError):

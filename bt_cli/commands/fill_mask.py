@@ -13,7 +13,7 @@ from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Server
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
-from bt_cli.errors import Misuse, NoMask
+from bt_cli.errors import NoMask
 from bt_cli.search.filling import word_records
 from bt_cli.search.query import validate_text
 
@@ -50,9 +50,12 @@ def run(
         from bt_cli.serving.client import Client, refuse_local_choices
 
         refuse_local_choices(model=model)
+        client = Client(server)
+        words, sentence, masks, filler = client.fill_mask(image, text, k)
         if heatmap is not None:
-            raise Misuse("--heatmap draws from the checkpoint itself; leave out --server, or BT_SERVER")
-        words, sentence, masks, filler = Client(server).fill_mask(image, text, k)
+            from bt_cli.files.atomic_write import write_whole
+
+            write_whole(heatmap, client.heat_map(image, text))
     else:
         with open_models(model, device=device, dtype=dtype) as models:
             filler = models.mask_filler()

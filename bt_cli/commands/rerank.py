@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,6 +39,9 @@ from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import rerank_images
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
+
+if TYPE_CHECKING:
+    from bt_cli.serving.remote_pairs import RemotePairs
 
 NOTHING_FED = "no image on stdin; where the index is meant, give it nothing to read: < /dev/null"
 
@@ -107,17 +111,15 @@ def run(
             if paths or nul:
                 raise Misuse("a reranked run is written as a TREC run or with --json, not as paths")
             files = RunFiles(trec_run, queries, image_folder, run_out)
-            rerank_trec(models, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
+            reader = models.reranker if server is None else functools.partial(_remote, server, model, reranker, index)
+            rerank_trec(reader, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
             return
         if image_folder is not None or run_out is not None:
             raise Misuse("--images and --run-out belong to --run")
         query = Query.build(text)
         given = _given(images or [], nul, allow_private_urls)
         if server is not None:
-            from bt_cli.serving.client import refuse_local_choices
-
-            refuse_local_choices(model=model, reranker=reranker, index=index)
-            answer = _ask_server(server, query, given, k, candidates, strict)
+            answer = _ask_server(_remote(server, model, reranker, index), query, given, k, candidates, strict)
         elif given is not None:
             models = _at_index(models, given, index)
             answer = _rerank_given(models, query, given, k, strict, ticked)
@@ -146,18 +148,30 @@ def run(
     )
 
 
+def _remote(url: str, model: str | None, reranker: str | None, index: Path | None) -> RemotePairs:
+    """A server's ITM head, where nothing is named here that it has decided."""
+    from bt_cli.serving.client import Client, refuse_local_choices
+    from bt_cli.serving.remote_pairs import RemotePairs
+
+    refuse_local_choices(model=model, reranker=reranker, index=index)
+    return RemotePairs(Client(url))
+
+
 def _ask_server(
-    url: str, query: Query, given: list[Candidate] | None, k: int | None, candidates: int | None, strict: bool
+    pairs: RemotePairs,
+    query: Query,
+    given: list[Candidate] | None,
+    k: int | None,
+    candidates: int | None,
+    strict: bool,
 ) -> Answer:
     """The same of a server: files that are here are sent to it."""
-    from bt_cli.serving.client import Client
-
     if given is None:
-        return Client(url).search(Request(query, k or SHOWN, candidates=candidates or CANDIDATES, strict=strict))
+        return pairs.client.search(Request(query, k or SHOWN, candidates=candidates or CANDIDATES, strict=strict))
     if not given:
         remark(NOTHING_FED)
         return Answer([], 0, 0, None)
-    return Client(url).rerank(query.texts[0].content, given, k, strict=strict)
+    return pairs.rerank(query.texts[0].content, given, k, strict=strict)
 
 
 def _given(images: list[str], nul: bool, allow_private_urls: bool) -> list[Candidate] | None:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.search.candidates import Hit
-from bt_cli.search.models import SearchModels
 
 TAG = "bt-itm"
 """The system's name, last column of the run."""
@@ -27,7 +27,7 @@ class RunFiles:
 
 
 def rerank_trec(
-    models: SearchModels,
+    open_reader: Callable[[], Any],
     files: RunFiles,
     *,
     candidates: int | None,
@@ -36,13 +36,16 @@ def rerank_trec(
     as_json: bool,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Rerank a run and write it as a run, or as JSON lines that carry the query's id."""
+    """Rerank a run and write it as a run, or as JSON lines that carry the query's id.
+
+    `open_reader` gives what reads the pairs: a `PairReader` with `engine`, the device and precision of its answers.
+    """
     from bt_cli.datasets.trec import read_queries, read_run, write_run
     from bt_cli.search.rerank_run import DocumentFinder, rerank_run
 
     started = time.perf_counter()
     run, texts, find = read_run(files.run), read_queries(files.queries), DocumentFinder(files.images)
-    reranker = models.reranker()
+    reranker = open_reader()
     loaded = time.perf_counter()
     found = rerank_run(reranker, run, texts, find, candidates=candidates, strict=strict, progress=progress)
     working = time.perf_counter() - loaded
@@ -61,7 +64,7 @@ def rerank_trec(
         seconds=time.perf_counter() - started,
         images=found.images,
         working=working,
-        model=reranker,
+        model=reranker.engine,
         skipped=found.skipped,
     )
 

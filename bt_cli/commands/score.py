@@ -71,11 +71,13 @@ def run(
     reranker: Any
     if server is not None:
         from bt_cli.serving.client import Client, refuse_local_choices
+        from bt_cli.serving.remote_pairs import RemotePairs
 
         refuse_local_choices(model=model)
-        if heatmap is not None:
-            raise Misuse("--heatmap draws from the checkpoint itself; leave out --server, or BT_SERVER")
-        scores, reranker, working = Client(server).score(wanted, strict=strict)
+        remote = RemotePairs(Client(server))
+        with progress("scoring", "pair") as ticked:
+            scores = remote.score(wanted, strict=strict, progress=ticked)
+        reranker, working = remote.engine, remote.reading
     else:
         with open_models(model, model, device=device, dtype=dtype) as models, progress("scoring", "pair") as ticked:
             reranker = models.reranker()
@@ -83,10 +85,15 @@ def run(
             scores = score(reranker, wanted, strict=strict, progress=ticked)
         working = time.perf_counter() - loaded
     if heatmap is not None:
-        from bt_cli.pages.heat_map import write_heat_map
-
         [(path, text)] = wanted
-        write_heat_map(heatmap, path, reranker.image_processor, *reranker.explain(path, text))
+        if server is not None:
+            from bt_cli.files.atomic_write import write_whole
+
+            write_whole(heatmap, remote.client.heat_map(path, text))
+        else:
+            from bt_cli.pages.heat_map import write_heat_map
+
+            write_heat_map(heatmap, path, reranker.image_processor, *reranker.explain(path, text))
     if as_json:
         for pair in scores.pairs:
             write_object(pair.record())

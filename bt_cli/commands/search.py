@@ -151,8 +151,6 @@ def run(
         from bt_cli.serving.client import Client, refuse_local_choices
 
         refuse_local_choices(model=model, reranker=reranker, index=index)
-        if html is not None or queries is not None:
-            raise Misuse("--html and --queries read the index itself; leave out --server, or BT_SERVER")
     if preview:
         from bt_cli.pages.preview import require_preview
 
@@ -166,7 +164,9 @@ def run(
             raise Misuse("answers to several queries are written as a TREC run or with --json, not as paths")
         if to is To.captions and not as_json:
             raise Misuse("a TREC run names images; for captions use --json")
-        _search_queries(queries, k, to, glob, min_score, model, device, dtype, index, as_json)
+        if html is not None or preview or open_it:
+            raise Misuse("--html, --open and --preview show the answers to one query; leave out --queries")
+        _search_queries(queries, k, to, glob, min_score, model, device, dtype, index, server, as_json)
         return
     started = time.perf_counter()
     request = Request(
@@ -181,7 +181,12 @@ def run(
         allow_private_urls,
     )
     request.check()
-    if server is not None:
+    if server is not None and html is not None:
+        from bt_cli.pages.search_page import write_search_page
+
+        answer, background = Client(server).search_for_page(request)
+        _not_shown(write_search_page(html, request, answer, background))
+    elif server is not None:
         answer = Client(server).search(request)
     else:
         from bt_cli.store.index_folder import IndexFolder
@@ -193,9 +198,9 @@ def run(
         ):
             answer = search(folder, request, models, progress=ticked)
             if html is not None:
-                from bt_cli.pages.search_page import write_search_page
+                from bt_cli.pages.search_page import background_of, write_search_page
 
-                _not_shown(write_search_page(html, request, answer, folder))
+                _not_shown(write_search_page(html, request, answer, background_of(folder, request, answer)))
     _remark_on_number(request, answer, asked=k is not None)
     shown = preview and _preview(answer.hits)
     if not shown:
@@ -217,15 +222,27 @@ def _search_queries(
     device: str,
     dtype: str,
     index: Path | None,
+    server: str | None,
     as_json: bool,
 ) -> None:
-    from bt_cli.commands.search_queries import search_queries
+    from bt_cli.commands.search_queries import write_answers
     from bt_cli.datasets.trec import read_texts
-    from bt_cli.search.many import ManyTexts
+    from bt_cli.search.many import ManyAnswers, ManyTexts
 
+    started = time.perf_counter()
     asked = ManyTexts(read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score)
-    with open_models(model, device=device, dtype=dtype) as models:
-        search_queries(models, asked, index, as_json=as_json)
+    if server is not None:
+        from bt_cli.serving.client import Client
+
+        write_answers(Client(server).search_many(asked), asked, started=started, as_json=as_json)
+        return
+    from bt_cli.store.index_folder import IndexFolder
+
+    with (
+        open_models(model, device=device, dtype=dtype) as models,
+        IndexFolder.open(IndexFolder.locate(index)) as folder,
+    ):
+        write_answers(ManyAnswers(folder, asked, models), asked, started=started, as_json=as_json)
 
 
 def _query(text: str | None, images: list[str], add: list[str], subtract: list[str], allow_private_urls: bool) -> Query:

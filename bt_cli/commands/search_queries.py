@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.search.candidates import Hit
-from bt_cli.search.many import ManyAnswers, ManyTexts
-from bt_cli.search.models import SearchModels
+from bt_cli.search.many import ManyTexts
+
+if TYPE_CHECKING:
+    from bt_cli.search.many import ManyAnswers
+    from bt_cli.serving.client import RemoteAnswers
 
 TAG = "bt-itc"
 """The system's name, last column of the run."""
 
 
-def search_queries(models: SearchModels, asked: ManyTexts, index: Path | None, *, as_json: bool) -> None:
+def write_answers(answers: ManyAnswers | RemoteAnswers, asked: ManyTexts, *, started: float, as_json: bool) -> None:
     """Write the answers as a TREC run on stdout, or as JSON lines that carry the query's id."""
-    from bt_cli.store.index_folder import IndexFolder
-
-    started = time.perf_counter()
-    with IndexFolder.open(IndexFolder.locate(index)) as folder:
-        answers = ManyAnswers(folder, asked, models)
-        found = 0
-        for query, hits in answers:
-            found += len(hits)
-            if as_json:
-                for hit in hits:
-                    write_object({"query": query, **hit.record()})
-            else:
-                for line in _run_lines(query, hits):
-                    write_line(line)
-        noun = "caption" if asked.to_captions else "image"
-        closing_line(
-            f"{count(found, 'answer')} to {count(len(asked.texts), 'query', 'queries')} "
-            f"from {count(answers.searched, noun)}",
-            seconds=time.perf_counter() - started,
-            model=answers.engine if asked.texts else None,
-        )
+    found = 0
+    for query, hits in answers:
+        found += len(hits)
+        if as_json:
+            for hit in hits:
+                write_object({"query": query, **hit.record()})
+        else:
+            for line in _run_lines(query, hits):
+                write_line(line)
+    noun = "caption" if asked.to_captions else "image"
+    closing_line(
+        f"{count(found, 'answer')} to {count(len(asked.texts), 'query', 'queries')} "
+        f"from {count(answers.searched, noun)}",
+        seconds=time.perf_counter() - started,
+        model=answers.engine if asked.texts else None,
+    )
 
 
 def _run_lines(query: str, hits: list[Hit]) -> Iterator[str]:

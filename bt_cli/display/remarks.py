@@ -11,6 +11,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,9 +50,26 @@ def debugging() -> bool:
     return os.environ.get("BT_DEBUG", "") not in ("", "0")
 
 
+_overheard: ContextVar[list[str] | None] = ContextVar("overheard", default=None)
+
+
+@contextlib.contextmanager
+def overheard() -> Iterator[list[str]]:
+    """Within the block this thread's remarks come into a list, for whoever asked, and not on stderr."""
+    lines: list[str] = []
+    outer = _overheard.set(lines)
+    try:
+        yield lines
+    finally:
+        _overheard.reset(outer)
+
+
 def remark(message: str) -> None:
     """Say one line on stderr, unless `--quiet`."""
-    if not _quiet:
+    lines = _overheard.get()
+    if lines is not None:
+        lines.append(message)
+    elif not _quiet:
         complain(message)
 
 

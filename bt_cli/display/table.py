@@ -26,7 +26,6 @@ GAP = 2
 """Columns between two cells."""
 WORDS = 8
 """Columns below which words are no longer folded into a cell."""
-UNBOUND = 10**6
 
 
 @dataclass(frozen=True)
@@ -68,29 +67,49 @@ def show(rows: Rows) -> None:
     """Print a table on stdout; nothing at all where it has no rows."""
     if not rows.cells:
         return
-    from rich.console import Console
-
     stream = sys.stdout
     unicode = (stream.encoding or "ascii").lower().replace("-", "").startswith("utf")
-    terminal = stream.isatty()
-    width = None if terminal else UNBOUND
-    console = Console(file=stream, highlight=False, emoji=False, markup=False, width=width)
-    bars = not terminal or console.width >= NARROW
-    if terminal and not _fits(rows, console.width, bars=bars):
-        bars = False
-    with console.capture() as capture:
-        if terminal and rows.title:
-            console.print(printable(rows.title), style="dim")
-        if terminal and not _fits(rows, console.width, bars=bars):
-            for turned in _turned(rows, console.width):
-                console.print(_table(turned, console.width, bars=False, unicode=unicode, links=_has_links()))
-        else:
-            links = terminal and _has_links()
-            console.print(_table(rows, console.width, bars=bars, unicode=unicode, links=links))
-    text = "".join(line.rstrip() + "\n" for line in capture.get().splitlines() if line.strip())
+    text = _on_terminal(rows, unicode=unicode) if stream.isatty() else _in_file(rows, unicode=unicode)
     stream.flush()
     stream.buffer.write(text.encode(stream.encoding or "ascii", "backslashreplace"))
     stream.flush()
+
+
+def _on_terminal(rows: Rows, *, unicode: bool) -> str:
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    bars = console.width >= NARROW and _fits(rows, console.width, bars=True)
+    with console.capture() as capture:
+        if rows.title:
+            console.print(printable(rows.title), style="dim")
+        if not _fits(rows, console.width, bars=bars):
+            for turned in _turned(rows, console.width):
+                console.print(_table(turned, console.width, bars=False, unicode=unicode, links=_has_links()))
+        else:
+            console.print(_table(rows, console.width, bars=bars, unicode=unicode, links=_has_links()))
+    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines() if line.strip())
+
+
+def _in_file(rows: Rows, *, unicode: bool) -> str:
+    """One line a row, without rich: its import takes as long as all of bt's own."""
+    from rich.cells import cell_len
+
+    lines = [[column.heading for column in rows.columns]]
+    lines += [
+        [_written(column, cell, unicode) for column, cell in zip(rows.columns, cells, strict=True)]
+        for cells in rows.cells
+    ]
+    widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
+    widths = [max(width, BAR if column.bar else 0) for column, width in zip(rows.columns, widths, strict=True)]
+    text = ""
+    for line in lines:
+        written = []
+        for column, cell, width in zip(rows.columns, line, widths, strict=True):
+            room = " " * (width - cell_len(cell))
+            written.append(room + cell if column.right else cell + room)
+        text += (" " * GAP).join(written).rstrip() + "\n"
+    return text
 
 
 def _has_links() -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 WIDTH, HEIGHT = 460, 260
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 34, 40
+LEFT, RIGHT, TOP, BOTTOM = 58, 28, 12, 48
 BINS = 40
 
 
@@ -82,15 +82,16 @@ def histogram(title: str, across: str, series: Sequence[Series]) -> str:
 
 
 def _framed(title: str, across: str, series: Sequence[Series], parts: list[str], said: str) -> str:
-    keys, start = [], LEFT
-    for number, each in enumerate(series):
-        keys.append(
-            f'<path class="key s{number}" d="M{start} 14h20"/><text x="{start + 26}" y="18">{text(each.name)}</text>'
-        )
-        start += 46 + 7 * len(each.name)
+    # The names stand beside the drawing, as HTML: they wrap where the page is narrow.
+    keys = [
+        f'<span><svg class="sample" viewBox="0 0 20 8" aria-hidden="true"><path class="key s{number}" d="M0 4h20"/>'
+        f"</svg>{text(each.name)}</span>"
+        for number, each in enumerate(series)
+    ]
     return (
-        f'<figure><figcaption>{text(title)}</figcaption><svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{text(f"{title}. {said}")}">{"".join(keys)}{"".join(parts)}'
+        f'<figure><figcaption>{text(title)}</figcaption><p class="keys">{"".join(keys)}</p>'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{text(f"{title}. {said}")}">{"".join(parts)}'
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 4}">{text(across)}</text></svg></figure>'
     )
 
@@ -104,7 +105,7 @@ def _level(share: float, label: str) -> str:
 
 
 def _tick(place: float, label: str) -> str:
-    return f'<text class="tick" x="{place:.1f}" y="{HEIGHT - BOTTOM + 16}">{label}</text>'
+    return f'<text class="tick" x="{place:.1f}" y="{HEIGHT - BOTTOM + 20}">{label}</text>'
 
 
 def _height(share: float) -> float:

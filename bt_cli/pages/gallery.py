@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Card:
         facts: More, by name: `cosine` `0.7975`.
         captions: Texts that belong to the picture.
         before: Its place before the second stage, from 1; None where there was none.
+        read: Gives the picture, its longer side at most so many pixels; None: it is read from `path`.
     """
 
     path: str | None
@@ -36,6 +37,7 @@ class Card:
     facts: Mapping[str, str] = field(default_factory=dict)
     captions: Sequence[str] = ()
     before: int | None = None
+    read: Callable[[int], Picture] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _picture(card: Card, side: int, skipped: list[str]) -> Picture | None:
     if card.path is None:
         return None
     try:
-        return picture(card.path, side)
+        return picture(card.path, side) if card.read is None else card.read(side)
     except UnreadableImage as error:
         skipped.append(str(error))
         return None

@@ -37,18 +37,30 @@ def write_heat_map(
     *,
     overall: str | None = "all words",
 ) -> None:
-    """Write the strip of an explanation as a PNG.
+    """Write `heat_map_png` to `place`.
+
+    Raises:
+        Unwritable: `place` can't be written.
+    """
+    write_whole(place, heat_map_png(image, processor, words, maps, overall=overall))
+
+
+def heat_map_png(
+    image: ImageSource,
+    processor: ImageProcessor,
+    words: Sequence[str],
+    maps: NDArray[np.float32],
+    *,
+    overall: str | None = "all words",
+) -> bytes:
+    """The strip of an explanation as a PNG.
 
     Args:
-        place: Where to.
         image: The image that was explained; it is shown as far as the network saw it.
         processor: What made its pixels.
         words: n words.
         maps: (n, rows, columns) float32, shares of one whole.
         overall: What the panel of all words together is called; None: there is none.
-
-    Raises:
-        Unwritable: `place` can't be written.
     """
     seen = what_was_seen(image, processor)
     panels = [(word, panel) for word, panel in zip(words, maps, strict=True)]
@@ -56,7 +68,7 @@ def write_heat_map(
         panels.insert(0, (overall, maps.sum(axis=0)))
     file = io.BytesIO()
     strip(seen, panels).save(file, "PNG", optimize=True)
-    write_whole(place, file.getvalue())
+    return file.getvalue()
 
 
 def what_was_seen(image: ImageSource, processor: ImageProcessor) -> Image.Image:

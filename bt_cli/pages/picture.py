@@ -35,8 +35,12 @@ def picture(path: str, side: int) -> Picture:
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY, optimize=True)
-    url = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-    return Picture(url, image.width, image.height)
+    return of_jpeg(file.getvalue(), image.width, image.height)
+
+
+def of_jpeg(data: bytes, width: int, height: int) -> Picture:
+    """A JPEG file of `width` x `height` pixels as a part of a page."""
+    return Picture("data:image/jpeg;base64," + base64.b64encode(data).decode(), width, height)
 
 
 def link(path: str, page: Path | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from bt_cli.pages.gallery import Card, gallery
 from bt_cli.search.query import Query, Term
 
 if TYPE_CHECKING:
+    from bt_cli.pages.picture import Picture
     from bt_cli.search.candidates import Hit
     from bt_cli.search.two_stage import Answer, Request
     from bt_cli.store.index_folder import IndexFolder
@@ -20,21 +23,40 @@ CAPTIONS = 5
 """Captions of an image that a page shows."""
 
 
-def write_search_page(place: Path, request: Request, answer: Answer, folder: IndexFolder) -> list[str]:
+@dataclass(frozen=True)
+class Background:
+    """What a page shows beside the answers.
+
+    Attributes:
+        checkpoint: What made the index.
+        captions: Of each image found, by its id.
+        read: Gives an answer's picture, its longer side at most so many pixels; None: it is read from its path.
+    """
+
+    checkpoint: str
+    captions: Mapping[int | None, Sequence[str]]
+    read: Callable[[Hit, int], Picture] | None = None
+
+
+def background_of(folder: IndexFolder, request: Request, answer: Answer) -> Background:
+    """What an index that is here has to say of the answers found in it."""
+    return Background(folder.identity.checkpoint, {} if request.to_captions else captions_of(folder, answer.hits))
+
+
+def write_search_page(place: Path, request: Request, answer: Answer, background: Background) -> list[str]:
     """Write the gallery of a search to `place`; gives what could not be shown, each with its reason.
 
     Raises:
         Unwritable: `place` can't be written.
     """
-    captions = {} if request.to_captions else captions_of(folder, answer.hits)
     best = max((hit.score for hit in answer.hits), default=0.0)
-    cards = [_card(hit, best, answer.first_ranks, captions.get(hit.id, ())) for hit in answer.hits]
+    cards = [_card(hit, best, answer.first_ranks, background) for hit in answer.hits]
     noun = "caption" if request.to_captions else "image"
     remarks = [f"{len(cards)} of {answer.searched:,} {noun}s"]
     if answer.read:
         remarks.append(f"{answer.read:,} reranked")
     if not answer.read:
-        remarks.append(f"with {folder.identity.checkpoint}")
+        remarks.append(f"with {background.checkpoint}")
     made = gallery(in_words(request.query), remarks, cards, place=place)
     write_whole(place, made.html)
     return made.skipped
@@ -68,7 +90,7 @@ def captions_of(folder: IndexFolder, hits: Sequence[Hit]) -> Mapping[int | None,
     return found
 
 
-def _card(hit: Hit, best: float, first_ranks: Mapping[int, int], captions: Sequence[str]) -> Card:
+def _card(hit: Hit, best: float, first_ranks: Mapping[int, int], background: Background) -> Card:
     name = os.path.basename(hit.path) if hit.path is not None else "a caption"
     facts = {} if hit.itc is None else {"cosine (ITC)": f"{hit.itc:.4f}"}
     if hit.itm_logit is not None:
@@ -80,7 +102,9 @@ def _card(hit: Hit, best: float, first_ranks: Mapping[int, int], captions: Seque
         facts = {}
     before = first_ranks.get(hit.id) if hit.id is not None else None
     heading = name if hit.caption is None else hit.caption
-    return Card(hit.path, heading, share, figure, facts, captions, before)
+    captions = background.captions.get(hit.id, ())
+    read = None if background.read is None else functools.partial(background.read, hit)
+    return Card(hit.path, heading, share, figure, facts, captions, before, read)
 
 
 def _weight(term: Term) -> str:

@@ -168,7 +168,9 @@ def order_by_match(
 def none_can_be_read(failures: dict[int, str]) -> UnreadableImage:
     """The error for images of which every one failed; `failures` has each one's reason by its place."""
     only = "the image can't be read" if len(failures) == 1 else f"none of the {len(failures)} images can be read; first"
-    return UnreadableImage(f"{only}: {failures[min(failures)]}")
+    error = UnreadableImage(f"{only}: {failures[min(failures)]}")
+    error.reasons = [failures[place] for place in sorted(failures)]
+    return error
 
 
 def match_probability(logits: np.ndarray) -> np.ndarray:

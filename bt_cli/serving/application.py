@@ -28,6 +28,7 @@ from bt_cli.serving.measures import CONTENT_TYPE
 from bt_cli.serving.openapi import document
 from bt_cli.serving.service import Service
 from bt_cli.serving.settings import Settings
+from bt_cli.serving.thumbnails import SIDES
 
 _STATIC = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript")}
 _STATIC |= {"/page.css": ("page.css", "text/css"), "/icon.svg": ("icon.svg", "image/svg+xml")}
@@ -56,15 +57,17 @@ def application(service: Service) -> ASGIApp:
         Route("/openapi.json", described),
         Route("/api/indexes", own.indexes),
         Route("/api/search", own.search, methods=["GET", "POST"]),
+        Route("/api/search-many", own.search_many, methods=["POST"]),
         Route("/api/rerank", own.rerank, methods=["POST"]),
         Route("/api/score", own.score, methods=["POST"]),
         Route("/api/fill-mask", own.fill_mask, methods=["POST"]),
+        Route("/api/heat-map", own.heat_map_of, methods=["POST"]),
         Route("/v1/models", familiar.models),
         Route("/v1/embeddings", familiar.embeddings, methods=["POST"]),
         Route("/v1/rerank", familiar.rerank, methods=["POST"]),
         Route("/v2/rerank", familiar.rerank, methods=["POST"]),
     ]
-    for kind in ("thumb", "image"):
+    for kind in SIDES:
         routes.append(Route(f"/{kind}/{{index}}/{{id:int}}", _of_kind(own.picture, kind)))
 
     routes.append(Route("/heat/{index}/{id:int}", own.heat_map))
@@ -187,6 +190,7 @@ def server(service: Service, ready: Callable[[str], None] = lambda url: None) ->
         loop="asyncio",
         lifespan="on",
         log_config=None,
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 import glob
 import http.client
 import io
 import json
 import os
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.files.shown_path import shown_path
-from bt_cli.search.candidates import Candidate, Hit
+from bt_cli.search.candidates import Hit
 from bt_cli.search.query import Query, Term
-from bt_cli.search.rerank import none_can_be_read
-from bt_cli.search.scoring import Pair, ScoredPairs
-from bt_cli.sources.web_address import is_url
-from bt_cli.sources.web_image import fetch_image
+from bt_cli.serving.sent_image import as_url, data_url
 from bt_cli.store.index_paths import path_from
 
 if TYPE_CHECKING:
+    from bt_cli.pages.picture import Picture
+    from bt_cli.pages.search_page import Background
+    from bt_cli.search.many import ManyTexts
     from bt_cli.search.two_stage import Answer, Request
 
 TIMEOUT = 300
 """Seconds without a byte after which a server counts as gone."""
+
+TEXTS, ANSWERS = 128, 50_000
+"""Texts that one request looks for, and answers to all of them, at most."""
 
 Masks = list[list[tuple[str, int, float]]]
 
@@ -60,89 +63,143 @@ class Client:
 
     def search(self, request: Request) -> Answer:
         """As `two_stage.search`, of the server's first index."""
-        from bt_cli.search.two_stage import Answer
+        return self._find(request)[0]
 
-        asked = _asked(request)
-        got = self._post("/api/search", asked)
-        _require_all(got["skipped"], request.strict)
-        hits = [_hit(record, got["home"]) for record in got["hits"]]
-        return Answer(hits, got["searched"], got["read"], _model(got), got["skipped"], got["reading"])
+    def search_for_page(self, request: Request) -> tuple[Answer, Background]:
+        """The same, and what a page shows beside the answers: captions and pictures are the server's, too."""
+        from bt_cli.pages.search_page import Background
 
-    def rerank(self, text: str, candidates: Sequence[Candidate], k: int | None, *, strict: bool = False) -> Answer:
-        """As `rerank_images`: files that are here are sent, others have to be the server's own by their id."""
-        from bt_cli.search.two_stage import Answer
+        answer, got = self._find(request)
+        captions = {hit.id: record.get("captions", []) for hit, record in zip(answer.hits, got["hits"], strict=True)}
+        of_image = "image_id" if request.to_captions else "id"
+        ids = {record["rank"]: record.get(of_image) for record in got["hits"]}
 
-        images, skipped = [], []
-        for candidate in candidates:
-            try:
-                images.append(_candidate(candidate))
-            except UnreadableImage as error:
-                skipped.append(str(error))
-        if not images:
-            raise none_can_be_read(dict(enumerate(skipped)))
-        asked: dict[str, Any] = {"q": text, "images": images} | ({} if k is None else {"k": k})
-        got = self._post("/api/rerank", asked)
-        _require_all(skipped + got["skipped"], strict)
-        hits = [_hit(record, None) for record in got["hits"]]
-        return Answer(hits, len(candidates), got["read"], _model(got), skipped + got["skipped"], got["reading"])
+        def read(hit: Hit, side: int) -> Picture:
+            return self.picture(got["index"], ids[hit.rank], side, str(hit.path))
 
-    def score(
-        self, pairs: Sequence[tuple[str, str]], *, strict: bool = False
-    ) -> tuple[ScoredPairs, RemoteModel, float]:
-        """As `scoring.score`; also what computed it, and in how many seconds."""
-        images, texts = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
-        columns = {text: column for column, text in enumerate(texts)}
-        sent, skipped, places = [], [], {}
-        for image in images:
-            try:
-                sent.append({"name": image, "data": _data_url(image)})
-                places[image] = len(sent) - 1
-            except UnreadableImage as error:
-                skipped.append(str(error))
-        if not sent:
-            raise none_can_be_read(dict(enumerate(skipped)))
-        numbers = [[places[image], columns[text]] for image, text in pairs if image in places]
-        got = self._post("/api/score", {"images": sent, "texts": texts, "pairs": numbers})
-        _require_all(skipped + got["skipped"], strict)
-        scored = [
-            Pair(one["image"], one["text"], one["itm_logit"], one["itm_prob"], one.get("itc")) for one in got["pairs"]
-        ]
-        return ScoredPairs(scored, skipped + got["skipped"], got["images"]), _model(got), got["reading"]
+        return answer, Background(got["checkpoint"], captions, read)
+
+    def search_many(self, asked: ManyTexts) -> RemoteAnswers:
+        """As `ManyAnswers`, of the server's first index."""
+        return RemoteAnswers(self, asked)
+
+    def picture(self, index: str, id: int | None, side: int, name: str) -> Picture:
+        """An image of an index, its longer side at most so many pixels, or the next size that the server has.
+
+        Raises:
+            UnreadableImage: The server has none, or can't read it.
+        """
+        from bt_cli.pages.picture import of_jpeg
+        from bt_cli.preprocessing.image_file import ImageBytes, image_size
+        from bt_cli.serving.thumbnails import SIDES
+
+        if id is None:
+            raise UnreadableImage(f"{shown_path(name)}: not in the index")
+        kind = min((pixels, kind) for kind, pixels in SIDES.items() if pixels >= side)[1]
+        status, data = self._exchange("GET", f"/{kind}/{urllib.parse.quote(index, safe='')}/{id}")
+        if status == 404:
+            raise UnreadableImage(f"{shown_path(name)}: the server can't read it any more")
+        if status != 200:
+            self._require_success(status, data)
+        return of_jpeg(data, *image_size(ImageBytes(data, name)))
+
+    def heat_map(self, image: str, text: str) -> bytes:
+        """Where an image matched a text, or where each of its masks looked: a PNG."""
+        asked = {"image": {"name": image, "data": data_url(image)}, "text": text}
+        status, data = self._exchange("POST", "/api/heat-map", asked)
+        if status != 200:
+            self._require_success(status, data)
+        return data
 
     def fill_mask(self, image: str, text: str, k: int) -> tuple[list[dict[str, Any]], str, Masks, RemoteModel]:
         """The `--json` objects, the sentence, the words of each mask, and what computed them."""
-        sent = {"name": image, "data": _data_url(image)}
-        got = self._post("/api/fill-mask", {"image": sent, "text": text, "k": k})
+        sent = {"name": image, "data": data_url(image)}
+        got = self.post("/api/fill-mask", {"image": sent, "text": text, "k": k})
         masks: Masks = [[] for _ in range(1 + max((word["mask"] for word in got["words"]), default=-1))]
         for word in got["words"]:
             masks[word["mask"]].append((word["token"], word["token_id"], word["prob"]))
-        return got["words"], got["sentence"], masks, _model(got)
+        return got["words"], got["sentence"], masks, model_of(got)
 
-    def _post(self, path: str, value: dict[str, Any]) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
+    def post(self, path: str, value: dict[str, Any]) -> dict[str, Any]:
+        """The server's answer to an object: an object."""
+        return self._require_success(*self._exchange("POST", path, value))
+
+    def _find(self, request: Request) -> tuple[Answer, dict[str, Any]]:
+        from bt_cli.search.two_stage import Answer
+
+        got = self.post("/api/search", _asked(request))
+        require_all(got["skipped"], request.strict)
+        hits = [hit_of(record, got["home"]) for record in got["hits"]]
+        first = {record["id"]: record["before"] for record in got["hits"] if "before" in record}
+        made = (model_of(got), got["skipped"], got["reading"], first, got["combine"], got["by"])
+        return Answer(hits, got["searched"], got["read"], *made), got
+
+    def _exchange(self, method: str, path: str, value: dict[str, Any] | None = None) -> tuple[int, bytes]:
+        """Status and body of the answer to a request."""
+        headers = {} if value is None else {"Content-Type": "application/json"}
         token = os.environ.get("BT_TOKEN")
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        body = json.dumps(value, ensure_ascii=True).encode("ascii")
+        body = None if value is None else json.dumps(value, ensure_ascii=True).encode("ascii")
         try:
-            self._connection.request("POST", self._base + path, body, headers)
+            self._connection.request(method, self._base + path, body, headers)
             answer = self._connection.getresponse()
-            data = answer.read()
+            return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise BtError(f"{self.url}: {reason}; is `bt serve` running there?") from None
         finally:
             self._connection.close()
+
+    def _require_success(self, status: int, data: bytes) -> dict[str, Any]:
+        """The object that an answer holds; what it refuses is raised as here."""
         try:
             got = json.loads(data)
-            if answer.status == 200 and isinstance(got, dict):
+            if status == 200 and isinstance(got, dict):
+                for line in got.get("remarks", ()):
+                    remark(line)
                 return got
             message, kind = got["error"]["message"], got["error"]["type"]
+            reasons = got["error"].get("skipped", [])
         except (ValueError, KeyError, TypeError):
-            raise BtError(f"{self.url}: answers {answer.status}, and not as a bt server does") from None
-        if answer.status == 401:
+            raise BtError(f"{self.url}: answers {status}, and not as a bt server does") from None
+        if status == 401:
             message = "the server wants a token: set BT_TOKEN"
+        if reasons:
+            error = UnreadableImage(message)
+            error.reasons = reasons
+            raise error
         raise (Misuse if kind == "invalid_request_error" else BtError)(message)
+
+
+class RemoteAnswers:
+    """A server's answers to many texts, asked for in portions: (id, its hits) in the order of the texts.
+
+    Attributes:
+        searched: How many images or captions the index holds.
+        engine: What the texts were encoded with.
+    """
+
+    def __init__(self, client: Client, asked: ManyTexts) -> None:
+        asked.check()
+        self._client, self._asked = client, asked
+        self._queries = list(asked.texts)
+        self._portion = max(1, min(TEXTS, ANSWERS // asked.k))
+        self._first = self._ask(0)  # what is refused is refused at once
+        self.searched: int = self._first["searched"]
+        self.engine = model_of(self._first)
+
+    def __iter__(self) -> Iterator[tuple[str, list[Hit]]]:
+        for first in range(0, len(self._queries), self._portion):
+            got = self._ask(first) if first else self._first
+            for query, records in zip(self._queries[first:], got["answers"], strict=False):
+                yield query, [hit_of(record, got["home"]) for record in records]
+
+    def _ask(self, first: int) -> dict[str, Any]:
+        asked = self._asked
+        texts = [asked.texts[query] for query in self._queries[first : first + self._portion]]
+        value: dict[str, Any] = {"texts": texts, "k": asked.k, "to": "captions" if asked.to_captions else "images"}
+        return self._client.post("/api/search-many", value | _filters(asked))
 
 
 def refuse_local_choices(**given: object) -> None:
@@ -153,10 +210,11 @@ def refuse_local_choices(**given: object) -> None:
     """
     for name, value in given.items():
         if value is not None and os.environ.get(f"BT_{name.upper()}") != str(value):
-            raise Misuse(f"--{name} is the server's to choose; give it to bt serve, or leave out --server")
+            raise Misuse(f"--{name} is the server's to choose; give it to bt serve, or leave out --server (BT_SERVER)")
 
 
-def _require_all(skipped: list[str], strict: bool) -> None:
+def require_all(skipped: list[str], strict: bool) -> None:
+    """Raises UnreadableImage with `strict` where anything was skipped."""
     if strict and skipped:
         raise UnreadableImage(skipped[0])
 
@@ -166,13 +224,16 @@ def _asked(request: Request) -> dict[str, Any]:
     asked |= _texts(request.query)
     if request.query.images:
         asked["images"] = [_image_term(term) for term in request.query.images]
-    if request.globs:
-        asked["glob"] = [_anchored(pattern) for pattern in request.globs]
-    if request.min_score is not None:
-        asked["min_score"] = request.min_score
     if request.candidates is not None:
         asked |= {"rerank": True, "candidates": request.candidates}
-    return asked
+    if request.combine is not None:
+        asked["combine"] = request.combine
+    return asked | _filters(request)
+
+
+def _filters(asked: Request | ManyTexts) -> dict[str, Any]:
+    filters: dict[str, Any] = {"glob": [_anchored(pattern) for pattern in asked.globs]} if asked.globs else {}
+    return filters if asked.min_score is None else filters | {"min_score": asked.min_score}
 
 
 def _texts(query: Query) -> dict[str, list[str]]:
@@ -186,37 +247,10 @@ def _texts(query: Query) -> dict[str, list[str]]:
 
 def _image_term(term: Term) -> dict[str, Any]:
     if isinstance(term.content, (str, os.PathLike)):
-        return {"name": os.fspath(term.content), "data": _data_url(term.content), "weight": term.weight}
+        return {"name": os.fspath(term.content), "data": data_url(term.content), "weight": term.weight}
     encoded = io.BytesIO()  # what came from stdin or the web was opened here
     term.content.save(encoded, "PNG")
-    return {"name": "image", "data": _as_url(encoded.getvalue()), "weight": term.weight}
-
-
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    path = candidate.path or ""
-    if candidate.id is not None and not os.path.exists(path):
-        return {"id": candidate.id}
-    sent: dict[str, Any] = {"name": path, "data": _data_url(path)}
-    if candidate.id is not None:
-        sent |= {"id": candidate.id} | ({} if candidate.itc is None else {"itc": candidate.itc})
-    return sent
-
-
-def _data_url(path: Any) -> str:
-    if isinstance(path, str) and is_url(path):
-        return _as_url(fetch_image(path))
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        reason = {2: "no such file", 13: "not permitted to read it", 21: "a folder, not an image"}
-        said = reason.get(error.errno or 0, error.strerror)
-        raise UnreadableImage(f"{shown_path(path)}: {said}") from None
-    return _as_url(data)
-
-
-def _as_url(data: bytes) -> str:
-    return "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
+    return {"name": "image", "data": as_url(encoded.getvalue()), "weight": term.weight}
 
 
 def _anchored(pattern: str) -> str:
@@ -227,7 +261,8 @@ def _anchored(pattern: str) -> str:
     return away + os.path.normpath(os.path.join(glob.escape(os.getcwd()), plain))
 
 
-def _hit(record: dict[str, Any], home: str | None) -> Hit:
+def hit_of(record: dict[str, Any], home: str | None) -> Hit:
+    """A hit of an answer; with the index's `home`, its path as a search here would show it."""
     path = record["path"]
     if home is not None and path is not None:
         path = path_from(os.getcwd(), path, home)
@@ -235,5 +270,6 @@ def _hit(record: dict[str, Any], home: str | None) -> Hit:
     return Hit(record["rank"], record["id"], path, record["score"], itc, logit, chance, record.get("caption"))
 
 
-def _model(got: dict[str, Any]) -> Any:
+def model_of(got: dict[str, Any]) -> Any:
+    """What computed an answer."""
     return RemoteModel(got["device"], got["precision"])

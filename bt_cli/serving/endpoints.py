@@ -10,28 +10,35 @@ from typing import Any, TypeVar
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from bt_cli.checkpoints.combination import COMBINATIONS
 from bt_cli.display.data_lines import object_line
-from bt_cli.errors import NoMask
+from bt_cli.errors import NoMask, UnreadableImage
 from bt_cli.preprocessing.tokenizer import MASK
 from bt_cli.search.candidates import Candidate
+from bt_cli.search.many import ManyTexts
 from bt_cli.search.query import Query, Term, validate_text
 from bt_cli.search.scoring import every_pair
 from bt_cli.search.two_stage import CANDIDATES, Request
 from bt_cli.serving.lanes import Job, Lane
-from bt_cli.serving.refusals import invalid
+from bt_cli.serving.refusals import invalid, not_found
 from bt_cli.serving.request_body import Fields, finite, picture, read_json
-from bt_cli.serving.served_index import ServedFolder, StoredImage
+from bt_cli.serving.served_index import ServedFolder, ServedIndex, StoredImage
 from bt_cli.serving.service import Service, hit_records, made_by
 from bt_cli.serving.thumbnails import SIDES
 
 Result = TypeVar("Result")
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
-SEARCH = ("q", "k", "offset", "rerank", "candidates", "add", "subtract", "glob", "min_score", "to", "images", "index")
+FILTERS = ("glob", "min_score", "to", "index")
+SEARCH = ("q", "k", "offset", "rerank", "candidates", "combine", "add", "subtract", *FILTERS, "images")
 SEARCH_OF_URL = (*(name for name in SEARCH if name != "images"), "like")
+SEARCH_MANY = ("texts", "k", *FILTERS)
 RERANK = ("q", "k", "candidates", "images", "index")
 SCORE = ("images", "texts", "pairs", "index")
 FILL_MASK = ("image", "text", "k", "index")
+REMARKS = 20
+"""Remarks that an answer holds, at most."""
+HEAT_MAP = ("image", "text", "index")
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -40,13 +47,19 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 async def in_lane(lane: Lane, http: HttpRequest, service: Service, work: Callable[[Job], Result]) -> Result:
-    """The result of work done in a lane, called off when the caller goes."""
+    """The result of work done in a lane, called off when the caller goes; an object also holds the `remarks` on it."""
+
+    def noted(job: Job) -> Result:
+        result = work(job)
+        if isinstance(result, dict) and job.remarks:
+            result["remarks"] = list(dict.fromkeys(job.remarks))[:REMARKS]
+        return result
 
     async def gone() -> None:
         while (await http.receive())["type"] != "http.disconnect":
             pass
 
-    return await lane.run(work, gone=gone, seconds=service.settings.seconds)
+    return await lane.run(noted, gone=gone, seconds=service.settings.seconds)
 
 
 class Endpoints:
@@ -86,11 +99,11 @@ class Endpoints:
                 if hit.id is not None and hit.id in found.first_ranks:
                     record["before"] = found.first_ranks[hit.id]
             return {
-                "index": index.name,
-                "generation": folder.manifest.generation,
-                "home": folder.home,
+                **_from(index, folder),
                 "searched": found.searched,
                 "read": found.read,
+                "combine": found.combine,
+                "by": found.checkpoint,
                 "skipped": found.skipped,
                 "more": len(found.hits) > offset + request.k,
                 "hits": records,
@@ -101,6 +114,31 @@ class Endpoints:
 
         lane = self.service.reading if fields.flag("rerank") else self.service.searches
         return json_response(await in_lane(lane, http, self.service, answer))
+
+    async def search_many(self, http: HttpRequest) -> Response:
+        """POST /api/search-many: every text is a query of its own."""
+        fields = Fields(await read_json(http, self.settings), self.settings, known=SEARCH_MANY)
+        index = self.service.index(fields.text("index"))
+        texts = {str(place): text for place, text in enumerate(fields.texts("texts", needed=True))}
+        k, to = fields.whole("k", 10, most=self.settings.answers), _wanted(fields)
+        most = 10 * self.settings.answers
+        if len(texts) * k > most:
+            raise invalid(f"{len(texts):,} texts with {k:,} answers each; at most {most:,} in one request")
+        asked = ManyTexts(texts, k, to == "captions", tuple(fields.texts("glob")), fields.number("min_score"))
+        started = time.perf_counter()
+
+        def answer(job: Job) -> dict[str, Any]:
+            folder = index.current()
+            answers, found = self.service.search_many(folder, asked, job)
+            return {
+                **_from(index, folder),
+                "searched": answers.searched,
+                "answers": [hit_records(folder, hits, captions=False) for hits in found],
+                **made_by(answers.engine, started),
+                "seconds": round(time.perf_counter() - started, 6),
+            }
+
+        return json_response(await in_lane(self.service.searches, http, self.service, answer))
 
     async def rerank(self, http: HttpRequest) -> Response:
         """POST /api/rerank: the ITM head's order of pictures, or of the best candidates of the index."""
@@ -175,7 +213,7 @@ class Endpoints:
         return json_response(await in_lane(self.service.reading, http, self.service, answer))
 
     async def picture(self, http: HttpRequest) -> Response:
-        """GET /thumb/{index}/{id} and /image/{index}/{id}: an image of the index as JPEG, by its id alone."""
+        """GET /image/{index}/{id}, smaller /thumb, /small, /medium: an image of the index as JPEG, by its id alone."""
         index = self.service.index(http.path_params["index"])
         id, side = http.path_params["id"], SIDES[http.path_params["kind"]]
         data = await in_lane(
@@ -191,15 +229,32 @@ class Endpoints:
         text = validate_text(fields.text("q", needed=True) or "", "q")
 
         def draw(job: Job) -> bytes:
-            return self.service.heat_map(index.current(), http.path_params["id"], text)
+            folder = index.current()
+            try:
+                return self.service.heat_map(folder, folder.image_path(http.path_params["id"]), text)
+            except UnreadableImage as error:
+                raise not_found(str(error)) from None
 
         data = await in_lane(self.service.reading, http, self.service, draw)
         return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
+    async def heat_map_of(self, http: HttpRequest) -> Response:
+        """POST /api/heat-map: where a picture of the request, or of the index, matched a text, as PNG."""
+        fields = Fields(await read_json(http, self.settings), self.settings, known=HEAT_MAP)
+        folder = self.service.index(fields.text("index")).current()
+        text = validate_text(fields.text("text", needed=True) or "", "the text")
+
+        def draw(job: Job) -> bytes:
+            image = self._image(fields.values.get("image"), "image", folder)
+            return self.service.heat_map(folder, image, text)
+
+        return Response(await in_lane(self.service.reading, http, self.service, draw), media_type="image/png")
+
     def _request(self, fields: Fields, folder: ServedFolder) -> Request:
-        to = fields.text("to", "images")
-        if to not in ("images", "captions"):
-            raise invalid("to has to be images or captions")
+        to = _wanted(fields)
+        combine = fields.text("combine")
+        if combine not in (None, *COMBINATIONS):
+            raise invalid(f"combine has to be one of {', '.join(COMBINATIONS)}")
         text, add, subtract = fields.text("q"), fields.texts("add"), fields.texts("subtract")
         images = [
             Term(
@@ -223,6 +278,7 @@ class Endpoints:
             tuple(fields.texts("glob")),
             fields.number("min_score"),
             fields.whole("candidates", CANDIDATES, most=self.settings.candidates) if fields.flag("rerank") else None,
+            combine=combine,
         )
 
     def _depth(self, request: Request, offset: int) -> int:
@@ -264,6 +320,19 @@ def _pair(pair: Any, images: int, texts: int) -> tuple[int, int]:
     if not whole or not (0 <= pair[0] < images and 0 <= pair[1] < texts):
         raise invalid("a pair has to be [number of an image, number of a text], counted from 0")
     return pair[0], pair[1]
+
+
+def _wanted(fields: Fields) -> str:
+    to = fields.text("to", "images")
+    if to not in ("images", "captions"):
+        raise invalid("to has to be images or captions")
+    return to
+
+
+def _from(index: ServedIndex, folder: ServedFolder) -> dict[str, Any]:
+    """What an answer came from."""
+    made = {"checkpoint": folder.identity.checkpoint, "generation": folder.manifest.generation}
+    return {"index": index.name, **made, "home": folder.home}
 
 
 def _described(name: str, folder: ServedFolder) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from bt_cli.display.remarks import overheard
 from bt_cli.serving.refusals import Refusal
 
 Result = TypeVar("Result")
@@ -19,9 +20,14 @@ class Cancelled(Exception):
 
 
 class Job:
-    """A piece of work that may be called off while it runs: between batches it asks whether it still is wanted."""
+    """A piece of work that may be called off while it runs: between batches it asks whether it still is wanted.
+
+    Attributes:
+        remarks: What there was to remark on it, which is its caller's to hear.
+    """
 
     def __init__(self) -> None:
+        self.remarks: list[str] = []
         self._off = threading.Event()
 
     def cancel(self) -> None:
@@ -94,4 +100,5 @@ class Lane:
 
 def _checked(work: Callable[[Job], Result], job: Job) -> Result:
     job.check()  # it may have been called off while it waited
-    return work(job)
+    with overheard() as job.remarks:
+        return work(job)

@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
+from bt_cli.display.remarks import overheard
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -82,7 +84,8 @@ class MicroBatches(Generic[Item, Answer]):
     def _answer(self, batch: list[tuple[Item, Future[Answer]]]) -> None:
         self._counted(len(batch))
         try:
-            answers = self._work([item for item, _ in batch])
+            with overheard():  # what there is to remark on an item is its owner's to find
+                answers = self._work([item for item, _ in batch])
         except Exception as error:
             if len(batch) == 1:
                 batch[0][1].set_exception(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bt_cli.serving.thumbnails import SIDES
 from bt_cli.version import __version__
 
 _TEXT, _WHOLE, _NUMBER, _FLAG = ({"type": kind} for kind in ("string", "integer", "number", "boolean"))
@@ -19,6 +20,7 @@ _SEARCH = {
     "offset": _WHOLE,
     "rerank": _FLAG,
     "candidates": _WHOLE,
+    "combine": {"type": "string", "enum": ["itm", "itm+itc", "itc"]},
     "add": _TEXTS,
     "subtract": _TEXTS,
     "glob": _TEXTS,
@@ -36,6 +38,11 @@ def document() -> dict[str, Any]:
     """OpenAPI 3.1, as /openapi.json gives it."""
     posts = {
         "/api/search": ("Images or captions nearest to a query", {**_SEARCH, "images": _IMAGES}, []),
+        "/api/search-many": (
+            "Every text a query of its own",
+            {"texts": _TEXTS, **{name: _SEARCH[name] for name in ("k", "glob", "min_score", "to", "index")}},
+            ["texts"],
+        ),
         "/api/rerank": (
             "The ITM head's order of images",
             {"q": _TEXT, "k": _WHOLE, "candidates": _WHOLE, "images": _IMAGES, "index": _TEXT},
@@ -49,6 +56,11 @@ def document() -> dict[str, Any]:
         "/api/fill-mask": (
             "The best words for each <mask>",
             {"image": _IMAGE, "text": _TEXT, "k": _WHOLE, "index": _TEXT},
+            ["image", "text"],
+        ),
+        "/api/heat-map": (
+            "Where an image matched a text, or where each <mask> looked, as PNG",
+            {"image": _IMAGE, "text": _TEXT, "index": _TEXT},
             ["image", "text"],
         ),
         "/v1/embeddings": (
@@ -80,7 +92,8 @@ def document() -> dict[str, Any]:
     paths["/v1/models"] = {"get": _get("The checkpoints, in OpenAI's shape")}
     paths["/healthz"] = {"get": _get("Whether the server answers")}
     paths["/metrics"] = {"get": _get("Counters in Prometheus's text format")}
-    pictures = {"thumb": "An image", "image": "An image, large,", "heat": "Where it matched a text: an image"}
+    pictures = {kind: f"An image, of at most {side} pixels a side," for kind, side in SIDES.items()}
+    pictures |= {"heat": "Where it matched a text: an image"}
     for kind, what in pictures.items():
         named = [
             {"name": name, "in": "path", "required": True, "schema": schema}

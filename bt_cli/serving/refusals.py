@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from bt_cli.errors import (
     BtError,
     DownloadFailed,
@@ -32,15 +35,17 @@ class Refusal(Exception):
         status: HTTP status.
         type: A word for programs: `invalid_request_error`, `not_found_error`, ...
         message: One line for people, with the way out.
+        skipped: Where none of several images can be read: the reason of each.
     """
 
-    def __init__(self, status: int, type: str, message: str) -> None:
+    def __init__(self, status: int, type: str, message: str, skipped: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.status, self.type, self.message = status, type, message
+        self.status, self.type, self.message, self.skipped = status, type, message, skipped
 
-    def body(self) -> dict[str, dict[str, str]]:
+    def body(self) -> dict[str, dict[str, Any]]:
         """The JSON object of the answer."""
-        return {"error": {"message": self.message, "type": self.type}}
+        error: dict[str, Any] = {"message": self.message, "type": self.type}
+        return {"error": error | ({"skipped": list(self.skipped)} if self.skipped else {})}
 
 
 def invalid(message: str) -> Refusal:
@@ -59,7 +64,7 @@ def refusal_of(error: Exception) -> Refusal:
         return error
     for kinds, status, type in _STATUS:
         if isinstance(error, kinds):
-            return Refusal(status, type, str(error))
+            return Refusal(status, type, str(error), getattr(error, "reasons", ()))
     if isinstance(error, BtError):
         return Refusal(500, "server_error", str(error))
     if isinstance(error, MemoryError):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bt_cli.display.remarks import remark
+from bt_cli.display.remarks import complain, is_quiet
 from bt_cli.errors import BtError
 from bt_cli.serving.micro_batches import MicroBatches
 from bt_cli.serving.refusals import not_found
@@ -132,7 +132,8 @@ class ServedIndex:
         try:
             opened = self._open()
         except (BtError, OSError) as error:
-            remark(f"{self.name}: the index changed and can't be opened; the one before is served on: {error}")
+            if not is_quiet():  # to whoever runs the server, not to the caller who noticed
+                complain(f"{self.name}: the index changed and can't be opened; the one before is served on: {error}")
             return
         before, self._opened = self._opened, opened
         before.close()

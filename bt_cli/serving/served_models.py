@@ -38,6 +38,9 @@ class BatchedRetriever:
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """As `Model.encode_texts`."""
+        from bt_cli.inference.truncation import warn_of_truncation
+
+        warn_of_truncation(texts, self.model.tokenizer.encode(texts), self.model.tokenizer)
         return np.stack(self._texts.ask(texts))
 
     def encode_images(self, images: Sequence[Any]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Sequence
@@ -10,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bt_cli.errors import UnreadableImage
+from bt_cli.preprocessing.tokenizer import MASK
 from bt_cli.search.candidates import Candidate, Hit
 from bt_cli.search.filling import word_records
+from bt_cli.search.many import ManyAnswers, ManyTexts
 from bt_cli.search.query import Term
 from bt_cli.search.rerank import rerank_images
 from bt_cli.search.scoring import score
@@ -106,6 +109,15 @@ class Service:
         self.measures.pairs.inc(answer.read)
         return answer
 
+    def search_many(self, folder: ServedFolder, asked: ManyTexts, job: Job) -> tuple[ManyAnswers, list[list[Hit]]]:
+        """As `ManyAnswers`, and the answers to each text, in their order."""
+        answers = ManyAnswers(folder, asked, self.models(folder))
+        found = []
+        for _, hits in answers:
+            job.check()
+            found.append(hits)
+        return answers, found
+
     def rerank(self, folder: ServedFolder, candidates: Sequence[Candidate], terms: Sequence[Term], job: Job) -> Answer:
         """The ITM head's order of given images."""
         reranker = self.models(folder).at_index(folder).reranker()
@@ -149,25 +161,21 @@ class Service:
         except UnreadableImage as error:
             raise not_found(str(error)) from None
 
-    def heat_map(self, folder: ServedFolder, id: int, text: str) -> bytes:
+    def heat_map(self, folder: ServedFolder, image: ImageBytes | str, text: str) -> bytes:
         """Where an image spoke for its match with a text, as a PNG: a panel for the whole and one a word.
 
-        Raises:
-            Refusal: 404: No such image, or it can't be read any more.
-        """
-        from bt_cli.pages.heat_map import strip, what_was_seen
+        With masks in the text: where each mask's best word was looked for.
 
-        path = folder.image_path(id)
-        reranker = self.models(folder).at_index(folder).reranker()
-        try:
-            words, maps = reranker.explain(path, text)
-            seen = what_was_seen(path, reranker.image_processor)
-        except UnreadableImage as error:
-            raise not_found(str(error)) from None
-        drawn = io.BytesIO()
-        panels = [("all words", maps.sum(axis=0)), *zip(words, maps, strict=True)]
-        strip(seen, panels).save(drawn, "PNG")
-        return drawn.getvalue()
+        Raises:
+            UnreadableImage: It can't be read, or not any more.
+        """
+        from bt_cli.pages.heat_map import heat_map_png
+
+        models = self.models(folder).at_index(folder)
+        model = models.mask_filler() if MASK in text else models.reranker()
+        found = model.explain_masks(image, text) if MASK in text else model.explain(image, text)
+        overall = None if MASK in text else "all words"
+        return heat_map_png(image, model.image_processor, found.words, found.maps, overall=overall)
 
     def count(self) -> None:
         """Write down how full the lanes are and what the indexes hold."""
@@ -207,8 +215,13 @@ def made_by(engine: Any, started: float) -> dict[str, Any]:
 
 
 def hit_records(folder: ServedFolder, hits: Sequence[Hit], *, captions: bool) -> list[dict[str, Any]]:
-    """Hits as JSON objects, paths absolute."""
+    """Hits as JSON objects, paths absolute; a caption's has the id of its image, too."""
     records = [hit.record() for hit in hits]
+    of_captions = [place for place, hit in enumerate(hits) if hit.caption is not None]
+    if of_captions and folder.captions is not None:
+        owners = folder.captions.image_ids(np.array([hits[place].id for place in of_captions]))
+        for place, owner in zip(of_captions, owners.tolist(), strict=True):
+            records[place]["image_id"] = owner if owner >= 0 else None
     texts = folder.captions_of([hit.id or 0 for hit in hits]) if captions else []
     for place, (hit, record) in enumerate(zip(hits, records, strict=True)):
         if hit.path is not None:

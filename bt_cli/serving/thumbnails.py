@@ -13,7 +13,7 @@ from bt_cli.files.atomic_write import write_whole
 from bt_cli.preprocessing.image_file import open_image
 from bt_cli.store.bridge_cache import file_key
 
-SIDES = {"thumb": 320, "image": 2048}
+SIDES = {"thumb": 320, "small": 400, "medium": 800, "image": 2048}
 """Longest side in pixels, by the kind of request."""
 
 

@@ -70,6 +70,12 @@ def serve(folder: Path, thumbnails: Path, **changes: Any) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
+def serving() -> Callable[..., Iterator[Served]]:
+    """`serve`, for fixtures of a wider scope than `start`."""
+    return serve
+
+
+@pytest.fixture(scope="session")
 def served(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all tests that only ask."""
     yield from serve(library, tmp_path_factory.mktemp("thumbnails"), body_bytes=2 << 20, body_seconds=1.5)

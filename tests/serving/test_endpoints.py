@@ -104,6 +104,53 @@ def test_what_is_wrong_is_said_in_json(web, body, status: int, says: str):
     assert says in refused(web.post("/api/search", json=body), status)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status", "says"),
+    [
+        ("/api/search-many", {}, 400, "texts has to be a list of strings"),
+        ("/api/search-many", {"texts": ["a", " "]}, 400, "query 1 is empty"),
+        ("/api/search-many", {"texts": ["a"] * 2000, "k": 10_000}, 400, "at most 100,000 in one request"),
+        ("/api/search-many", {"texts": ["a"] * 3000}, 413, "texts has more than 2048 texts"),
+        ("/api/search-many", {"texts": ["a"], "to": "videos"}, 400, "to has to be images or captions"),
+        ("/api/search-many", {"texts": ["a"], "rerank": True}, 400, "'rerank' is no field here"),
+        (
+            "/api/search",
+            {"q": "a", "rerank": True, "combine": "sum"},
+            400,
+            "combine has to be one of itm, itm+itc, itc",
+        ),
+        ("/api/heat-map", {"image": {"id": 0}}, 400, "text has to be a string"),
+        ("/api/heat-map", {"image": {"id": 12}, "text": "a"}, 400, "id has to be from 0 to 11"),
+        ("/api/heat-map", {"image": "data:image/png;base64,AAAA", "text": "a"}, 400, "not an image that can be read"),
+        ("/api/heat-map", {"image": {"id": 0}, "text": "x " * 99 + "<mask>"}, 400, "no <mask> in what is read"),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_others_too(web, path: str, body, status: int, says: str):
+    assert says in refused(web.post(path, json=body), status)
+
+
+def test_many_texts_are_answered_as_each_alone(web):
+    asked = {"k": 3, "glob": ["!*-0001*"]}
+    many = web.post("/api/search-many", json={"texts": ["a dog", "a red car"], **asked}).json()
+    assert many["searched"] == 12
+    for text, hits in zip(["a dog", "a red car"], many["answers"], strict=True):
+        alone = web.post("/api/search", json={"q": text, **asked}).json()["hits"]
+        assert [hit["id"] for hit in hits] == [hit["id"] for hit in alone]
+    captions = web.post("/api/search-many", json={"texts": ["a dog"], "to": "captions", "k": 9}).json()["answers"][0]
+    assert sorted((hit["caption"], hit["image_id"]) for hit in captions) == [("one", 1), ("two", 2), ("uno", 1)]
+
+
+def test_an_image_comes_in_the_size_that_is_asked_for(web, library):
+    from io import BytesIO
+
+    from PIL import Image
+
+    sides = {kind: max(Image.open(BytesIO(web.get(f"/{kind}/library/3").content)).size) for kind in ("thumb", "small")}
+    whole = max(Image.open(library / "scene-0003.jpg").size)
+    assert sides == {"thumb": min(320, whole), "small": min(400, whole)}
+    refused(web.get("/medium/library/12"), 404)
+
+
 @pytest.mark.parametrize("body", [b'{"q": NaN}', b"{", b"\xff", b"[" * 100_000, b'{"k": ' + b"9" * 9999 + b"}"])
 def test_what_is_no_json_is_refused(web, body: bytes):
     headers = {"content-type": "application/json"}
@@ -118,6 +165,7 @@ def test_a_foreign_pages_form_is_refused(web):
 def test_large_bodies_and_bombs_are_refused_unread(web):
     started = time.monotonic()
     refused(web.post("/api/search", json={"q": "x" * (3 << 20)}), 413)
+    refused(web.post("/api/search", json={"q": "x" * (7 << 20)}), 413)
 
     def endless():
         for _ in range(40):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,36 +18,60 @@ if not (shutil.which("chromium") and shutil.which("chromedriver")):
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pages")]
+from browser import browser, in_scheme, of_width, requested, serious_faults  # noqa: E402
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_data" / "images"
+HOSTILE = '"><script>alert(1)</script>.png'
+"""A folder and a file in it, which together make a path that is markup."""
 SCREENSHOTS = os.environ.get("BT_SCREENSHOTS")
 """A folder for screenshots that are to be looked at."""
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory) -> Iterator:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.add_argument("--window-size=1400,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    browser.set_page_load_timeout(60)
-    yield browser
-    browser.quit()
+    with browser(tmp_path_factory.mktemp("chromium")) as opened:
+        opened.set_window_size(1400, 1000)
+        opened.set_page_load_timeout(60)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def many(serving, tmp_path_factory) -> Iterator:
+    """A server over ninety pictures, more than a page shows at first, one of whose path is a script."""
+    from bt_cli.commands.app import main
+
+    home = tmp_path_factory.mktemp("many") / "album"
+    scripted = home / Path(HOSTILE).parent
+    (home / "2024").mkdir(parents=True)
+    scripted.mkdir()
+    for number in range(1, 90):
+        folder = home / "2024" if number < 10 else home
+        shutil.copy(SAMPLES / f"scene-{number:04}.jpg", folder / f"scene-{number:04}.jpg")
+    shutil.copy(SAMPLES / "scene-0090.jpg", home / HOSTILE)
+    assert main(["index", str(home), "--index", str(home / ".bt"), "--model", "tiny", "--dtype", "float32", "-q"]) == 0
+    yield from serving(home, tmp_path_factory.mktemp("thumbnails"))
+
+
+def watched(chromium, url: str) -> Iterator:
+    """The page, and after the test: no dialog, no complaint on the console, no request to anywhere else."""
+    in_scheme(chromium, "light")
+    of_width(chromium, 1400, 1000)
+    chromium.get(url + "/")
+    yield chromium
+    complaints = [entry for entry in chromium.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    assert complaints == []
+    assert [asked for asked in requested(chromium) if not asked.startswith((url, "blob:"))] == []
 
 
 @pytest.fixture
 def page(chromium, served):
-    chromium.get(served.url + "/")
-    yield chromium
-    # After every test: no dialog, no complaint on the console, no request to anywhere else.
-    complaints = [entry for entry in chromium.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-    assert complaints == []
-    messages = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
-    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    foreign = [url for url in asked if not url.startswith((served.url, "data:", "blob:", "chrome:"))]
-    assert foreign == []
+    yield from watched(chromium, served.url)
+
+
+@pytest.fixture
+def album(chromium, many):
+    yield from watched(chromium, many.url)
 
 
 def until(check, seconds: float = 30):
@@ -98,6 +122,8 @@ def test_a_click_enlarges_and_arrows_go_on(page):
     page.find_element(By.ID, "heat").click()
     drawn = "const one = document.getElementById('large'); return one.src.includes('/heat/') && one.naturalWidth > 400"
     until(lambda: page.execute_script(drawn))
+    page.find_element(By.ID, "heat").click()
+    until(lambda: not page.execute_script(drawn))
     page.find_element(By.ID, "like").click()
     until(lambda: "like=" in page.current_url and page.find_elements(By.CSS_SELECTOR, "#terms li"))
     page.find_element(By.CSS_SELECTOR, "#terms button").click()
@@ -133,11 +159,8 @@ def test_a_dropped_picture_is_searched_for(page, library):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_sticks_out(page, tmp_path, width: int, scheme: str):
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    in_scheme(page, scheme)
+    of_width(page, width)
     type_text(page, "a dog")
     page.find_element(By.ID, "rerank").click()
     until(lambda: page.find_elements(By.CSS_SELECTOR, ".up, .down"))
@@ -146,5 +169,114 @@ def test_nothing_sticks_out(page, tmp_path, width: int, scheme: str):
     loaded = f"return [...document.images].filter((one) => {broken}).length"
     assert page.execute_script(loaded) == 0
     until(lambda: page.execute_script("return document.querySelector('#results img').naturalWidth > 0"))
+    assert serious_faults(page) == []
     page.save_screenshot(str(Path(SCREENSHOTS or tmp_path) / f"page-{width}-{scheme}.png"))
-    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_results_go_on_while_scrolling(album):
+    of_width(album, 1400, 500)
+    type_text(album, "a dog")
+    until(lambda: len(names(album)) == 40)
+    assert album.find_element(By.ID, "status").text.startswith("40+ of 90 images")
+    for reached in (80, 90):
+        album.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+        until(lambda reached=reached: len(names(album)) == reached)
+    ranks = album.execute_script(
+        "return [...document.querySelectorAll('#results .rank')].map((one) => one.textContent)"
+    )
+    assert [rank for rank in ranks if rank.isdigit()] == [str(rank) for rank in range(1, 91)]
+    assert (
+        len({button.get_attribute("title") for button in album.find_elements(By.CSS_SELECTOR, "#results button")}) == 90
+    )
+    assert album.find_element(By.ID, "status").text.startswith("90 of 90 images")
+
+
+def test_a_path_that_is_markup_stays_a_path(album):
+    type_text(album, "a dog")
+    until(lambda: len(names(album)) >= 40)
+    album.find_element(By.ID, "more").click()
+    album.find_element(By.ID, "glob").send_keys("*script*/**")
+    until(lambda: names(album) == ["script>.png"])
+    card = album.find_element(By.CSS_SELECTOR, "#results button")
+    assert card.get_attribute("title").endswith("/" + HOSTILE)
+    until(lambda: album.execute_script("return document.querySelector('#results img').naturalWidth > 0"))
+    card.click()
+    assert album.find_element(By.ID, "place").text.endswith("/" + HOSTILE)
+    assert album.execute_script("return document.scripts.length") == 1
+
+
+def test_a_deep_link_is_the_whole_question(album, many):
+    album.get(many.url + "/?q=a+dog&add=2%3Asnow&subtract=a+cat&glob=2024%2F**&rerank=1&like=0.5%3A3")
+    until(lambda: album.find_elements(By.CSS_SELECTOR, ".up, .down"))
+    assert len(names(album)) == 9
+    typed = {name: album.find_element(By.ID, name).get_attribute("value") for name in ("q", "add", "subtract", "glob")}
+    assert typed == {"q": "a dog", "add": "2:snow", "subtract": "a cat", "glob": "2024/**"}
+    assert album.find_element(By.CSS_SELECTOR, "#terms input").get_attribute("value") == "0.5"
+    reranked, address = names(album), album.current_url
+    album.find_element(By.ID, "rerank").click()
+    until(lambda: not album.find_elements(By.CSS_SELECTOR, ".up, .down") and len(names(album)) == 9)
+    assert "rerank" not in album.current_url
+    album.find_element(By.ID, "rerank").click()
+    until(lambda: names(album) == reranked and album.find_elements(By.CSS_SELECTOR, ".up, .down"))
+    assert album.current_url == address
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?like=99999", "?like=-2%3A99999&q=a", "?like=x%3Ay&q=a", "?index=nowhere&q=a", "?q=" + "%3Cscript%3E" * 9],
+)
+def test_a_broken_link_is_a_line_and_no_fault(album, many, query):
+    album.get(f"{many.url}/{query}")
+    status = album.find_element(By.ID, "status")
+    until(lambda: status.text)
+    if "99999" in query:
+        assert "has to be from 0 to 89" in status.text
+        album.get_log("browser")  # the refusal, and the thumbnail that is not there
+    else:
+        assert len(names(album)) >= 40
+
+
+def test_a_dropped_file_may_be_called_anything(album, many):
+    data = list((SAMPLES / "scene-0042.jpg").read_bytes())
+    album.execute_script(
+        "const given = new DataTransfer();"
+        "given.items.add(new File([new Uint8Array(arguments[0])], arguments[1], {type: 'image/png'}));"
+        "document.dispatchEvent(new DragEvent('drop', {dataTransfer: given, bubbles: true, cancelable: true}));",
+        data,
+        HOSTILE,
+    )
+    until(lambda: names(album)[:1] == ["scene-0042.jpg"])
+    term = album.find_element(By.CSS_SELECTOR, "#terms li")
+    assert HOSTILE.replace("/", ":") in term.find_element(By.TAG_NAME, "img").get_attribute("alt").replace("/", ":")
+    assert serious_faults(album) == []
+    assert album.execute_script("return document.scripts.length") == 1
+
+
+def test_the_keyboard_opens_walks_and_closes(album):
+    type_text(album, "a dog")
+    until(lambda: len(names(album)) >= 40)
+    album.execute_script("document.querySelector('#results button').focus()")
+    album.switch_to.active_element.send_keys(Keys.ENTER)
+    viewer = album.find_element(By.ID, "viewer")
+    assert viewer.is_displayed()
+    album.switch_to.active_element.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    album.switch_to.active_element.send_keys(Keys.ESCAPE)
+    until(lambda: not viewer.is_displayed())
+    focused = "return [...document.querySelectorAll('#results button')].indexOf(document.activeElement)"
+    assert album.execute_script(focused) == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_shut_out(album, many, scheme):
+    in_scheme(album, scheme)
+    assert serious_faults(album) == []
+    assert album.find_element(By.ID, "hint").is_displayed()
+    album.get(many.url + "/?q=a+dog&add=2%3Asnow&rerank=1&like=0.5%3A3")
+    until(lambda: album.find_elements(By.CSS_SELECTOR, ".up, .down"))
+    assert serious_faults(album) == []
+    assert not album.find_element(By.ID, "hint").is_displayed()
+    first = album.find_element(By.CSS_SELECTOR, "#results button")
+    album.execute_script("arguments[0].scrollIntoView({block: 'center'})", first)  # axe may have scrolled the page
+    first.click()
+    album.find_element(By.ID, "heat").click()
+    assert serious_faults(album) == []

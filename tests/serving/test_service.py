@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -174,6 +176,14 @@ def test_the_command_serves_until_it_is_told_to_stop(library, tmp_path):
     assert line.startswith("bt: library (12 images) at http://127.0.0.1:")
     url = line.split(" at ")[1].split(",")[0]
     assert httpx.get(f"{url}/api/search", params={"q": "a"}, timeout=60).status_code == 200
+    # What there is to remark on a request is the caller's to hear, and not the log's.
+    asked = {"q": "a " * 100, "glob": ["nothing*", "*-000*"]}
+    told = httpx.get(f"{url}/api/search", params=asked, timeout=60).json()["remarks"]
+    assert re.match("text .* is longer than 64 tokens: its end is not read", told[0])
+    assert told[1:] == ["--glob nothing*: no image of the index matches"]
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
     server.send_signal(signal.SIGTERM)
     assert server.wait(20) == 0
     assert server.stderr.read() == "bt: stopped\n"

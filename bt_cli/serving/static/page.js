@@ -38,8 +38,8 @@ function readAddress() {
   if (at("index").selectedIndex < 0) at("index").selectedIndex = 0;
   at("more").open = ["add", "subtract", "glob"].some((name) => at(name).value);
   state.pictures = query.getAll("like").map((text) => {
-    const [weight, id] = text.split(":").map(Number);
-    return { id, weight: weight || 1, name: `image ${id}` };
+    const [, weight, id] = /^(?:([-\d.]+):)?(\d{1,15})$/.exec(text) || [];  // 5, or with its weight 2:5
+    return { id: Number(id), weight: Number(weight) || 1, name: `image ${id}` };
   }).filter((picture) => Number.isInteger(picture.id));
   showTerms();
 }
@@ -51,8 +51,9 @@ async function ask(offset = 0) {
   writeAddress();
   if (state.running) state.running.abort();
   if (!asked.q && !asked.add && !asked.subtract && !asked.images) {
-    show([], 0); say(""); state.more = false; return;
+    show([], 0); say(""); state.more = false; at("hint").hidden = false; return;
   }
+  at("hint").hidden = true;
   const running = state.running = new AbortController();
   if (asked.rerank) say("reading…");
   try {
@@ -119,8 +120,7 @@ function view(place) {
   if (place < 0 || place >= state.hits.length) return;
   state.shown = place;
   const hit = state.hits[place];
-  at("large").src = source("image", hit.id);
-  at("large").alt = hit.captions && hit.captions.length ? hit.captions[0] : base(hit.path);
+  picture(hit);
   at("place").textContent = hit.path;
   at("texts").textContent = (hit.captions || []).join(" · ");
   at("copy").textContent = "Copy path";
@@ -128,10 +128,20 @@ function view(place) {
   if (!at("viewer").open) at("viewer").showModal();
 }
 
+function picture(hit) {
+  at("large").classList.remove("map");
+  at("heat").setAttribute("aria-pressed", "false");
+  at("large").src = source("image", hit.id);
+  at("large").alt = hit.captions && hit.captions.length ? hit.captions[0] : base(hit.path);
+}
+
 function heat() {
   const hit = state.hits[state.shown];
   const words = at("q").value.trim();
   if (!hit || !words) return;
+  if (at("heat").getAttribute("aria-pressed") === "true") { picture(hit); return; }
+  at("heat").setAttribute("aria-pressed", "true");
+  at("large").classList.add("map");
   at("large").alt = `Where ${base(hit.path)} matched: ${words}`;
   at("large").src = `${source("heat", hit.id)}?q=${encodeURIComponent(words)}`;
 }
@@ -189,6 +199,10 @@ at("file").addEventListener("change", () => { take([...at("file").files]); at("f
 at("like").addEventListener("click", () => like(state.hits[state.shown].id));
 at("heat").addEventListener("click", heat);
 at("close").addEventListener("click", () => at("viewer").close());
+at("viewer").addEventListener("close", () => {
+  const card = at("results").querySelectorAll("button")[state.shown];
+  if (card) card.focus();
+});
 at("previous").addEventListener("click", () => view(state.shown - 1));
 at("next").addEventListener("click", () => view(state.shown + 1));
 at("copy").addEventListener("click", async () => {
