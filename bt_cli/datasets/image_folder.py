@@ -17,7 +17,6 @@ from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import first_bytes, read_member
-from bt_cli.sources.remote_file import RemoteFile, listed, remote_stat
 from bt_cli.sources.tar_shard import is_shard_name, open_shard, shard_stamp
 from bt_cli.sources.url_list import is_url_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
@@ -196,6 +195,8 @@ class _Walk:
 
     def _in_store(self, url: str) -> Iterator[ImageFile]:
         """The images below a folder of a store of objects, those that fit its wildcards, or the one that it is."""
+        from bt_cli.sources.remote_file import RemoteFile, listed, remote_stat
+
         try:
             files = listed(url)
             if files is None:

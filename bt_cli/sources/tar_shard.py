@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
 
 from bt_cli.errors import UnreadableImage
-from bt_cli.sources.remote_file import open_remote, read_part, remote_stat
 from bt_cli.sources.web_address import is_url
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -84,6 +83,8 @@ class TarShard:
         if self._stream is not None:
             data = self._stream.read(member.offset, size)
         elif is_url(self.path):
+            from bt_cli.sources.remote_file import read_part
+
             data = read_part(self.path, member.offset, size)
         else:
             with open(self.path, "rb") as file:
@@ -193,6 +194,8 @@ def shard_stamp(path: str) -> tuple[int, int]:
     """Size and time of change of a shard's file, by which a changed one is known; of one elsewhere size and stamp (see
     `remote_file`). Raises OSError."""
     if is_url(path):
+        from bt_cli.sources.remote_file import remote_stat
+
         found = remote_stat(path)
         return found.size, found.stamp_ns
     status = os.stat(path)
@@ -200,7 +203,11 @@ def shard_stamp(path: str) -> tuple[int, int]:
 
 
 def _opened_file(path: str) -> IO[bytes]:
-    return open_remote(path) if is_url(path) else open(path, "rb")
+    if is_url(path):
+        from bt_cli.sources.remote_file import open_remote  # which a search in files need not wait for
+
+        return open_remote(path)
+    return open(path, "rb")
 
 
 def _unpacked(path: str) -> IO[bytes]:
