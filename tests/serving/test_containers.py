@@ -57,6 +57,9 @@ def test_members_of_a_tar_file_are_shown_and_read(shard, start, bt, monkeypatch,
     gone = bt("score", "photos.tar/none.jpg", "a dog", "--server", served.url)
     assert (gone.code, gone.out) == (1, "")
     assert "photos.tar/none.jpg" in gone.err
+    some = bt("score", "--image", "photos.tar/none.jpg", "--image", member, "a dog", "--server", served.url, "--json")
+    assert (some.code, len(some.objects)) == (0, 1)
+    assert "skipped photos.tar/none.jpg: no such file" in some.err
     page = tmp_path / "page.html"
     assert bt("search", "a dog", "--server", served.url, "--html", page).code == 0
     assert page.read_text().count("data:image/jpeg;base64,") == 3
