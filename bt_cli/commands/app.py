@@ -29,6 +29,8 @@ COMMANDS = {
     "rerank": "Put images in the order in which they match a text.",
     "score": "How well each image and text match.",
     "fill-mask": "The best words for each <mask> of a text, looking at an image.",
+    "label": "Which of some labels fits each image.",
+    "duplicates": "Images that the index holds more than once, and which to keep.",
     "encode": "Embeddings of images or captions as a table, without an index.",
     "export": "An index for LanceDB, Qdrant, webdataset or NumPy.",
     "eval": "Recall, RSUM, median rank and MRR on captioned images.",

@@ -120,6 +120,9 @@ def run(
     open_it: Annotated[
         bool, typer.Option("--open", help="Open the page of --html in the browser; without one, the best image.")
     ] = False,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="Leave out near twins (cosine 0.98 or more) of better answers.")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the images in the terminal.")] = False,
     model: Model = None,
     reranker: Reranker = None,
@@ -168,6 +171,8 @@ def run(
             raise Misuse("--html, --open and --preview show the answers to one query; leave out --queries")
         _search_queries(queries, k, to, glob, min_score, model, device, dtype, index, server, as_json)
         return
+    if unique and (to is To.captions or server is not None):
+        raise Misuse("--unique folds images of an index that is here; leave out --to captions and --server")
     started = time.perf_counter()
     request = Request(
         _query(text, image or [], add or [], subtract or [], allow_private_urls),
@@ -179,6 +184,7 @@ def run(
         strict,
         None if combine is None else combine.value,
         allow_private_urls,
+        unique,
     )
     request.check()
     if server is not None and html is not None:
@@ -328,6 +334,8 @@ def _close(request: Request, answer: Answer, seconds: float) -> None:
         done += f", {answer.read:,} reranked"
         if answer.combine != "itm":
             done += f" by {answer.combine}" + ("" if request.combine else ", as the checkpoint keeps as its best")
+    if answer.folded:
+        done += f", {count(answer.folded, 'twin')} folded"
     if answer.checkpoint:
         done += f", by {answer.checkpoint}" if answer.read else f" by {answer.checkpoint}"
     closing_line(

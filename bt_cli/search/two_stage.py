@@ -17,6 +17,8 @@ from bt_cli.search.query import Query
 from bt_cli.search.rerank import Reranked, rerank_captions, rerank_images, reranked_texts
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bt_cli.inference.engine import Engine
     from bt_cli.inference.model import Model
     from bt_cli.search.models import SearchModels
@@ -41,6 +43,7 @@ class Request:
             with `k`, so that a small `k` gives the beginning of a larger one's answer.
         strict: An image that can't be read is an error instead of left out.
         combine: What candidates are ordered by: "itm", "itm+itc" or "itc"; None: as the checkpoint keeps as its best.
+        unique: Leave out answers that are near twins (`duplicates.NEAR`) of a better one.
         allow_private_urls: Images on the web may be read from this machine's own networks, too.
     """
 
@@ -53,6 +56,7 @@ class Request:
     strict: bool = False
     combine: str | None = None
     allow_private_urls: bool = False
+    unique: bool = False
 
     def check(self) -> None:
         """Refuse what can't be done, before anything is loaded.
@@ -79,6 +83,7 @@ class Answer:
         engine: What made the final order: device and precision; None where there was nothing to order.
         first_ranks: After a second stage, the place that the first gave each candidate, from 1, by its id.
         combine: What the candidates were ordered by.
+        folded: Answers left out as twins of better ones.
         checkpoint: What found, and what reranked where that is another one, by name; "" where nobody said.
     """
 
@@ -91,6 +96,7 @@ class Answer:
     first_ranks: Mapping[int, int] = field(default_factory=dict)
     combine: str = "itm"
     checkpoint: str = ""
+    folded: int = 0
 
 
 def search(
@@ -118,14 +124,17 @@ def search(
     floor = None if second_stage else request.min_score
     if request.to_captions and captions is not None:
         searched = len(captions)
+        folded = 0
         hits = search_captions(captions, folder, embedding, wanted, globs=request.globs, min_score=floor)
     else:
         searched = len(folder)
-        hits = search_images(folder, embedding, wanted, globs=request.globs, min_score=floor)
+        hits, folded = _images(folder, embedding, wanted, request, floor)
     if request.allow_private_urls:
         hits = [hit.allowed() for hit in hits]
     if not second_stage or not hits:
-        return Answer(hits, searched, 0, retriever.engine, checkpoint=names_of(retriever.checkpoint.name))
+        return Answer(
+            hits, searched, 0, retriever.engine, checkpoint=names_of(retriever.checkpoint.name), folded=folded
+        )
     found_by = retriever.checkpoint.name
     del retriever
     combine = request.combine or models.combination()
@@ -138,8 +147,37 @@ def search(
     read = len(reranked.hits)
     names = names_of(found_by, reranker.checkpoint.name)
     return Answer(
-        best[: request.k], searched, read, reranker.engine, reranked.skipped, reading, first_ranks, combine, names
+        best[: request.k],
+        searched,
+        read,
+        reranker.engine,
+        reranked.skipped,
+        reading,
+        first_ranks,
+        combine,
+        names,
+        folded,
     )
+
+
+def _images(
+    folder: IndexFolder, embedding: np.ndarray, wanted: int, request: Request, floor: float | None
+) -> tuple[list[Hit], int]:
+    """The nearest images, and how many twins of better ones were left out among them."""
+    import numpy as np
+
+    from bt_cli.search.duplicates import fold_twins
+
+    count = wanted
+    while True:
+        hits = search_images(folder, embedding, count, globs=request.globs, min_score=floor)
+        if not request.unique or not hits:
+            return hits, 0
+        kept = fold_twins(folder.vectors_of(np.array([hit.id for hit in hits])))
+        if len(kept) >= wanted or len(hits) < count:
+            last = kept[:wanted][-1]
+            return [hits[place].at(rank) for rank, place in enumerate(kept[:wanted], 1)], last + 1 - len(kept[:wanted])
+        count *= 2
 
 
 def names_of(retriever: str, reranker: str | None = None) -> str:
