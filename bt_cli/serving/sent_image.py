@@ -8,8 +8,8 @@ import os
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import read_member
+from bt_cli.sources.remote_image import remote_bytes
 from bt_cli.sources.web_address import is_url
-from bt_cli.sources.web_image import fetch_image
 
 
 def data_url(path: str | os.PathLike[str]) -> str:
@@ -19,7 +19,7 @@ def data_url(path: str | os.PathLike[str]) -> str:
         UnreadableImage: There is no such file, or it may not be read.
     """
     if isinstance(path, str) and is_url(path):
-        return as_url(fetch_image(path))
+        return as_url(remote_bytes(path))
     try:
         with open(path, "rb") as file:
             data = file.read()
