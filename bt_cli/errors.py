@@ -7,7 +7,10 @@
     ├── UnreadableImage      images and captions
     ├── UnreadableCaptions
     ├── UnreadableRun
+    ├── UnreadableTable
     ├── EmptyFolder
+    ├── UnfinishedShards
+    ├── NoEngine
     ├── UnknownModel         checkpoints: finding them
     ├── Offline
     ├── DownloadFailed
@@ -74,8 +77,20 @@ class UnreadableRun(BtError):
     """A TREC run, qrels or queries file with a line that can't be read; the message has the line number."""
 
 
+class UnreadableTable(BtError):
+    """A table of embeddings that is damaged, or is none."""
+
+
 class EmptyFolder(BtError):
     """No image below the folders that were named."""
+
+
+class UnfinishedShards(BtError):
+    """Some shards could not be encoded; all others were."""
+
+
+class NoEngine(BtError):
+    """The engine that is to run the work is not installed, not there, or can't start workers."""
 
 
 class Unwritable(BtError):

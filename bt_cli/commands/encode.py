@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bt_cli.commands.caption_file import read_caption_file
+from bt_cli.commands.encode_shards import Address, EngineName, EngineOption, Processes
 from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
@@ -67,17 +68,45 @@ Output = Annotated[
         help="The table to write: .parquet, or .npy with its rows in .rows.jsonl; - is stdout.",
     ),
 ]
+
+
+def table_or_folder(value: str) -> str:
+    """Where one table goes, as `table_file`, or a folder for a table a shard: one that is there, or ends in a slash."""
+    if not value.endswith("/") and not Path(value).is_dir():
+        table_file(value)
+    return value
+
+
+TableOrFolder = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="X.parquet|DIR/",
+        parser=table_or_folder,
+        help="The table to write: .parquet, or .npy with its rows in .rows.jsonl; - is stdout; DIR/ takes one a shard.",
+    ),
+]
 Stored = Annotated[StoreDtype, typer.Option("--store-dtype", help="Precision of the stored embeddings.")]
 
 
 @app.command("images")
 def images(
-    roots: Annotated[list[str], typer.Argument(metavar="DIR", help="Folders, files, URLs and lists of them.")],
-    output: Output,
+    roots: Annotated[
+        list[str], typer.Argument(metavar="DIR|SHARD", help="Folders, files, tar shards, URLs and lists of them.")
+    ],
+    output: TableOrFolder,
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = None,
     allow_private_urls: AllowPrivateUrls = False,
     store_dtype: Stored = StoreDtype.float16,
+    shards: Annotated[
+        str | None,
+        typer.Option("--shards", metavar="I/N", help="Encode shards only: the I-th of N equal shares of the list."),
+    ] = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    processes: Processes = None,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -88,17 +117,45 @@ def images(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write one row an image: path, size, mtime, content hash, width, height, embedding."""
+    """Write one row an image: path, size, mtime, content hash, width, height, embedding.
+
+    Into a folder (-o DIR/), each tar file or folder that is named becomes a table of its own, called after it: whole or
+    absent, and left alone the next time unless it changed.
+    """
     from bt_cli.indexing.encoder import ModelEncoder
+
+    by_shard = shards is not None or engine is not None or processes is not None or address is not None
+    into_folder = by_shard or output.endswith("/") or Path(output).is_dir()
+    started = time.perf_counter()
+    if into_folder:
+        _require_folder(output, strict)
+        with open_models(model, device=device, dtype=dtype, threads=threads) as models:
+            _into_parts(
+                roots,
+                Path(output),
+                ModelEncoder(models.retriever()),
+                engine=(engine, address, processes),
+                share=shards,
+                exclude=(exclude, default_excludes),
+                store_dtype=store_dtype.value,
+                device=device,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=workers,
+                threads=threads,
+                allow_private=allow_private_urls,
+                as_json=as_json,
+            )
+        return
     from bt_cli.indexing.table import encode_image_table
 
-    _require_one_output(output, as_json)
-    started = time.perf_counter()
+    target = table_file(output)
+    _require_one_output(target, as_json)
     with open_models(model, device=device, dtype=dtype, threads=threads) as models, progress("encoding") as ticked:
         encoder = ModelEncoder(models.retriever(), batch_size=batch_size, workers=workers)
         summary = encode_image_table(
             roots,
-            str(output),
+            str(target),
             encoder,
             dtype=store_dtype.value,
             strict=strict,
@@ -109,6 +166,30 @@ def images(
         )
     summary.seconds = time.perf_counter() - started
     _finish(summary, encoder, "image", as_json)
+
+
+def _require_folder(output: str, strict: bool) -> None:
+    if output == "-" or (Path(output).suffix.lower() in SUFFIXES[1:] and not output.endswith("/")):
+        raise Misuse(f"-o {output}: shards become a table each; name a folder, as in -o parts/")
+    if strict:
+        raise Misuse("--strict ends a run with the first image that can't be read; leave it out with shards")
+
+
+def _into_parts(
+    roots: list[str],
+    folder: Path,
+    encoder: ModelEncoder,
+    *,
+    engine: tuple[EngineName | None, str | None, int | None],
+    exclude: tuple[list[str] | None, bool | None],
+    **settings: Any,
+) -> None:
+    from bt_cli.commands.encode_shards import encode_into_parts, make_engine
+    from bt_cli.datasets.exclusion import Exclusion
+
+    exclusion = Exclusion(tuple(exclude[0] or ()), exclude[1] is not False)
+    summary, _ = encode_into_parts(roots, folder, encoder, make_engine(*engine), exclusion=exclusion, **settings)
+    summary.require_all()
 
 
 @app.command("captions")

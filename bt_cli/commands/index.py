@@ -85,6 +85,14 @@ def run(
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits.")
     ] = None,
+    tables: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tables",
+            metavar="DIR",
+            help="Make the index of Parquet tables that bt encode images wrote, encoding nothing. Repeatable.",
+        ),
+    ] = None,
     forget: Annotated[
         list[str] | None,
         typer.Option("--forget", metavar="FOLDER", help="Drop a folder from the index, there or not. Repeatable."),
@@ -148,6 +156,26 @@ def run(
     started = time.perf_counter()
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
+    if tables:
+        from bt_cli.commands.index_tables import close_tables, index_tables_command
+
+        others = {
+            "IMAGES": images,
+            "--captions": captions,
+            "--pairs": pairs,
+            "--mixed": mixed,
+            "--forget": forget,
+            "--verify": verify,
+            "--exclude": exclude,
+            "--store-dtype": store_dtype,
+            "--bridge-cache": bridge_cache,
+            "--model": model,
+        }
+        summary = index_tables_command(place.folder, tables, others, rebuild=rebuild, compact=compact, factory=factory)
+        if as_json:
+            write_object(index_record(summary))
+        close_tables(summary)
+        return
     stored = None if store_dtype is None else store_dtype.value
 
     def read_all(files: list[Path] | None) -> list[tuple[str, CaptionSet]]:

@@ -171,10 +171,11 @@ def build_index(
     known = forgotten.remaining
     named = [name for root in roots for name in shard_list(os.fspath(root))]
     given = run.paths.given([_existing(root) for root in named], [] if rebuild else known)
-    _require_something(run, given, known, rebuild, exclusion)
+    if given or known or there is None or rebuild or not there.rows:  # an index of tables has rows and no roots
+        _require_something(run, given, known, rebuild, exclusion)
     _require_factory(factory, encoder)
     with (
-        _no_folder_for_nothing(run.folder),
+        no_folder_for_nothing(run.folder),
         IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
     ):
         run.report_damages(writer)
@@ -525,7 +526,7 @@ def _wanted_exclusion(
 
 
 @contextmanager
-def _no_folder_for_nothing(folder: Path) -> Iterator[None]:
+def no_folder_for_nothing(folder: Path) -> Iterator[None]:
     """Take away the index folder that a failing run has made, unless something that was encoded is in it."""
     was_there = os.path.lexists(folder)
     try:

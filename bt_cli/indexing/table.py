@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -54,10 +54,14 @@ def encode_image_table(
     default_excludes: bool = True,
     allow_private: bool = False,
     progress: Progress | None = None,
+    metadata: Mapping[str, str] | None = None,
+    before_done: Callable[[list[tuple[str, str]]], None] | None = None,
 ) -> IndexSummary:
     """Write an image table (see `embedding_table`; with the suffix `.npy`, `npy_file`) of the images below `roots`, in
     the order of their paths as given.
     `exclude` and `default_excludes` leave out what `Exclusion` says; `allow_private` as in `build_index`.
+    `metadata` are further entries of the table's own; `before_done` hears of the files that could not be read (path,
+    reason) when all is encoded: what it raises keeps the table from appearing.
 
     Raises:
         NotFound, EmptyFolder, Misuse: A root does not exist; there is no image; a glob is none.
@@ -84,6 +88,7 @@ def encode_image_table(
     if not files:
         raise no_images(roots, passed_over)
     schema = image_schema(encoder.identity, dtype, os.getcwd())
+    schema = schema.with_metadata({**schema.metadata, **(metadata or {})})
     with (
         table_file(out, schema) as table,
         closing(encoder.encode_files([_opened(file.path, allow_private) for file in files])) as batches,
@@ -99,6 +104,8 @@ def encode_image_table(
                 progress(summary.encoded + len(summary.failures) - len(unreadable), len(files))
         if not summary.encoded:
             raise nothing_readable(summary)
+        if before_done is not None:
+            before_done(summary.failures)
     return _finished(summary, start)
 
 

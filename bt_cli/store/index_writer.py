@@ -156,6 +156,15 @@ class IndexWriter:
             return self.caption_rows()
         return CaptionRows.read(self.folder / self._current.captions.table, self._current.caption_files)
 
+    def require_kind(self, kind: str) -> None:
+        """Refuse rows whose embeddings are of something else than this index's.
+
+        Raises:
+            IndexMismatch: Names both kinds.
+        """
+        if kind != self.kind:
+            raise IndexMismatch(f"index {shown_path(self.folder)}: holds embeddings of {self.kind}, not of {kind}")
+
     @property
     def must_commit(self) -> bool:
         """Whether the index is to be written even where nothing changed: it is damaged, or of the first format."""
@@ -179,6 +188,7 @@ class IndexWriter:
         default_excludes: bool = True,
         shards: Mapping[str, tuple[int, int]] | None = None,
         compact: bool = False,
+        tables: Sequence[StoredPiece] = (),
     ) -> Manifest:
         """Put a new generation in place.
 
@@ -192,6 +202,8 @@ class IndexWriter:
             exclude, default_excludes: For the manifest: what was left out.
             shards: For the manifest: tar files whose images all have rows, with their size and time of change.
             compact: Join all pieces.
+            tables: Further sources of embeddings: `source` counts their rows on, behind those of `stored`. The journals
+                then stay for the run that they belong to.
 
         Raises:
             Unwritable: A full disk; the current generation and the journal stay.
@@ -200,7 +212,7 @@ class IndexWriter:
             self._number = before = self._highest_generation()
             identity = self._merged_identity()
             writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self.kind, self._next_number)
-            pieces, places = self._next_pieces(writer, rows, source, gone, compact)
+            pieces, places = self._next_pieces(writer, rows, source, gone, compact, tables)
             pieces = self._with_lists(writer, pieces, factory)
             next_captions = self._next_captions(writer, captions, places, factory)
             manifest = Manifest(
@@ -226,15 +238,22 @@ class IndexWriter:
             manifest.write(self.folder)
         self.manifest = self._current = manifest
         # From here on the new generation stands; what can't be removed now, the next writer removes.
-        self.journal.clear()
-        self.caption_journal.clear()
-        with contextlib.suppress(OSError):
-            (self.folder / "journal").rmdir()
+        if not tables:
+            self.journal.clear()
+            self.caption_journal.clear()
+            with contextlib.suppress(OSError):
+                (self.folder / "journal").rmdir()
         self._sweep()
         return manifest
 
     def _next_pieces(
-        self, writer: PieceWriter, rows: ImageRows, source: np.ndarray, gone: np.ndarray, compact: bool
+        self,
+        writer: PieceWriter,
+        rows: ImageRows,
+        source: np.ndarray,
+        gone: np.ndarray,
+        compact: bool,
+        tables: Sequence[StoredPiece],
     ) -> tuple[list[Piece], _Places]:
         """The pieces of the next generation, and where its images are."""
         here, dead = self.stored.placed(gone)
@@ -258,7 +277,8 @@ class IndexWriter:
         if len(joined):
             order = joined.in_order()
             joined = joined.take(order)
-            new = writer.write_images(joined, from_where[order], self.stored, self.journal)
+            sources_of_vectors = StoredRows([*self.stored.pieces, *tables]) if tables else self.stored
+            new = writer.write_images(joined, from_where[order], sources_of_vectors, self.journal)
         return [*kept, *([new] if new else [])], _Places(self.stored, remaining, taken, joined, new)
 
     def _pieces_to_join(self, left: list[int], new: int, here: np.ndarray, compact: bool) -> set[int]:

@@ -171,22 +171,25 @@ def test_thumbnails_keep_within_their_bound(tmp_path):
 def test_the_command_serves_until_it_is_told_to_stop(library, tmp_path):
     command = [sys.executable, "-m", "bt_cli", "serve", "--port", "0", "--index", str(library / ".bt")]
     server = subprocess.Popen([*command, "--dtype", "float32"], stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    line = server.stderr.readline()
-    assert line.startswith("bt: library (12 images) at http://127.0.0.1:")
-    url = line.split(" at ")[1].split(",")[0]
-    assert httpx.get(f"{url}/api/search", params={"q": "a"}, timeout=60).status_code == 200
-    # What there is to remark on a request is the caller's to hear, and not the log's.
-    asked = {"q": "a " * 100, "glob": ["nothing*", "*-000*"]}
-    told = httpx.get(f"{url}/api/search", params=asked, timeout=60).json()["remarks"]
-    assert re.match("text .* is longer than 64 tokens: its end is not read", told[0])
-    assert told[1:] == ["--glob nothing*: no image of the index matches"]
-    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
-        connection.sendall(b"nonsense\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 0
-    assert server.stderr.read() == "bt: stopped\n"
+    try:
+        assert server.stderr is not None
+        line = server.stderr.readline()
+        assert line.startswith("bt: library (12 images) at http://127.0.0.1:")
+        url = line.split(" at ")[1].split(",")[0]
+        assert httpx.get(f"{url}/api/search", params={"q": "a"}, timeout=60).status_code == 200
+        # What there is to remark on a request is the caller's to hear, and not the log's.
+        asked = {"q": "a " * 100, "glob": ["nothing*", "*-000*"]}
+        told = httpx.get(f"{url}/api/search", params=asked, timeout=60).json()["remarks"]
+        assert re.match("text .* is longer than 64 tokens: its end is not read", told[0])
+        assert told[1:] == ["--glob nothing*: no image of the index matches"]
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+            connection.sendall(b"nonsense\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+        assert server.stderr.read() == "bt: stopped\n"
+    finally:
+        server.kill()
 
 
 def test_an_address_that_is_taken_is_one_line(bt, served, library):

@@ -1,0 +1,152 @@
+"""An index from tables that `bt encode images` wrote, on whatever machines: nothing is encoded.
+
+The tables' rows are put in the order of their paths, as those of any index are, and their vectors go straight from the
+Parquet files to their places, a row group at a time: what is held in memory is the rows without their embeddings.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bt_cli.errors import EmptyFolder, NotFound
+from bt_cli.files.shown_path import shown_path
+from bt_cli.indexing.build import IndexSummary, no_folder_for_nothing
+from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.index_folder import require_name
+from bt_cli.store.index_writer import IndexWriter
+from bt_cli.store.manifest import IMAGES
+from bt_cli.store.stored_rows import StoredRows, path_array
+from bt_cli.store.table_part import TablePart, same_maker
+
+LOG = logging.getLogger("bt_cli")
+SUFFIXES = (".parquet", ".pq")
+
+
+def table_files(names: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The Parquet files that are named, and those in each folder that is, by name; each once.
+
+    Raises:
+        NotFound: One is not there.
+        EmptyFolder: There is no Parquet file in a folder.
+    """
+    found: dict[str, Path] = {}
+    for name in map(Path, names):
+        if name.is_dir():
+            inside = sorted(
+                path for path in name.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            )
+            if not inside:
+                raise EmptyFolder(f"{shown_path(name)}: no Parquet table there; bt encode images -o DIR/ writes them")
+        elif name.exists():
+            inside = [name]
+        else:
+            raise NotFound(f"{shown_path(name)}: no such file or folder")
+        for path in inside:
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def index_tables(
+    index: str | os.PathLike[str],
+    tables: Sequence[str | os.PathLike[str]],
+    *,
+    rebuild: bool = False,
+    factory: str | None = None,
+    compact: bool = False,
+) -> IndexSummary:
+    """Bring the rows of tables into an index, or make it of them.
+
+    A row takes the place of one of the same path, in the index or in an earlier table, unless it is the same image.
+    Rows that no table has stay, as do the index's captions and folders.
+
+    Args:
+        index: The index folder; made where it is missing.
+        tables: Parquet files, and folders of such.
+        rebuild: Take up nothing of an index that is there.
+        factory: As `build_index`.
+        compact: As `build_index`.
+
+    Raises:
+        NotFound, EmptyFolder: A table is not there; a folder holds none.
+        UnreadableTable: A table is damaged, or none of images.
+        IndexMismatch: Two tables, or a table and the index, were made in different ways.
+        IndexBusy, BrokenIndex, Unwritable: see `IndexWriter`.
+    """
+    start = time.monotonic()
+    require_name(index)
+    parts = [TablePart.open(path) for path in table_files(tables)]
+    identity = same_maker(parts)
+    if "+" in identity.precision:
+        LOG.warning("tables of several precisions: %s", identity.precision.replace("+", ", "))
+    if factory is not None and factory.lower() not in ("auto", "exact", "flat"):
+        from bt_cli.store.approximate_index import check_factory
+
+        check_factory(factory, identity.dimension)
+    summary = IndexSummary(index=os.fspath(index))
+    with (
+        no_folder_for_nothing(Path(index)),
+        IndexWriter(index, identity, dtype=parts[0].dtype, rebuild=rebuild) as writer,
+    ):
+        current = writer.manifest
+        writer.kind = current.kind if current else parts[0].kind or IMAGES
+        writer.require_kind(parts[0].kind or IMAGES)
+        rows, source = _rows_of(parts, writer.home())
+        repeated = _without_repeats(rows, source)
+        if len(repeated) < len(rows):
+            LOG.warning(
+                "%s paths stand in several tables, or several times in one: the last row of each is taken",
+                f"{len(rows) - len(repeated):,}",
+            )
+        rows, source = rows.take(repeated), source[repeated]
+        known, same = _known_rows(rows, writer.stored)
+        new = np.flatnonzero(~same)
+        wanted = None if factory is not None and factory.lower() == "auto" else factory
+        if factory is None and current is not None:
+            wanted = current.factory
+        if len(new) or current is None or compact or writer.must_commit or wanted != current.factory:
+            writer.commit(
+                rows.take(new),
+                source[new] + len(writer.stored),
+                np.sort(known[new][known[new] >= 0]),
+                roots=list(current.roots) if current else [],
+                captions=writer.caption_rows(),
+                factory=wanted,
+                exclude=current.exclude if current else (),
+                default_excludes=current.default_excludes if current else True,
+                compact=compact,
+                tables=[part.as_piece() for part in parts],
+            )
+        summary.added = int((known < 0).sum())
+        summary.updated = len(new) - summary.added
+        summary.unchanged = writer.manifest.rows - len(new) if writer.manifest else 0
+        summary.captions = writer.manifest.captions.rows if writer.manifest and writer.manifest.captions else 0
+    summary.seconds = time.monotonic() - start
+    return summary
+
+
+def _rows_of(parts: Sequence[TablePart], home: str) -> tuple[ImageRows, np.ndarray]:
+    """The rows of all tables, and which each is, counted through the tables."""
+    rows = ImageRows.joined([part.read_rows(home) for part in parts])
+    return rows, np.arange(len(rows), dtype=np.int64)
+
+
+def _without_repeats(rows: ImageRows, source: np.ndarray) -> np.ndarray:
+    """(n,) ascending: the last row of each path."""
+    last = dict(zip(rows.paths, source.tolist(), strict=True))
+    return source if len(last) == len(rows) else np.array(sorted(last.values()), np.int64)
+
+
+def _known_rows(rows: ImageRows, stored: StoredRows) -> tuple[np.ndarray, np.ndarray]:
+    """The id of each row's path in the index, -1 for a new one; and whether the image there is the same."""
+    if not len(stored):
+        return np.full(len(rows), -1, np.int64), np.zeros(len(rows), bool)
+    known = stored.find(path_array(rows.paths))
+    same = known >= 0
+    same[same] = stored.column("content_hash")[known[same]] == rows.content_hash[same]
+    return known, same
