@@ -54,9 +54,9 @@ class ImageWords:
         if word == STDIN:
             data = b"" if sys.stdin is None else sys.stdin.buffer.read()
             return open_image(data, name="the image on stdin")
-        from bt_cli.sources.web_image import fetch_image
+        from bt_cli.sources.remote_image import remote_bytes
 
-        return open_image(fetch_image(word, allow_private=self.allow_private), name=shown_path(word))
+        return open_image(remote_bytes(word, allow_private=self.allow_private), name=shown_path(word))
 
     @staticmethod
     def _is_url(word: str) -> bool:

@@ -18,9 +18,9 @@ def data_url(path: str | os.PathLike[str]) -> str:
         UnreadableImage: There is none, or it may not be read.
     """
     if isinstance(path, str) and is_url(path):
-        from bt_cli.sources.web_image import fetch_image
+        from bt_cli.sources.remote_image import remote_bytes
 
-        return as_url(fetch_image(path))
+        return as_url(remote_bytes(path))
     try:
         data = _read(path)
     except OSError as error:

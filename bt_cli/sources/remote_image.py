@@ -6,11 +6,12 @@ import queue
 import threading
 
 from bt_cli.errors import BtError, UnreadableImage
+from bt_cli.files.shown_path import shown_path
 from bt_cli.sources import web_image
 from bt_cli.sources.member import split_path
 from bt_cli.sources.remote_file import read_part, remote_stat
 from bt_cli.sources.tar_shard import open_shard
-from bt_cli.sources.web_address import is_in_store
+from bt_cli.sources.web_address import WebImage, is_in_store
 from bt_cli.sources.web_image import Fetched, fetch
 
 
@@ -22,6 +23,22 @@ def read_remote(url: str) -> Fetched:
         UnreadableImage: It can't be had, or not within the bounds of `web_image`. The reason, without the address.
     """
     return _within_time(url) if is_in_store(url) or split_path(url) is not None else fetch(url)
+
+
+def remote_bytes(url: str, *, allow_private: bool = False) -> bytes:
+    """The bytes at an address; the message of what is raised begins with it.
+
+    Args:
+        url: The address.
+        allow_private: It may be one of this machine and its networks, as a `WebImage` may.
+
+    Raises:
+        UnreadableImage: As `read_remote`.
+    """
+    try:
+        return read_remote(WebImage(url) if allow_private else url).content
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{shown_path(url)}: {error}") from error.__cause__
 
 
 def _within_time(url: str) -> Fetched:

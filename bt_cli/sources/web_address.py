@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 _URL = re.compile(r"https?://[^\s/]\S*|(?:s3|gs|gcs|hf)://[^\s/].*", re.IGNORECASE | re.DOTALL)
+SCHEMES = ("http://", "https://", "s3://", "gs://", "gcs://", "hf://")
+"""How addresses begin, in small letters."""
 _STORES = ("s3:", "gs:", "gcs", "hf:")
 
 

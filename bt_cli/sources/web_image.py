@@ -154,6 +154,8 @@ def _ask(url: str, allow_private: bool, deadline: float, limit: int, part: tuple
     """Where it has moved, or what is there."""
     parts = urlsplit(url)
     host = parts.hostname
+    if is_in_store(url):
+        raise _Refused("it is no address of the web")
     if not host:
         raise _Refused("the address names no host")
     secure = parts.scheme.lower() == "https"

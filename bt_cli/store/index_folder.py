@@ -12,7 +12,7 @@ import numpy as np
 
 from bt_cli.errors import BtError, Misuse, NoIndex
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_address import SCHEMES, is_url
 from bt_cli.store.block_sums import damaged
 from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
 from bt_cli.store.glob import matching_rows
@@ -254,7 +254,12 @@ class IndexFolder(_VectorSet):
         found = []
         for piece in self.pieces:
             text, offsets = piece.strings.whole()
-            ids = piece.ids_of_rows(matching_rows(pattern, self._home, text, offsets))
+            rows = matching_rows(pattern, self._home, text, offsets)
+            addresses = _address_rows(text, np.asarray(offsets, np.int64))
+            if len(addresses):  # which lie in no folder of this machine
+                elsewhere = np.intersect1d(matching_rows(pattern, "", text, offsets), addresses)
+                rows = np.union1d(np.setdiff1d(rows, addresses), elsewhere)
+            ids = piece.ids_of_rows(rows)
             found.append(ids[ids >= 0])
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
@@ -300,6 +305,18 @@ class IndexFolder(_VectorSet):
             if is_url(stored) or (here == self._home and not os.path.isabs(stored))
             else path_from(here, os.path.join(self._home, stored), self._home)
         )
+
+
+def _address_rows(text: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Rows (m,) int64, ascending, whose path is an address on the web or in a store."""
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    found = np.zeros(len(starts), bool)
+    for scheme in SCHEMES:
+        rows = np.flatnonzero(lengths > len(scheme))
+        for place, letter in enumerate(scheme.encode()):
+            rows = rows[(text[starts[rows] + place] | 0x20) == letter]  # small letters; `:` and `/` stay
+        found[rows] = True
+    return np.flatnonzero(found)
 
 
 def _live_batches(piece: OpenPiece, file: BinaryIO, rows: int) -> Iterator[pyarrow.Table]:

@@ -89,6 +89,15 @@ def test_a_store_that_can_not_be_reached_keeps_its_rows(bt: Bt, store: Any, monk
     assert not Path("other").exists()
 
 
+def test_an_object_is_a_query(bt: Bt, store: Any) -> None:
+    assert bt("index", "photos").code == 0
+    for given in (["s3://pictures/cats/p 2.png"], ["--image", "s3://pictures/cats/p 2.png"]):
+        ran = bt("search", *given, "-k", "1", "--paths")
+        assert (ran.code, ran.out) == (0, "photos/p 2.png\n"), ran.err
+    ran = bt("search", "s3://pictures/none.png")
+    assert (ran.code, ran.err.count("s3://pictures/none.png: no such file or folder")) == (1, 1)
+
+
 def test_a_list_may_name_objects_and_what_is_missing_is_named(bt: Bt, store: Any) -> None:
     Path("urls.txt").write_text("s3://pictures/cats/p%203.png\ns3://pictures/gone.png\n")
     store.put_object(Bucket="pictures", Key="cats/p%203.png", Body=png(3))

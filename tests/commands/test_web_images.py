@@ -184,6 +184,10 @@ def test_captions_globs_and_export_know_addresses(bt: Bt, site: Site) -> None:
     hits = bt("search", "a red car", "--to", "captions", "--json").objects
     assert {hit["path"] for hit in hits} == set(urls)
     assert {hit["path"] for hit in bt("search", "x", "--glob", f"{site.url}/*", "--json").objects} == set(urls)
+    assert {hit["path"] for hit in bt("search", "x", "--glob", "127.0.0.1*/*", "--json").objects} == set(urls)
+    above = bt("search", "x", "--glob", f"{os.path.dirname(os.getcwd())}/**", "-k", "100", "--json").objects
+    assert len(above) == COUNT
+    assert not any(hit["path"] in urls for hit in above)
     assert bt("search", "x", "--glob", "!photos/*", "--paths").out.splitlines()[:1][0] in urls
     assert bt("export", "--to", "npy", "-o", "x.npy", "--absolute-paths").code == 0
     assert urls[0] in Path("x.rows.jsonl").read_text()

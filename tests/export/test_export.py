@@ -86,7 +86,8 @@ def test_lancedb_has_every_row_and_finds_the_same(index: IndexFolder, bt: Bt) ->
     found = np.array(rows.column("vector").to_pylist(), np.float32)
     np.testing.assert_array_equal(found, vectors(index))
     for query in queries():
-        hits = table.search(query).distance_type("dot").limit(5).to_list()
+        asked: Any = table.search(query)
+        hits = asked.distance_type("dot").limit(5).to_list()
         assert [hit["id"] for hit in hits] == answers(index, query)
     texts = lancedb.connect("lance").open_table("images_captions").to_arrow()
     assert texts.column("caption").to_pylist() == ["a red car", "two\ndogs", "a tree"]
