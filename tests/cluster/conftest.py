@@ -60,8 +60,8 @@ def tasks_of(names: list[str], folder: str = "parts") -> list[ShardTask]:
 
 
 def bytes_of(folder: str) -> dict[str, bytes]:
-    """Every file in a folder of parts; none is left half."""
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    """Every file in a folder of parts, but for the hidden ones that a killed worker leaves for the next to sweep up."""
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.name[0] != "."}
 
 
 def rows_of(path: str | Path) -> dict[str, Any]:

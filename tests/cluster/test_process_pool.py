@@ -83,6 +83,7 @@ def test_a_run_that_is_stopped_leaves_whole_parts_and_no_process(shards: list[st
         assert driver.returncode == 130
         assert "the parts that are done are whole" in err
         assert "Traceback" not in err
+        assert not list(Path("parts").glob(".*"))
     whole = {name: content for name, content in bytes_of("parts").items() if name.endswith(".parquet")}
     for name in whole:
         assert len(rows_of(f"parts/{name}")["path"]) == PICTURES
