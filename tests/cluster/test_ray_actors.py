@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on loopback: equal parts, a worker killed by its pid, bad shards, the driver killed."""
+"""A real Ray cluster of two nodes on loopback: a worker killed by its pid, bad shards, the driver killed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def test_the_driver_is_killed_and_run_again(address: str, shards: list[str]) -> 
 
 
 def test_no_cluster_is_said_in_one_line(bt: Any, shards: list[str]) -> None:
-    ran = bt("encode", "images", *shards, "-o", "parts/", "--engine", "ray", "--address", "127.0.0.1:1", "--model", "tiny")
+    ran = bt(
+        "encode", "images", *shards, "-o", "parts/", "--engine", "ray", "--address", "127.0.0.1:1", "--model", "tiny"
+    )
     assert ran.code == 1
     assert "no Ray cluster at 127.0.0.1:1" in ran.err.splitlines()[-1]
     ran = bt("encode", "images", *shards, "-o", "parts/", "--address", "auto", "--model", "tiny")
