@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,10 @@ from bt_cli.errors import BtError
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
+
+
+LAST_SECONDS = 3.0
+"""What a worker is given to end."""
 
 
 @dataclass
@@ -88,8 +93,10 @@ class ProcessPool:
     def close(self) -> None:
         """See `Engine`."""
         for process in self.processes:
-            process.process.kill()
+            process.process.terminate()  # takes its unfinished file away
         for process in self.processes:
+            process.process.join(LAST_SECONDS)
+            process.process.kill()
             process.process.join()
             process.pipe.close()
         self.processes = []
@@ -126,6 +133,7 @@ def _work(pipe: Connection, settings: WorkerSettings, gpu: int | None) -> None:
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         worker = Worker(settings)

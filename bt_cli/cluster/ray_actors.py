@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ LOG = logging.getLogger("bt_cli")
 PORT = 6379
 RETRIES = 2
 """Times that Ray gives a task again whose worker died: three attempts in all."""
+CONNECT_SECONDS = 10.0
 START_SECONDS = 60.0
 """How long further workers are waited for when the first is ready: a busy cluster may have no room for all."""
 
@@ -94,6 +96,7 @@ class RayActors:
         if address is not None and address != "auto" and ":" not in address:
             address = f"{address}:{PORT}"
         try:
+            _require_listener(address)
             # A cluster of one's own takes no address from the surroundings.
             ray.init(
                 address="local" if address is None else address,
@@ -153,6 +156,18 @@ class RayActors:
             told = [line for line in text.splitlines() if line.startswith("bt_cli.errors.")]
             return NoEngine(f"a Ray worker can't begin: {told[-1].partition(': ')[2] if told else _first_line(error)}")
         return None
+
+
+def _require_listener(address: str | None) -> None:
+    """Raises OSError where nothing listens at a `host:port`: Ray itself would end the process, after half a minute."""
+    if address is not None and address != "auto" and "://" not in address:
+        host, _, port = address.rpartition(":")
+        try:
+            number = int(port)
+        except ValueError:
+            raise OSError(f"{port!r} is no port") from None
+        with socket.create_connection((host.strip("[]"), number), timeout=CONNECT_SECONDS):
+            pass
 
 
 def _first_line(error: Exception) -> str:

@@ -109,8 +109,9 @@ class Worker:
         self.encoder = self._encoder()
         settings.identity.require(self.encoder.identity, "this worker's checkpoint")
 
-    def check(self) -> None:
-        """Nothing: that it can be called says that the worker has begun."""
+    def check(self) -> int:
+        """The process's id; that it can be asked for says that the worker has begun."""
+        return os.getpid()
 
     def _encoder(self) -> Any:
         from bt_cli.indexing.encoder import ModelEncoder

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bt_cli.commands.caption_file import read_caption_file
+from bt_cli.commands.encode_shards import Address, EngineOption, Processes
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     AllowPrivateUrls,
@@ -131,6 +132,9 @@ def run(
             help="Keep what reranking needs of each image, in at most so many GiB, so that it only has to fuse.",
         ),
     ] = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    processes: Processes = None,
     model: Model = None,
     reranker: Reranker = None,
     device: Device = "auto",
@@ -177,6 +181,42 @@ def run(
         close_tables(summary)
         return
     stored = None if store_dtype is None else store_dtype.value
+    if engine is not None or processes is not None or address is not None:
+        from bt_cli.commands.index_tables import close_tables, index_by_engine
+
+        refused = {
+            "--captions": captions,
+            "--pairs": pairs,
+            "--mixed": mixed,
+            "--forget": forget,
+            "--verify": verify,
+            "--bridge-cache": bridge_cache,
+            "--strict": strict,
+        }
+        with open_models(model or place.checkpoint, device=device, dtype=dtype, threads=threads) as models:
+            shards, summary = index_by_engine(
+                place.folder,
+                images or [],
+                ModelEncoder(models.retriever()),
+                refused,
+                engine=(engine, address, processes),
+                exclude=(exclude, default_excludes),
+                rebuild=rebuild,
+                compact=compact,
+                factory=factory,
+                store_dtype=stored or "float16",
+                device=device,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=workers,
+                threads=threads,
+                allow_private=allow_private_urls,
+            )
+        if as_json:
+            write_object(index_record(summary))
+        close_tables(summary)
+        shards.require_all()
+        return
 
     def read_all(files: list[Path] | None) -> list[tuple[str, CaptionSet]]:
         return [

@@ -9,7 +9,10 @@ from bt_cli.display.closing_line import closing_line, count
 from bt_cli.errors import Misuse
 
 if TYPE_CHECKING:
+    from bt_cli.cluster.encode import ShardsSummary
+    from bt_cli.commands.encode_shards import EngineName
     from bt_cli.indexing.build import IndexSummary
+    from bt_cli.indexing.encoder import ModelEncoder
 
 
 def index_tables_command(
@@ -28,6 +31,43 @@ def index_tables_command(
     if given:
         raise Misuse(f"--tables takes what is encoded already, so {given[0]} has no place beside it; leave it out")
     return index_tables(place, tables, rebuild=rebuild, factory=factory, compact=compact)
+
+
+def index_by_engine(
+    place: Path,
+    images: list[str],
+    encoder: ModelEncoder,
+    refused: dict[str, Any],
+    *,
+    engine: tuple[EngineName | None, str | None, int | None],
+    exclude: tuple[list[str] | None, bool | None],
+    rebuild: bool,
+    compact: bool,
+    factory: str | None,
+    **settings: Any,
+) -> tuple[ShardsSummary, IndexSummary]:
+    """Encode shards into the parts that the index keeps beside its own files, and take these up.
+
+    Raises:
+        UnfinishedShards: Not one shard could be encoded.
+    """
+    from bt_cli.commands.encode_shards import encode_into_parts, make_engine
+    from bt_cli.datasets.exclusion import Exclusion
+    from bt_cli.indexing.from_tables import index_tables
+    from bt_cli.store.index_folder import PARTS
+
+    given = [name for name, value in refused.items() if value]
+    if given:
+        raise Misuse(f"an engine encodes images alone, so {given[0]} has no place beside --engine; leave it out")
+    if not images:
+        raise Misuse("nothing to encode: name the shards, as in bt index 'shards/*.tar' --engine ray")
+    exclusion = Exclusion(tuple(exclude[0] or ()), exclude[1] is not False)
+    shards, parts = encode_into_parts(
+        images, place / PARTS, encoder, make_engine(*engine), exclusion=exclusion, **settings
+    )
+    if not parts:
+        shards.require_all()
+    return shards, index_tables(place, parts, rebuild=rebuild, factory=factory, compact=compact)
 
 
 def close_tables(summary: IndexSummary) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bt_cli.display.progress import progress
 from bt_cli.search.models import SearchModels
+
+if TYPE_CHECKING:
+    from bt_cli.store.index_folder import IndexFolder
+    from bt_cli.store.index_set import IndexSet
 
 
 @contextmanager
@@ -24,3 +31,21 @@ def open_models(
     """
     with progress("downloading", "byte") as fetched:
         yield SearchModels(model, reranker, device=device, dtype=dtype, threads=threads, progress=fetched)
+
+
+def open_indexes(named: list[Path] | None) -> IndexFolder | IndexSet:
+    """The index of `--index`, or several as one; where none is named, the nearest.
+
+    Raises:
+        NoIndex, BrokenIndex: One is not there, or damaged.
+        IndexMismatch: Two were made by different checkpoints.
+    """
+    from bt_cli.store.index_folder import IndexFolder
+
+    # Read here: an option that may be given several times would take a name with a space in it for two.
+    folders = [IndexFolder.locate(folder) for folder in named or [os.environ.get("BT_INDEX")]]
+    if len(folders) == 1:
+        return IndexFolder.open(folders[0])
+    from bt_cli.store.index_set import IndexSet
+
+    return IndexSet.open(folders)

@@ -119,6 +119,16 @@ Index = Annotated[
         show_default=False,
     ),
 ]
+Indexes = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        parser=named_folder,
+        help="Index folder; repeat it to search several as one. Default: BT_INDEX, else .bt here or the nearest above.",
+        show_default=False,
+    ),
+]
 Server = Annotated[
     str | None,
     typer.Option(

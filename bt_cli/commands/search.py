@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from bt_cli.commands.opening import open_models
+from bt_cli.commands.opening import open_indexes, open_models
 from bt_cli.commands.options import (
     AllowPrivateUrls,
     Combination,
     Device,
     Dtype,
-    Index,
+    Indexes,
     Json,
     Model,
     Paths,
@@ -128,7 +128,7 @@ def run(
     reranker: Reranker = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    index: Index = None,
+    index: Indexes = None,
     server: Server = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -195,10 +195,8 @@ def run(
     elif server is not None:
         answer = Client(server).search(request)
     else:
-        from bt_cli.store.index_folder import IndexFolder
-
         with (
-            IndexFolder.open(IndexFolder.locate(index)) as folder,
+            open_indexes(index) as folder,
             open_models(model, reranker, device=device, dtype=dtype) as models,
             progress("reranking", "pair") as ticked,
         ):
@@ -227,7 +225,7 @@ def _search_queries(
     model: str | None,
     device: str,
     dtype: str,
-    index: Path | None,
+    index: list[Path] | None,
     server: str | None,
     as_json: bool,
 ) -> None:
@@ -242,11 +240,9 @@ def _search_queries(
 
         write_answers(Client(server).search_many(asked), asked, started=started, as_json=as_json)
         return
-    from bt_cli.store.index_folder import IndexFolder
-
     with (
         open_models(model, device=device, dtype=dtype) as models,
-        IndexFolder.open(IndexFolder.locate(index)) as folder,
+        open_indexes(index) as folder,
     ):
         write_answers(ManyAnswers(folder, asked, models), asked, started=started, as_json=as_json)
 

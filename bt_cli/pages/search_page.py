@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bt_cli.search.candidates import Hit
     from bt_cli.search.two_stage import Answer, Request
     from bt_cli.store.index_folder import IndexFolder
+    from bt_cli.store.index_set import IndexSet
 
 CAPTIONS = 5
 """Captions of an image that a page shows."""
@@ -38,7 +39,7 @@ class Background:
     read: Callable[[Hit, int], Picture] | None = None
 
 
-def background_of(folder: IndexFolder, request: Request, answer: Answer) -> Background:
+def background_of(folder: IndexFolder | IndexSet, request: Request, answer: Answer) -> Background:
     """What an index that is here has to say of the answers found in it."""
     return Background(folder.identity.checkpoint, {} if request.to_captions else captions_of(folder, answer.hits))
 
@@ -73,7 +74,7 @@ def in_words(query: Query) -> str:
     return said
 
 
-def captions_of(folder: IndexFolder, hits: Sequence[Hit]) -> Mapping[int | None, list[str]]:
+def captions_of(folder: IndexFolder | IndexSet, hits: Sequence[Hit]) -> Mapping[int | None, list[str]]:
     """The captions that the index has of the images found, at most `CAPTIONS` each, by the image's id."""
     import numpy as np
 

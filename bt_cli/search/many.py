@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bt_cli.inference.engine import Engine
     from bt_cli.search.models import SearchModels
     from bt_cli.store.index_folder import IndexFolder
+    from bt_cli.store.index_set import IndexSet
 
 TEXTS_AT_ONCE = 1024
 """Texts whose embeddings and answers are held at a time."""
@@ -53,7 +54,7 @@ class ManyAnswers:
         MissingHead: The retriever has no ITC head.
     """
 
-    def __init__(self, folder: IndexFolder, asked: ManyTexts, models: SearchModels) -> None:
+    def __init__(self, folder: IndexFolder | IndexSet, asked: ManyTexts, models: SearchModels) -> None:
         asked.check()
         self._folder, self._asked = folder, asked
         if asked.to_captions and folder.captions is None:

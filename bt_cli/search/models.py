@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bt_cli.checkpoints.checkpoint import Checkpoint
     from bt_cli.inference.model import Model
     from bt_cli.store.index_folder import IndexFolder
+    from bt_cli.store.index_set import IndexSet
 
 
 DEFAULT_RETRIEVER = "BridgeTower/bridgetower-large-itm-mlm-itc"
@@ -58,7 +59,7 @@ class SearchModels:
     progress: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
     _opened: _Opened = field(default_factory=lambda: _Opened(), compare=False, repr=False)
 
-    def at_index(self, folder: IndexFolder) -> SearchModels:
+    def at_index(self, folder: IndexFolder | IndexSet) -> SearchModels:
         """These models for an index: its checkpoint finds where the user named none; the features it kept are used."""
         from bt_cli.store.index_folder import BRIDGES
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bt_cli.inference.model import Model
     from bt_cli.search.models import SearchModels
     from bt_cli.store.index_folder import IndexFolder
+    from bt_cli.store.index_set import IndexSet
 
 
 CANDIDATES = 100
@@ -100,7 +101,11 @@ class Answer:
 
 
 def search(
-    folder: IndexFolder, request: Request, models: SearchModels, *, progress: Callable[[int, int], None] | None = None
+    folder: IndexFolder | IndexSet,
+    request: Request,
+    models: SearchModels,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Answer:
     """Answer a request from an index; the retriever, where the user named none, is the checkpoint that made it.
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FOLDER = ".bt"
 BRIDGES = "bridges"
 """Where an index folder keeps the bridge features that `bt index --bridge-cache` made."""
+PARTS = "parts"
+"""Where it keeps the tables of shards that `bt index --engine` encoded."""
 ROW_BITS = 32
 """An image is named by its piece's number and its row in it, one above the other: deleting others changes neither."""
 TRIES = 20

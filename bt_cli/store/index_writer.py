@@ -27,7 +27,7 @@ from bt_cli.store.embedding_table import caption_schema, image_schema, read_embe
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_for_piece
-from bt_cli.store.index_folder import FOLDER, ROW_BITS
+from bt_cli.store.index_folder import BRIDGES, FOLDER, PARTS, ROW_BITS
 from bt_cli.store.index_paths import home_of
 from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import FORMAT, GENERATED, IMAGES, NAME, UNFINISHED_MANIFEST, Manifest, Piece
@@ -499,7 +499,9 @@ def _refuse_foreign(folder: Path) -> None:
     names = os.listdir(folder) if folder.is_dir() else []
     if any(name in (NAME, "lock", "journal") for name in names):
         return
-    own = (name in ("bridges", *STABLE_NAMES) or name.startswith(".") or GENERATED.fullmatch(name) for name in names)
+    own = (
+        name in (BRIDGES, PARTS, *STABLE_NAMES) or name.startswith(".") or GENERATED.fullmatch(name) for name in names
+    )
     if not all(own):
         raise Unwritable(
             f"{shown_path(folder)}: holds other files and no index; an index takes a folder of its own, as in "

@@ -1,0 +1,132 @@
+"""Several indexes that answer as one: ids count through them in the order in which they were named."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bt_cli.store.identity import Identity
+from bt_cli.store.index_folder import CaptionIndex, IndexFolder
+
+
+class _Joined:
+    """Parts that are searched, each with a range of ids."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = list(parts)
+        self.first = np.cumsum([0, *map(len, self.parts)])
+        """(parts + 1,) the id that each begins with."""
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def search(self, vectors: np.ndarray, k: int, *, ids: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As `IndexFolder.search`: the best of all, equal scores by ascending id."""
+        answers = []
+        for number, part in enumerate(self.parts):
+            mine = None if ids is None else self._mine(np.unique(np.asarray(ids, np.int64)), number)
+            scores, found = part.search(vectors, k, ids=mine)
+            answers.append((scores, np.where(found < 0, -1, found + self.first[number])))
+        scores = np.concatenate([part for part, _ in answers], axis=1)
+        found = np.concatenate([part for _, part in answers], axis=1)
+        order = np.lexsort((np.where(found < 0, len(self), found), -scores))[:, :k]
+        return np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
+
+    def _mine(self, ids: np.ndarray, number: int) -> np.ndarray:
+        begin, end = np.searchsorted(ids, self.first[number : number + 2])
+        return ids[begin:end] - self.first[number]
+
+    def _each(self, ids: Any) -> list[tuple[Any, int]]:
+        """(part, its id) of each id."""
+        ids = np.asarray(ids, np.int64)
+        places = np.searchsorted(self.first, ids, side="right") - 1
+        return [(self.parts[place], int(id - self.first[place])) for id, place in zip(ids, places, strict=True)]
+
+
+class CaptionSet(_Joined):
+    """The captions of the indexes that have some.
+
+    Args:
+        parts: The captions of each.
+        images: The id of the first image of each one's index.
+    """
+
+    def __init__(self, parts: Sequence[CaptionIndex], images: Sequence[int]) -> None:
+        super().__init__(parts)
+        self._images = dict(zip(map(id, self.parts), images, strict=True))
+
+    def texts(self, ids: Any) -> list[str]:
+        """As `CaptionIndex.texts`."""
+        return [part.texts([own])[0] for part, own in self._each(ids)]
+
+    def image_ids(self, ids: Any) -> np.ndarray:
+        """As `CaptionIndex.image_ids`, counted through the indexes."""
+        ids = np.asarray(ids, np.int64)
+        owners = np.empty(len(ids), np.int64)
+        for number, part in enumerate(self.parts):
+            mine = (ids >= self.first[number]) & (ids < self.first[number + 1])
+            own = part.image_ids(ids[mine] - self.first[number])
+            owners[mine] = np.where(own < 0, -1, own + self._images[id(part)])
+        return owners
+
+
+class IndexSet(_Joined):
+    """What a search asks of an `IndexFolder`, of several.
+
+    Attributes:
+        folder: The first index's: its bridge features, where it keeps some, are those that are used.
+        captions: Of all that have some, or None.
+    """
+
+    def __init__(self, folders: Sequence[IndexFolder]) -> None:
+        super().__init__(folders)
+        self.folder = folders[0].folder
+        own = [(folder.captions, int(at)) for folder, at in zip(folders, self.first, strict=False) if folder.captions]
+        self.captions = CaptionSet([part for part, _ in own], [at for _, at in own]) if own else None
+
+    @classmethod
+    def open(cls, folders: Sequence[Path]) -> IndexSet:
+        """Open index folders.
+
+        Raises:
+            NoIndex, BrokenIndex: As `IndexFolder.open`.
+            IndexMismatch: Two were made by different checkpoints.
+        """
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(IndexFolder.open(folder)) for folder in folders]
+            for folder in opened[1:]:
+                folder.require(opened[0].identity)
+            stack.pop_all()
+        return cls(opened)
+
+    @property
+    def identity(self) -> Identity:
+        """What made the vectors of all."""
+        return self.parts[0].identity
+
+    def require(self, identity: Identity) -> None:
+        """As `IndexFolder.require`."""
+        self.parts[0].require(identity)
+
+    def paths(self, ids: Any) -> list[str]:
+        """As `IndexFolder.paths`."""
+        return [part.paths([own])[0] for part, own in self._each(ids)]
+
+    def matching(self, pattern: str) -> np.ndarray:
+        """As `IndexFolder.matching`."""
+        return np.concatenate([part.matching(pattern) + at for part, at in zip(self.parts, self.first, strict=False)])
+
+    def close(self) -> None:
+        """Close what is open."""
+        for part in self.parts:
+            part.close()
+
+    def __enter__(self) -> IndexSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
