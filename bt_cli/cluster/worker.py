@@ -177,10 +177,10 @@ class _Changed(BtError):
 
 
 def _require_whole(source: str) -> None:
-    """Refuse a tar file that is cut off or damaged anywhere: its part would lack images in silence."""
-    from bt_cli.sources.tar_shard import is_shard_name, open_shard
+    """Refuse a tar or Parquet file that is cut off or damaged anywhere: its part would lack images in silence."""
+    from bt_cli.sources.member import is_container, open_container
 
-    if is_shard_name(source) and os.path.isfile(source):
-        damage = open_shard(source).damage
+    if is_container(source) and os.path.isfile(source):
+        damage = open_container(source).damage
         if damage is not None:
             raise UnreadableImage(f"{shown_path(source)}: shard {damage}")

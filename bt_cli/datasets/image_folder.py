@@ -16,8 +16,9 @@ from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.member import first_bytes, read_member
-from bt_cli.sources.tar_shard import is_shard_name, open_shard, shard_stamp
+from bt_cli.sources.member import first_bytes, is_container, open_container, read_member
+from bt_cli.sources.parquet_shard import ParquetShard
+from bt_cli.sources.tar_shard import is_shard_name, shard_stamp
 from bt_cli.sources.url_list import is_url_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
 
@@ -87,7 +88,8 @@ def find_images(
     through a link where it is found without one: loops end. Only plain files are opened: no pipes, devices, sockets,
     nothing below /proc or /sys.
 
-    A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`.
+    A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`;
+    so is a Parquet file with a column of images: its rows come as `x.parquet/000000123`.
 
     Args:
         roots: Folders and single files.
@@ -177,7 +179,7 @@ class _Walk:
                 yield from self._listed(root)
             elif root in first_naming and (found := self._file(root)) is not None:
                 first_naming.discard(root)
-                if is_shard_name(root):
+                if is_container(root):
                     yield from self._members(found, RootRules(root, self.exclusion))
                 else:
                     yield found
@@ -258,7 +260,7 @@ class _Walk:
                 yield from self._below(entry.path, rules)
         elif not self._is_named(entry.path):
             found = self._file(entry.path)
-            if found is not None and is_shard_name(entry.path):
+            if found is not None and is_container(entry.path):
                 yield from self._members(found, rules)
             elif found is not None and _may_be_image(found):
                 yield found
@@ -279,13 +281,13 @@ class _Walk:
         return False
 
     def _members(self, shard: ImageFile, rules: RootRules | None) -> Iterator[ImageFile]:
-        """The images in a tar file, by their paths in it; each is as old as the file."""
+        """The images in a container, by their paths in it; each is as old as the file."""
         known = self.known_members(shard)
         if known is not None:
             yield from known
             return
         try:
-            opened = open_shard(shard.path, asked_now=True)
+            opened = open_container(shard.path, asked_now=True)
         except OSError as error:
             self.on_error(shard.path, error)
             return
@@ -294,7 +296,7 @@ class _Walk:
             found = ImageFile(f"{shard.path}/{member.name}", member.size, shard.mtime_ns)
             if rules is not None and rules.excludes_below(found.path):
                 self.passed_over.excluded += 1
-            elif _may_be_image(found):
+            elif member.size if isinstance(opened, ParquetShard) else _may_be_image(found):
                 images += 1
                 yield found
             else:

@@ -23,7 +23,7 @@ from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.indexing.absence import absent_folder, unmoved
 from bt_cli.indexing.pairs import Pairing
 from bt_cli.indexing.web_rows import WebRows, changed_on_web
-from bt_cli.sources.tar_shard import SUFFIXES as SHARD_SUFFIXES
+from bt_cli.sources.member import SUFFIXES as SHARD_SUFFIXES
 from bt_cli.sources.web_address import is_url
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_paths import RootPaths, is_below

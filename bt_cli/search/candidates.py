@@ -11,7 +11,7 @@ from typing import Any
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import EmptyFolder, Misuse
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.tar_shard import is_shard_name
+from bt_cli.sources.member import is_container
 from bt_cli.sources.url_list import is_url_list
 from bt_cli.sources.web_address import WebImage, is_in_store, is_url
 
@@ -93,15 +93,15 @@ def from_paths(paths: Sequence[str]) -> list[Candidate]:
 
 
 def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
-    """Images named one by one, files or addresses, and those below each folder, in each tar file or in each list of
-    addresses that is named.
+    """Images named one by one, files or addresses, and those below each folder, in each tar or Parquet file, or
+    in each list of addresses that is named.
 
     Raises:
         EmptyFolder: There is no image below a folder.
     """
     paths: list[str] = []
     for argument in arguments:
-        in_shard = is_shard_name(argument) and (os.path.isfile(argument) or is_url(argument))
+        in_shard = is_container(argument) and (os.path.isfile(argument) or is_url(argument))
         in_shard |= is_in_store(argument) and (argument.endswith("/") or "*" in argument)
         if not (os.path.isdir(argument) or in_shard or is_url_list(argument)):
             paths.append(argument)  # what is missing or no image is told when it is read

@@ -1,1 +1,1 @@
-"""Where images lie that are no files of their own: in tar shards, on the web, in stores of objects."""
+"""Where images lie that are no files of their own: in tar and Parquet files, on the web, in stores of objects."""

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from collections import OrderedDict
 
 from bt_cli.files.plain_file import is_plain, read_head
-from bt_cli.sources.tar_shard import open_shard
+from bt_cli.sources import parquet_shard, tar_shard
+from bt_cli.sources.parquet_shard import ParquetShard, holds_images
+from bt_cli.sources.tar_shard import TarShard, is_shard_name
 from bt_cli.sources.web_address import allowed_as, is_url
 
-_WITHIN = re.compile(r"\.(?:tar|tar\.gz|tgz)/", re.IGNORECASE)
+_WITHIN = re.compile(r"\.(?:tar|tar\.gz|tgz|parquet)/", re.IGNORECASE)
+MOST_OPEN = 4
+"""Parquet files that stay open: each has up to `parquet_shard.WINDOW` bytes at hand."""
+SUFFIXES = (*tar_shard.SUFFIXES, parquet_shard.SUFFIX)
+"""Of the files that may be containers."""
+
+_parquet: OrderedDict[tuple[str, tuple[int, int]], ParquetShard] = OrderedDict()
+_opening = threading.Lock()
+
+
+def is_container(path: str) -> bool:
+    """Whether a file is taken for a container of images: a tar file by its name, a Parquet file by its columns."""
+    return is_shard_name(path) or holds_images(path)
+
+
+def open_container(path: str, *, asked_now: bool = False) -> TarShard | ParquetShard:
+    """As `tar_shard.open_shard`, of any container."""
+    if is_shard_name(path):
+        return tar_shard.open_shard(path, asked_now=asked_now)
+    key = os.path.abspath(path), tar_shard.shard_stamp(path)
+    with _opening:
+        if key not in _parquet:
+            _parquet[key] = ParquetShard(path)
+        _parquet.move_to_end(key)
+        while len(_parquet) > MOST_OPEN:
+            _parquet.popitem(last=False)
+        return _parquet[key]
 
 
 def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
@@ -17,6 +47,8 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
     text = os.fspath(path)
     for match in _WITHIN.finditer(text):
         container = text[: match.end() - 1]
+        if is_url(text) and not is_shard_name(container):
+            continue  # a Parquet file elsewhere is not gone into
         if is_url(text):
             return allowed_as(text, container), text[match.end() :]
         try:
@@ -39,7 +71,7 @@ def read_member(path: str | os.PathLike[str], most: int | None = None) -> bytes:
     if found is None:
         raise FileNotFoundError(2, "no such file", os.fspath(path))
     container, member = found
-    return open_shard(container).read(member, most)
+    return open_container(container).read(member, most)
 
 
 def first_bytes(path: str | os.PathLike[str], length: int) -> bytes:

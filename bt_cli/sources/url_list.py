@@ -17,6 +17,7 @@ from typing import Any
 
 from bt_cli.files.plain_file import read_head
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.parquet_shard import holds_images
 from bt_cli.sources.web_address import is_url
 
 SUFFIXES = (".txt", ".urls", ".lst", ".csv", ".tsv", ".jsonl", ".parquet")
@@ -53,7 +54,8 @@ def is_url_list(path: str) -> bool:
     head = read_head(path, HEAD_BYTES)
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".parquet" or head[:4] == b"PAR1":
-        return head[:4] == b"PAR1" and _parquet_column(path) is not None
+        # Addresses beside images, as img2dataset writes them, are not fetched: the images are there.
+        return head[:4] == b"PAR1" and _parquet_column(path) is not None and not holds_images(path)
     if b"\0" in head or not head:
         return False
     text = head.decode("utf-8-sig", "replace")

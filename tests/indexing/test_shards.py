@@ -8,12 +8,14 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from indexing.fake_encoder import FakeEncoder
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.indexing.build import IndexSummary, build_index
-from bt_cli.sources import tar_shard
+from bt_cli.sources import member, tar_shard
 from bt_cli.store.embedding_table import read_columns, read_embeddings
 from bt_cli.store.manifest import Manifest
 
@@ -175,3 +177,40 @@ def test_a_member_that_climbs_out_is_only_a_name() -> None:
     update("up.tar")
     assert sorted(rows()) == ["up.tar/%2E%2E/%2E%2E/x.jpg", "up.tar/etc/y.jpg", "up.tar/z.jpg", "up.tar/z.jpg#2"]
     assert changes(update()) == (0, 0, 0, 4, 0)
+
+
+def parquet(path: str, *names: str) -> None:
+    images = [{"bytes": CONTENTS[name], "path": "all-alike.jpg"} for name in names]
+    pq.write_table(pa.table({"image": images}), path, row_group_size=2)
+
+
+def test_parquet_files_are_a_folder_row_for_row() -> None:
+    os.mkdir("photos")
+    for name, content in CONTENTS.items():
+        Path("photos", name).write_bytes(content)
+    os.mkdir("parts")
+    parquet("parts/0.parquet", "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    parquet("parts/1.parquet", "e.jpg", "f.jpg")
+    update("photos", folder="a")
+    assert changes(update("parts", folder="b")) == (6, 0, 0, 0, 6)
+    found = rows("b")
+    assert list(rows("a").values()) == list(found.values())
+    places = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
+    assert list(found) == [f"parts/{part}.parquet/{row:09d}" for part, row in places]
+
+
+def test_a_parquet_file_that_changes_or_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet("p.parquet", "a.jpg", "b.jpg", "c.jpg")
+    update("p.parquet")
+    before = rows()
+    with monkeypatch.context() as patch:
+        patch.setattr(member, "ParquetShard", None)
+        assert changes(update()) == (0, 0, 0, 3, 0)
+    whole = Path("p.parquet").read_bytes()
+    Path("p.parquet").write_bytes(whole[:-20])
+    assert update().skipped == 1
+    assert rows() == before
+    parquet("p.parquet", "a.jpg", "e.jpg")
+    os.utime("p.parquet", ns=(1, 1))
+    assert changes(update()) == (0, 1, 1, 1, 1)
+    assert sorted(rows()) == ["p.parquet/000000000", "p.parquet/000000001"]

@@ -1,0 +1,173 @@
+"""A Parquet file with images in it, as the hub keeps data sets: which rows have one, and its bytes.
+
+An image goes by its row, `part.parquet/000000123`: the paths within such files are often all alike, or missing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from bt_cli.errors import UnreadableImage
+from bt_cli.sources.tar_shard import Member, shard_stamp
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIX = ".parquet"
+COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "img_bytes", "bytes", "content")
+"""What a column of images is called, in any case, the first that there is: a struct with a binary field `bytes`, as
+`datasets` writes its feature `Image`, or binary itself."""
+BATCH = 32
+"""Rows that are read at a time."""
+WINDOW = 64 << 20
+"""Bytes of images that stay at hand behind the row that was read last: threads ask a little out of order."""
+
+
+class ParquetShard:
+    """The images of one Parquet file, listed when it is opened; all of them are read once for their sizes.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        members: A member for each row, called by its number in nine digits; `offset` is that number. A row without an
+            image has size 0.
+        damage: What is wrong with the file, in words, or None: the rows before that place are sound.
+        stamp: Size and time of change of the file, by which a changed one is known.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.stamp = shard_stamp(path)
+        self.damage: str | None = None
+        self._lock = threading.Lock()
+        self._window: OrderedDict[int, bytes] = OrderedDict()
+        """Row to image, ascending without gaps, as far as `_next`."""
+        self._held = 0
+        self._next = 0
+        self._rows: Iterator[bytes] = iter(())
+        self.members = list(self._listed())
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """The image of a row, or the first `most` bytes of it.
+
+        Raises:
+            FileNotFoundError: There is no such row.
+            UnreadableImage: The file is damaged there.
+            OSError: The file can't be read.
+        """
+        row = int(name) if name.isascii() and name.isdigit() else -1
+        if not (0 <= row < len(self.members) and self.members[row].name == name):
+            raise FileNotFoundError(2, "no such row", f"{self.path}/{name}")
+        import pyarrow as pa
+
+        try:
+            with self._lock:
+                return self._at(row)[:most]
+        except (pa.ArrowException, StopIteration, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise UnreadableImage("the Parquet file is damaged there") from error
+
+    def _listed(self) -> Iterator[Member]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        row = 0
+        try:
+            for images in self._batches(range(self._groups()[-1])):
+                for size in pc.fill_null(pc.binary_length(images), 0).to_pylist():
+                    yield Member(f"{row:09d}", row, size)
+                    row += 1
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system's, such as a lack of permission; Arrow's own have no number
+            self.damage = f"cut off or damaged after row {row - 1:,}" if row else "no whole Parquet file"
+
+    def _groups(self) -> list[int]:
+        """The first row of each row group, and at the end how many groups there are."""
+        with _opened(self.path) as file:
+            starts, at = [], 0
+            for group in range(file.num_row_groups):
+                starts.append(at)
+                at += file.metadata.row_group(group).num_rows
+            return [*starts, file.num_row_groups]
+
+    def _batches(self, groups: range) -> Iterator[pa.Array]:
+        with _opened(self.path) as file:
+            column = image_column(file.schema_arrow)
+            if column is None:
+                return
+            for group in groups:  # one at a time, so that a batch with damage in it takes no sound group away
+                for batch in file.iter_batches(BATCH, row_groups=[group], columns=[column], use_threads=False):
+                    yield _binary(batch.column(0))
+
+    def _at(self, row: int) -> bytes:
+        if row not in self._window:
+            self._approach(row)
+        while self._next <= row:
+            image = next(self._rows)
+            self._window[self._next] = image
+            self._next += 1
+            self._held += len(image)
+            while self._held > WINDOW and len(self._window) > 1:
+                self._held -= len(self._window.popitem(last=False)[1])
+        return self._window[row]
+
+    def _approach(self, row: int) -> None:
+        """Goes on from where it is if that is in the row's group and before it, else from the group's beginning."""
+        *starts, count = self._groups()
+        group = max(number for number, start in enumerate(starts) if start <= row)
+        if starts[group] <= self._next <= row and self._window:
+            return
+        self._window.clear()
+        self._held, self._next = 0, starts[group]
+        batches = self._batches(range(group, count))
+        self._rows = (image or b"" for images in batches for image in images.to_pylist())
+
+
+def image_column(schema: pa.Schema) -> str | None:
+    """The column of images of a Parquet file (see `COLUMNS`), or None."""
+    import pyarrow as pa
+
+    names = {name.lower(): name for name in reversed(schema.names)}
+    for wanted in COLUMNS:
+        kind = schema.field(names[wanted]).type if wanted in names else None
+        if kind is not None and pa.types.is_struct(kind):
+            place = kind.get_field_index("bytes")
+            kind = kind.field(place).type if place >= 0 else None
+        if kind is not None and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            return str(names[wanted])
+    return None
+
+
+def holds_images(path: str) -> bool:
+    """Whether a file is a Parquet file with images in it, or one by its name that can't be read: who opens it will
+    say so. An address is none."""
+    if not path.lower().endswith(SUFFIX) or not os.path.isfile(path):
+        return False
+    import pyarrow as pa
+
+    try:
+        with _opened(path) as file:
+            return image_column(file.schema_arrow) is not None
+    except (pa.ArrowException, OSError):
+        return True
+
+
+def _binary(images: Any) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # struct_field, unlike flatten by place, keeps the nulls of rows that have no struct
+    return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+
+
+def _opened(path: str) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
