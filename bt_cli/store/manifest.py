@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import BrokenIndex, BtError, IndexMismatch, NoIndex
 from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.json_object import read_json_object
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT, checksum
 from bt_cli.store.identity import Identity
@@ -222,13 +223,11 @@ class Manifest:
         """
         path = Path(folder) / name
         try:
-            fields = json.loads(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+            fields = read_json_object(path, BrokenIndex, missing_error=NoIndex)
+        except NoIndex:
             raise NoIndex(f"{shown_path(folder)}: no index here; bt index FOLDER makes one") from None
-        except OSError as error:
-            raise BrokenIndex(f"{shown_path(path)}: can't be read: {error.strerror}; {WAY_OUT}") from error
-        except (ValueError, RecursionError) as error:
-            raise BrokenIndex(f"{shown_path(path)}: {shown_path(str(error)[:100])}; {WAY_OUT}") from error
+        except BrokenIndex as error:
+            raise BrokenIndex(f"{error}; {WAY_OUT}") from None
         return cls._from_dict(fields, path)
 
     @classmethod
