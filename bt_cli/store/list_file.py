@@ -41,7 +41,7 @@ def write_lists(index: Any, vectors: VectorFile, path: Path) -> None:
     """
     import faiss
 
-    lists = faiss.downcast_index(faiss.extract_index_ivf(index))
+    lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     numbers = _list_numbers(index, lists, vectors)
     sizes = np.bincount(numbers, minlength=lists.nlist).astype(np.uint64)
     begins = np.cumsum(np.concatenate([[0], sizes[:-1]])).astype(np.int64) * (lists.code_size + ID.itemsize)
