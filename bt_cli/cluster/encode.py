@@ -105,7 +105,8 @@ def _run(
 ) -> None:
     waiting = deque(sorted(todo, key=lambda task: -task.size))  # a large one begun last would keep all waiting
     attempts = dict.fromkeys(todo, 0)
-    idle, at_work = list(range(summary.workers))[::-1], {}
+    idle = list(range(summary.workers))[::-1]
+    at_work: dict[int, ShardTask] = {}
     guess = _Guess(todo)
     progress(0, 0)
     while waiting or at_work:

@@ -72,7 +72,7 @@ class ProcessPool:
     def wait(self) -> Sequence[tuple[int, Outcome]]:
         """See `Engine`."""
         busy = {process.pipe: number for number, process in enumerate(self.processes) if process.task is not None}
-        done = []
+        done: list[tuple[int, Outcome]] = []
         while not done:
             for pipe in wait(list(busy)):
                 number = busy[pipe]  # type: ignore[index]

@@ -103,7 +103,7 @@ class RayActors:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,
-                **({"include_dashboard": False} if address is None else {}),
+                include_dashboard=False if address is None else None,
             )
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             place = self.address or "this machine"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,8 @@ def open_indexes(named: list[Path] | None) -> IndexFolder | IndexSet:
     from bt_cli.store.index_folder import IndexFolder
 
     # Read here: an option that may be given several times would take a name with a space in it for two.
-    folders = [IndexFolder.locate(folder) for folder in named or [os.environ.get("BT_INDEX")]]
+    wanted: Sequence[Path | str | None] = named or [os.environ.get("BT_INDEX")]
+    folders = [IndexFolder.locate(folder) for folder in wanted]
     if len(folders) == 1:
         return IndexFolder.open(folders[0])
     from bt_cli.store.index_set import IndexSet

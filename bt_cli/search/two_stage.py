@@ -166,7 +166,7 @@ def search(
 
 
 def _images(
-    folder: IndexFolder, embedding: np.ndarray, wanted: int, request: Request, floor: float | None
+    folder: IndexFolder | IndexSet, embedding: np.ndarray, wanted: int, request: Request, floor: float | None
 ) -> tuple[list[Hit], int]:
     """The nearest images, and how many twins of better ones were left out among them."""
     import numpy as np

@@ -23,6 +23,7 @@ from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.store.index_choice import Choice, list_choice
+from bt_cli.store.list_file import can_write, write_lists
 from bt_cli.store.manifest import Piece
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
@@ -49,6 +50,8 @@ TRIAL_CODES = 16
 """Lists, and codes of a quantizer, of the small index that a factory string is tried out with."""
 LARGEST_NUMBER = 1 << 24
 """Lists, links or codes in a factory string; more would take gigabytes before the first vector."""
+LISTS_IN_MEMORY = 256 << 20
+"""Bytes of lists up to which an index is built in memory, which is a little faster."""
 SEED = 20220617
 SCORE_STEP = np.float32(2.0**-20)
 """Scores are rounded to this step (about 1e-6): below it, sums depend on how FAISS goes through its blocks."""
@@ -70,16 +73,15 @@ def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, d
         return Choice(None, f"there are no vectors yet for {choice.factory}"), {}
     queries, neighbours = _sample(vectors)
     try:
-        index = _built(vectors, choice)
+        index = _built(vectors, choice, path)
     except _TooFew:
         return Choice(None, f"{vectors.rows:,} vectors are too few to train {choice.factory}"), {}
     search = _tuned(index, queries, neighbours)
     if choice.fallback and search["recall"] < WANTED_RECALL:
         LOG.info("%s finds only %.3f of the neighbours: lists instead", choice.factory, search["recall"])
         choice = list_choice(vectors.rows, vectors.dimension, str(vectors.vectors.dtype))
-        index = _built(vectors, choice)
+        index = _built(vectors, choice, path)
         search = _tuned(index, queries, neighbours)
-    _write(index, path)
     faiss = _faiss()
     extent = list_extent(faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
     if extent is not None and len(extent[0]):
@@ -345,8 +347,8 @@ def _empty(factory: str, dimension: int) -> Any:
         raise _Unknown(f"--factory {factory}: FAISS knows no such index for {dimension} dimensions") from error
 
 
-def _built(vectors: VectorFile, choice: Choice) -> Any:
-    """The index, trained on a sample and holding all vectors."""
+def _built(vectors: VectorFile, choice: Choice, path: Path) -> Any:
+    """The index, trained on a sample, holding all vectors and written to `path`; large lists never lie in memory."""
     faiss = _faiss()
 
     assert choice.factory is not None
@@ -360,8 +362,12 @@ def _built(vectors: VectorFile, choice: Choice) -> Any:
         lists.by_residual = lists.sq.qtype != faiss.ScalarQuantizer.QT_fp16
     if not index.is_trained:
         _train(index, vectors, choice, lists.nlist if lists is not None else 256)
+    if lists is not None and vectors.rows * lists.code_size > LISTS_IN_MEMORY and can_write(index):
+        write_lists(index, vectors, path)
+        return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
     for first in range(0, vectors.rows, ROWS_AT_A_TIME):
         index.add(np.asarray(vectors.vectors[first : first + ROWS_AT_A_TIME], dtype=np.float32))
+    _write(index, path)
     return index
 
 

@@ -112,6 +112,15 @@ class IndexSet(_Joined):
         """As `IndexFolder.require`."""
         self.parts[0].require(identity)
 
+    def vectors_of(self, ids: np.ndarray) -> np.ndarray:
+        """As `IndexFolder.vectors_of`."""
+        ids = np.asarray(ids, np.int64)
+        vectors = np.empty((len(ids), self.identity.dimension), np.float32)
+        for number, part in enumerate(self.parts):
+            mine = (ids >= self.first[number]) & (ids < self.first[number + 1])
+            vectors[mine] = part.vectors_of(ids[mine] - self.first[number])
+        return vectors
+
     def paths(self, ids: Any) -> list[str]:
         """As `IndexFolder.paths`."""
         return [part.paths([own])[0] for part, own in self._each(ids)]

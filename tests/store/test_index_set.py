@@ -38,6 +38,8 @@ def test_the_answers_are_those_of_one_index(home: Path) -> None:
     generator = np.random.default_rng(1)
     with IndexFolder.open("whole") as whole, IndexSet.open([home / f"{name}.index" for name in "abc"]) as several:
         assert len(several) == len(whole) == 27
+        ids = np.array([26, 0, 9, 8, 13])
+        np.testing.assert_array_equal(several.vectors_of(ids), whole.vectors_of(ids))
         for query in [*generator.standard_normal((20, DIMENSION)).astype(np.float32), *whole.vectors_of(np.arange(2))]:
             query /= np.linalg.norm(query)
             for k, globs in ((1, ()), (5, ()), (100, ()), (7, ("b/*",)), (7, ("!3.jpg",))):
