@@ -361,7 +361,7 @@ def test_pictures_that_vanish_while_they_are_encoded_keep_their_rows(home: Path,
         write(home / "photos" / path, f"changed content of {path}")
 
     class Vanishing(FakeEncoder):
-        def encode_files(self, paths):  # type: ignore[no-untyped-def]
+        def encode_files(self, paths, captions=None):  # type: ignore[no-untyped-def]
             (home / "photos").rename(home / ".away")
             if not renamed:
                 shutil.rmtree(home / ".away")

@@ -44,7 +44,7 @@ def update(encoder: FakeEncoder, pairs: object = None, roots: Sequence[str] = ()
 def check(**captions: Sequence[str] | str) -> None:
     """The index holds exactly these images, each embedded with exactly these captions."""
     manifest = Manifest.read(".bt")
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for piece in manifest.pieces:
         paths = read_columns(f".bt/{piece.table}", ["path"]).column("path").to_pylist()
         rows = np.concatenate(list(read_embeddings(f".bt/{piece.table}")))

@@ -140,7 +140,7 @@ def test_threads_read_a_compressed_shard_a_little_out_of_order(tmp_path: Path, m
     monkeypatch.setattr(tar_shard, "WINDOW", 1 << 21)
     contents = {f"{n:02}.jpg": os.urandom(400_000) for n in range(20)}
     shard = TarShard(str(write_shard(tmp_path / "x.tar.gz", list(contents.items()))))
-    failures = []
+    failures: list[str] = []
 
     def read(names: list[str]) -> None:
         failures.extend(name for name in names if shard.read(name) != contents[name])
