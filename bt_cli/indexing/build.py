@@ -171,7 +171,8 @@ def build_index(
     known = forgotten.remaining
     named = [name for root in roots for name in shard_list(os.fspath(root))]
     given = run.paths.given([_existing(root) for root in named], [] if rebuild else known)
-    if given or known or there is None or rebuild or not there.rows:  # an index of tables has rows and no roots
+    of_tables = there is not None and there.rows and not there.roots
+    if given or rebuild or not of_tables:  # an index of tables has rows and needs no roots
         _require_something(run, given, known, rebuild, exclusion)
     _require_factory(factory, encoder)
     with (

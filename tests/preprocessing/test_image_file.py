@@ -261,7 +261,7 @@ def test_what_is_no_image(tmp_path: Path) -> None:
     assert refusal(empty) == f"{empty}: the file is empty"
     assert refusal(tmp_path) == f"{tmp_path}: a folder, not an image"
     assert refusal(tmp_path / "gone.jpg") == f"{tmp_path}/gone.jpg: no such file"
-    assert refusal(text / "below") == f"{text}/below: broken image: Not a directory"
+    assert refusal(text / "below") == f"{text}/below: no such file"
     assert refusal("/dev/null") == "/dev/null: not a regular file"
     assert refusal(b"") == "image: the file is empty"
     assert refusal(17) == "image: int is neither a path nor an image"
