@@ -313,10 +313,13 @@ def _address_rows(text: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Rows (m,) int64, ascending, whose path is an address on the web or in a store."""
     starts, lengths = offsets[:-1], np.diff(offsets)
     found = np.zeros(len(starts), bool)
+    long_enough = np.flatnonzero(lengths > min(map(len, SCHEMES)))
+    firsts = text[starts[long_enough]] | 0x20  # small letters; `:` and `/` stay what they are
     for scheme in SCHEMES:
-        rows = np.flatnonzero(lengths > len(scheme))
+        rows = long_enough[firsts == ord(scheme[0])]
+        rows = rows[lengths[rows] > len(scheme)]
         for place, letter in enumerate(scheme.encode()):
-            rows = rows[(text[starts[rows] + place] | 0x20) == letter]  # small letters; `:` and `/` stay
+            rows = rows[(text[starts[rows] + place] | 0x20) == letter]
         found[rows] = True
     return np.flatnonzero(found)
 
