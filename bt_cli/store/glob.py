@@ -121,8 +121,6 @@ class _Shape:
         elif "**" in behind:
             return None
         name = _chunks(behind)
-        if name is None:
-            return None
         by_character = any(token == "?" or _is_class(token) for token in tokens)
         plain = before[:-1] if before[-1:] in (["**/"], ["**"]) else before
         if any(token in _WILDCARDS or _is_class(token) for token in plain):
@@ -149,8 +147,8 @@ def _at_last_slash(tokens: list[str]) -> tuple[list[str], list[str]]:
     return before, behind
 
 
-def _chunks(tokens: list[str]) -> tuple[Chunk, ...] | None:
-    """What stands between the stars of a name; None where a character beyond ASCII is excluded or asked for by name."""
+def _chunks(tokens: list[str]) -> tuple[Chunk, ...]:
+    """What stands between the stars of a name."""
     chunks: list[Chunk] = [()]
     for token in tokens:
         if token == "*":
