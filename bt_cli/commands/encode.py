@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bt_cli.commands.caption_file import read_caption_file
-from bt_cli.commands.encode_shards import Address, EngineName, EngineOption, Processes
+from bt_cli.commands.encode_shards import Address, EngineChoice, EngineOption, Processes, encode_into_parts
 from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
@@ -124,19 +124,20 @@ def images(
     """
     from bt_cli.indexing.encoder import ModelEncoder
 
-    by_shard = shards is not None or engine is not None or processes is not None or address is not None
-    into_folder = by_shard or output.endswith("/") or Path(output).is_dir()
+    chosen = EngineChoice(engine, address, processes)
+    into_folder = shards is not None or chosen.is_made or output.endswith("/") or Path(output).is_dir()
     started = time.perf_counter()
     if into_folder:
         _require_folder(output, strict)
         with open_models(model, device=device, dtype=dtype, threads=threads) as models:
-            _into_parts(
+            parts, _ = encode_into_parts(
                 roots,
                 Path(output),
                 ModelEncoder(models.retriever()),
-                engine=(engine, address, processes),
+                engine=chosen,
                 share=shards,
-                exclude=(exclude, default_excludes),
+                exclude=exclude,
+                default_excludes=default_excludes,
                 store_dtype=store_dtype.value,
                 device=device,
                 dtype=dtype,
@@ -146,6 +147,7 @@ def images(
                 allow_private=allow_private_urls,
                 as_json=as_json,
             )
+            parts.require_all()
         return
     from bt_cli.indexing.table import encode_image_table
 
@@ -173,23 +175,6 @@ def _require_folder(output: str, strict: bool) -> None:
         raise Misuse(f"-o {output}: shards become a table each; name a folder, as in -o parts/")
     if strict:
         raise Misuse("--strict ends a run with the first image that can't be read; leave it out with shards")
-
-
-def _into_parts(
-    roots: list[str],
-    folder: Path,
-    encoder: ModelEncoder,
-    *,
-    engine: tuple[EngineName | None, str | None, int | None],
-    exclude: tuple[list[str] | None, bool | None],
-    **settings: Any,
-) -> None:
-    from bt_cli.commands.encode_shards import encode_into_parts, make_engine
-    from bt_cli.datasets.exclusion import Exclusion
-
-    exclusion = Exclusion(tuple(exclude[0] or ()), exclude[1] is not False)
-    summary, _ = encode_into_parts(roots, folder, encoder, make_engine(*engine), exclusion=exclusion, **settings)
-    summary.require_all()
 
 
 @app.command("captions")

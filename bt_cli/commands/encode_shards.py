@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bt_cli.cluster.engine import Engine
     from bt_cli.cluster.shard import ShardTask
     from bt_cli.cluster.worker import Outcome
-    from bt_cli.datasets.exclusion import Exclusion
     from bt_cli.indexing.encoder import ModelEncoder
 
 
@@ -61,26 +60,39 @@ Processes = Annotated[
 ]
 
 
-def make_engine(name: EngineName | None, address: str | None, processes: int | None) -> Engine:
-    """The engine that the options name. Raises Misuse for an address where there is no cluster to be at one."""
-    if name is EngineName.ray:
-        from bt_cli.cluster.ray_actors import RayActors
+class EngineChoice(NamedTuple):
+    """`--engine`, `--address` and `--processes`."""
 
-        return RayActors(processes, address)
-    if address is not None:
-        raise Misuse("--address names a Ray cluster; add --engine ray")
-    from bt_cli.cluster.process_pool import ProcessPool
+    name: EngineName | None
+    address: str | None
+    processes: int | None
 
-    return ProcessPool(processes)
+    @property
+    def is_made(self) -> bool:
+        """Whether any of the options was given."""
+        return any(option is not None for option in self)
+
+    def engine(self) -> Engine:
+        """The engine that the options name. Raises Misuse for an address where there is no cluster to be at one."""
+        if self.name is EngineName.ray:
+            from bt_cli.cluster.ray_actors import RayActors
+
+            return RayActors(self.processes, self.address)
+        if self.address is not None:
+            raise Misuse("--address names a Ray cluster; add --engine ray")
+        from bt_cli.cluster.process_pool import ProcessPool
+
+        return ProcessPool(self.processes)
 
 
 def encode_into_parts(
     sources: Sequence[str],
     folder: Path,
     encoder: ModelEncoder,
-    engine: Engine,
     *,
-    exclusion: Exclusion,
+    engine: EngineChoice,
+    exclude: Sequence[str] | None = None,
+    default_excludes: bool | None = None,
     share: str | None = None,
     store_dtype: str = "float16",
     device: str = "auto",
@@ -94,13 +106,16 @@ def encode_into_parts(
     """Bring the parts of shards up to date, telling of each, and close with a line; also the parts that are whole.
 
     Raises:
-        NotFound, Misuse: As `shard_tasks` and `every_nth`.
+        NotFound, Misuse: As `shard_tasks` and `every_nth`, and for an engine that can't be had.
         NoEngine, BtError: A worker can't begin.
     """
     from bt_cli.cluster.encode import encode_shards
     from bt_cli.cluster.shard import every_nth, shard_tasks
     from bt_cli.cluster.worker import WorkerSettings, installed_extras
+    from bt_cli.datasets.exclusion import Exclusion
 
+    exclusion = Exclusion(tuple(exclude or ()), default_excludes is not False)
+    chosen = engine.engine()
     exclusion.check()
     tasks = shard_tasks(sources, folder, exclusion)
     tasks = every_nth(tasks, share) if share is not None else tasks
@@ -125,7 +140,7 @@ def encode_into_parts(
 
     try:
         with progress("encoding") as ticked:
-            summary = encode_shards(tasks, settings, engine, progress=ticked, on_shard=tell)
+            summary = encode_shards(tasks, settings, chosen, progress=ticked, on_shard=tell)
     except KeyboardInterrupt:
         remark("the parts that are done are whole; the same command goes on from there")
         raise

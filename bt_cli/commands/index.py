@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bt_cli.commands.caption_file import read_caption_file
-from bt_cli.commands.encode_shards import Address, EngineOption, Processes
+from bt_cli.commands.encode_shards import Address, EngineChoice, EngineOption, Processes
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     AllowPrivateUrls,
@@ -181,7 +181,8 @@ def run(
         close_tables(summary)
         return
     stored = None if store_dtype is None else store_dtype.value
-    if engine is not None or processes is not None or address is not None:
+    chosen = EngineChoice(engine, address, processes)
+    if chosen.is_made:
         from bt_cli.commands.index_tables import close_tables, index_by_engine
 
         refused = {
@@ -199,8 +200,9 @@ def run(
                 images or [],
                 ModelEncoder(models.retriever()),
                 refused,
-                engine=(engine, address, processes),
-                exclude=(exclude, default_excludes),
+                engine=chosen,
+                exclude=exclude,
+                default_excludes=default_excludes,
                 rebuild=rebuild,
                 compact=compact,
                 factory=factory,

@@ -10,7 +10,6 @@ from bt_cli.errors import Misuse
 
 if TYPE_CHECKING:
     from bt_cli.cluster.encode import ShardsSummary
-    from bt_cli.commands.encode_shards import EngineName
     from bt_cli.indexing.build import IndexSummary
     from bt_cli.indexing.encoder import ModelEncoder
 
@@ -39,20 +38,18 @@ def index_by_engine(
     encoder: ModelEncoder,
     refused: dict[str, Any],
     *,
-    engine: tuple[EngineName | None, str | None, int | None],
-    exclude: tuple[list[str] | None, bool | None],
     rebuild: bool,
     compact: bool,
     factory: str | None,
     **settings: Any,
 ) -> tuple[ShardsSummary, IndexSummary]:
-    """Encode shards into the parts that the index keeps beside its own files, and take these up.
+    """Encode shards into the parts that the index keeps beside its own files, and take these up; `settings` are those
+    of `encode_into_parts`.
 
     Raises:
         UnfinishedShards: Not one shard could be encoded.
     """
-    from bt_cli.commands.encode_shards import encode_into_parts, make_engine
-    from bt_cli.datasets.exclusion import Exclusion
+    from bt_cli.commands.encode_shards import encode_into_parts
     from bt_cli.indexing.from_tables import index_tables
     from bt_cli.store.index_folder import PARTS
 
@@ -61,10 +58,7 @@ def index_by_engine(
         raise Misuse(f"an engine encodes images alone, so {given[0]} has no place beside --engine; leave it out")
     if not images:
         raise Misuse("nothing to encode: name the shards, as in bt index 'shards/*.tar' --engine ray")
-    exclusion = Exclusion(tuple(exclude[0] or ()), exclude[1] is not False)
-    shards, parts = encode_into_parts(
-        images, place / PARTS, encoder, make_engine(*engine), exclusion=exclusion, **settings
-    )
+    shards, parts = encode_into_parts(images, place / PARTS, encoder, **settings)
     if not parts:
         shards.require_all()
     return shards, index_tables(place, parts, rebuild=rebuild, factory=factory, compact=compact)
