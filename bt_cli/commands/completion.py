@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Callable, Sequence
 
 
 def checkpoints(incomplete: str) -> list[str]:
@@ -11,20 +12,15 @@ def checkpoints(incomplete: str) -> list[str]:
     from bt_cli.checkpoints.hub_cache import cached_names
     from bt_cli.checkpoints.model_names import BUNDLED, OFFICIAL
 
-    names = dict.fromkeys([*BUNDLED, *cached_names(), *OFFICIAL])
+    names = list(dict.fromkeys([*BUNDLED, *cached_names(), *OFFICIAL]))
     folders = sorted(glob.glob(glob.escape(os.path.expanduser(incomplete)) + "*/")) if incomplete else []
-    return [*_beginning(incomplete, list(names)), *folders]
+    return [*among(names)(incomplete), *folders]
 
 
-def devices(incomplete: str) -> list[str]:
-    """Devices that begin so; which of them this machine has would take an import of torch to know."""
-    return _beginning(incomplete, ["auto", "cpu", "cuda", "cuda:0", "mps"])
+def among(names: Sequence[str]) -> Callable[[str], list[str]]:
+    """A completion that offers those of some names that begin so."""
 
+    def beginning(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
 
-def precisions(incomplete: str) -> list[str]:
-    """Precisions that begin so."""
-    return _beginning(incomplete, ["auto", "float32", "bfloat16", "int8"])
-
-
-def _beginning(incomplete: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
+    return beginning

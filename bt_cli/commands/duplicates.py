@@ -12,7 +12,7 @@ from bt_cli.commands.options import Index, Json, Quiet
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
-from bt_cli.display.remarks import remark
+from bt_cli.display.skipped import say_not_shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,7 @@ def run(
     if html is not None:
         from bt_cli.pages.duplicates_page import write_duplicates_page
 
-        for reason in write_duplicates_page(html, groups, searched):
-            remark(f"no image of {reason}")
+        say_not_shown(write_duplicates_page(html, groups, searched))
     if as_json:
         for number, group in enumerate(groups, 1):
             write_object(group.record(number))

@@ -14,7 +14,7 @@ from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import Combination, Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
-from bt_cli.display.skipped import SkipRemarks
+from bt_cli.display.skipped import SkipRemarks, say_not_shown
 from bt_cli.errors import Misuse, UnreadableImage, Unwritable
 from bt_cli.files.shown_path import shown_path
 
@@ -267,8 +267,7 @@ def _write_report(
     if reranking is not None:
         which = "every pair" if candidates is None else f"the best {candidates} each way"
         said.append(f"{which} read by {reranking.checkpoint.name}")
-    for reason in write_report(place, outcome, said):
-        remark(f"no image of {reason}")
+    say_not_shown(write_report(place, outcome, said))
 
 
 def _show_object(

@@ -13,7 +13,7 @@ from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
-from bt_cli.display.remarks import remark
+from bt_cli.display.skipped import say_not_shown
 from bt_cli.errors import Misuse, UnreadableImage
 from bt_cli.search.candidates import from_arguments
 
@@ -88,8 +88,7 @@ def run(
     if html is not None:
         from bt_cli.pages.label_page import write_label_page
 
-        for reason in write_label_page(html, kept, named, shares, chosen.checkpoint.name):
-            remark(f"no image of {reason}")
+        say_not_shown(write_label_page(html, kept, named, shares, chosen.checkpoint.name))
     if as_json:
         for path, row in zip(kept, shares, strict=True):
             write_object(_record(path, named, row))

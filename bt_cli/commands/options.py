@@ -19,6 +19,8 @@ from bt_cli.display import remarks
 from bt_cli.errors import Misuse
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
+"""What the shell offers; which of them this machine has would take an import of torch to know."""
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -93,7 +95,7 @@ Device = Annotated[
         metavar="auto|cpu|cuda|cuda:N|mps",
         envvar="BT_DEVICE",
         callback=check_device,
-        autocompletion=completion.devices,
+        autocompletion=completion.among(DEVICES),
         help="Where to compute.",
     ),
 ]
@@ -104,7 +106,7 @@ Dtype = Annotated[
         metavar="|".join(DTYPES),
         envvar="BT_DTYPE",
         callback=check_dtype,
-        autocompletion=completion.precisions,
+        autocompletion=completion.among(DTYPES),
         help="Precision of the network.",
     ),
 ]

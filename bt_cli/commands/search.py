@@ -30,6 +30,7 @@ from bt_cli.display.data_lines import write_object, write_paths
 from bt_cli.display.hit_table import show_hits
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
+from bt_cli.display.skipped import say_not_shown
 from bt_cli.errors import Misuse
 from bt_cli.search.candidates import Hit
 from bt_cli.search.query import Query, image_term
@@ -191,7 +192,7 @@ def run(
         from bt_cli.pages.search_page import write_search_page
 
         answer, background = Client(server).search_for_page(request)
-        _not_shown(write_search_page(html, request, answer, background))
+        say_not_shown(write_search_page(html, request, answer, background))
     elif server is not None:
         answer = Client(server).search(request)
     else:
@@ -204,7 +205,7 @@ def run(
             if html is not None:
                 from bt_cli.pages.search_page import background_of, write_search_page
 
-                _not_shown(write_search_page(html, request, answer, background_of(folder, request, answer)))
+                say_not_shown(write_search_page(html, request, answer, background_of(folder, request, answer)))
     _remark_on_number(request, answer, asked=k is not None)
     shown = preview and _preview(answer.hits)
     if not shown:
@@ -285,13 +286,8 @@ def _preview(hits: list[Hit]) -> bool:
         return False
     from bt_cli.pages.preview import show_preview
 
-    _not_shown(show_preview(hits))
+    say_not_shown(show_preview(hits))
     return True
-
-
-def _not_shown(reasons: list[str]) -> None:
-    for reason in reasons:
-        remark(f"no image of {reason}")
 
 
 def _open(html: Path | None, hits: list[Hit]) -> None:

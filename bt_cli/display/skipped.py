@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError
 
 NAMED = 5
 """Of each kind of error, how many are named."""
+
+
+def say_not_shown(reasons: Iterable[str]) -> None:
+    """Say which images a page could not show; a reason names the file."""
+    for reason in reasons:
+        remark(f"no image of {reason}")
 
 
 class SkipRemarks:

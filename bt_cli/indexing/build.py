@@ -32,9 +32,10 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
+from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
-from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update
+from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update, shard_of
 from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
 from bt_cli.sources.member import first_bytes, split_path
@@ -43,7 +44,6 @@ from bt_cli.sources.url_list import is_url_list
 from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import path_columns, times, vector_array
 from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_choice import choose_index
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
@@ -174,7 +174,7 @@ def build_index(
     of_tables = there is not None and there.rows and not there.roots
     if given or rebuild or not of_tables:  # an index of tables has rows and needs no roots
         _require_something(run, given, known, rebuild, exclusion)
-    _require_factory(factory, encoder)
+    require_factory(factory, encoder.identity.dimension)
     with (
         no_folder_for_nothing(run.folder),
         IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
@@ -219,7 +219,7 @@ def build_index(
             LOG.warning("%s: no image there that can be read; not added", shown_path(run.paths.absolute(root)))
         all_roots = [root for root in all_roots if root not in barren]
         all_captions = run.encode_captions(captions, plan, all_roots, writer)
-        wanted_factory = _wanted_factory(factory, writer)
+        wanted_factory = kept_factory(factory, writer.manifest.factory if writer.manifest else None)
         asked = captions is not None or pairs is not None or compact
         if not asked and run.is_same(plan, all_roots, wanted_factory, exclusion, writer):
             writer.journal.clear()
@@ -354,12 +354,8 @@ class _Run:
 
     def whole_shards(self, plan: Plan, there: Manifest | None) -> dict[str, tuple[int, int]]:
         """Tar files whose images all have rows now: found in this run, or known before and not looked at."""
-        failed = [plan.rows.paths[row] for row in plan.failed | plan.kept_own]
-        whole = {
-            name: stamp
-            for name, stamp in plan.shards.items()
-            if not any(path.startswith(f"{name}/") for path in failed)
-        }
+        lacking = {shard_of(plan.rows.paths[row], plan.shards) for row in plan.failed | plan.kept_own}
+        whole = {name: stamp for name, stamp in plan.shards.items() if name not in lacking}
         for name, (size, mtime) in (there.shards if there else {}).items():
             if name not in plan.shards and not os.path.exists(self.paths.absolute(name)):
                 whole[name] = size, mtime  # its rows stay while it is away
@@ -645,28 +641,6 @@ def _require_folders(paths: RootPaths, roots: list[str], before: list[str], plan
                 f"{shown_path(paths.absolute(absent))}: not there now, or without images; bring it back, or let it go "
                 "with --forget FOLDER"
             )
-
-
-def _require_factory(factory: str | None, encoder: FileEncoder) -> None:
-    """Refuse a factory string that FAISS does not know before hours go into encoding."""
-    if factory is None or _is_automatic(factory):
-        return
-    dimension = encoder.identity.dimension
-    wanted = choose_index(0, dimension, "float16", factory=factory).factory
-    if wanted is not None:
-        from bt_cli.store.approximate_index import check_factory
-
-        check_factory(wanted, dimension)
-
-
-def _wanted_factory(factory: str | None, writer: IndexWriter) -> str | None:
-    if factory is None:
-        return writer.manifest.factory if writer.manifest else None
-    return None if _is_automatic(factory) else factory
-
-
-def _is_automatic(factory: str) -> bool:
-    return factory.lower() == "auto"
 
 
 def _note_stamps(rows: ImageRows, places: np.ndarray, batch: EncodedBatch) -> None:

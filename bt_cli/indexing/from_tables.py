@@ -17,6 +17,7 @@ import numpy as np
 from bt_cli.errors import EmptyFolder, NotFound
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import IndexSummary, no_folder_for_nothing
+from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_writer import IndexWriter
@@ -84,10 +85,7 @@ def index_tables(
     identity = same_maker(parts)
     if "+" in identity.precision:
         LOG.warning("tables of several precisions: %s", identity.precision.replace("+", ", "))
-    if factory is not None and factory.lower() not in ("auto", "exact", "flat"):
-        from bt_cli.store.approximate_index import check_factory
-
-        check_factory(factory, identity.dimension)
+    require_factory(factory, identity.dimension)
     summary = IndexSummary(index=os.fspath(index))
     with (
         no_folder_for_nothing(Path(index)),
@@ -106,9 +104,7 @@ def index_tables(
         rows, source = rows.take(repeated), source[repeated]
         known, same = _known_rows(rows, writer.stored)
         new = np.flatnonzero(~same)
-        wanted = None if factory is not None and factory.lower() == "auto" else factory
-        if factory is None and current is not None:
-            wanted = current.factory
+        wanted = kept_factory(factory, current.factory if current else None)
         if len(new) or current is None or compact or writer.must_commit or wanted != current.factory:
             writer.commit(
                 rows.take(new),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -409,12 +409,16 @@ class _Shards:
         ends = tuple(f"{suffix}/".encode() for suffix in SHARD_SUFFIXES)
         for row, path in enumerate(self.stored.paths.to_pylist()):
             if any(end in path.lower() for end in ends):
-                text = os.fsdecode(path)
-                for name in (text[:place] for place, letter in enumerate(text) if letter == "/"):
-                    if name in found:
-                        found[name].append(row)
-                        break
+                name = shard_of(os.fsdecode(path), found)
+                if name is not None:
+                    found[name].append(row)
         return found
+
+
+def shard_of(path: str, shards: Container[str]) -> str | None:
+    """Which of the shards, as stored, an image's stored path lies in; None for none of them."""
+    above = (path[:place] for place, letter in enumerate(path) if letter == "/")
+    return next((name for name in above if name in shards), None)
 
 
 class _Names:
