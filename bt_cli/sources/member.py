@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections import OrderedDict
 
 from bt_cli.files.plain_file import is_plain, read_head
 from bt_cli.sources import parquet_shard, tar_shard
 from bt_cli.sources.parquet_shard import ParquetShard, holds_images
+from bt_cli.sources.recent import Recent
 from bt_cli.sources.tar_shard import TarShard, is_shard_name
 from bt_cli.sources.web_address import allowed_as, is_url
 
@@ -19,8 +18,7 @@ MOST_OPEN = 4
 SUFFIXES = (*tar_shard.SUFFIXES, parquet_shard.SUFFIX)
 """Of the files that may be containers."""
 
-_parquet: OrderedDict[tuple[str, tuple[int, int]], ParquetShard] = OrderedDict()
-_opening = threading.Lock()
+_parquet: Recent[tuple[str, tuple[int, int]], ParquetShard] = Recent(MOST_OPEN)
 
 
 def is_container(path: str) -> bool:
@@ -33,13 +31,7 @@ def open_container(path: str, *, asked_now: bool = False) -> TarShard | ParquetS
     if is_shard_name(path):
         return tar_shard.open_shard(path, asked_now=asked_now)
     key = os.path.abspath(path), tar_shard.shard_stamp(path)
-    with _opening:
-        if key not in _parquet:
-            _parquet[key] = ParquetShard(path)
-        _parquet.move_to_end(key)
-        while len(_parquet) > MOST_OPEN:
-            _parquet.popitem(last=False)
-        return _parquet[key]
+    return _parquet.get(key, lambda: ParquetShard(path))
 
 
 def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:

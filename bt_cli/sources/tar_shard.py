@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.sources.recent import Recent
 from bt_cli.sources.web_address import is_url
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -229,10 +230,7 @@ def member_names(entries: Iterator[tuple[str, int, int]]) -> list[Member]:
     return members
 
 
-_opened: OrderedDict[tuple[str, tuple[int, int]], TarShard] = OrderedDict()
-_opening = threading.Lock()
-
-
+_opened: Recent[tuple[str, tuple[int, int]], TarShard] = Recent(MOST_OPEN)
 _asked: dict[str, tuple[float, tuple[int, int]]] = {}
 """When the stamp of a shard elsewhere was asked for, and what it was."""
 ASK_AGAIN = 60.0
@@ -260,14 +258,7 @@ def open_shard(path: str, *, asked_now: bool = False) -> TarShard:
     if asked_now:
         _asked.pop(path, None)
     key = path if is_url(path) else os.path.abspath(path), _current_stamp(path)
-    with _opening:
-        if key in _opened:
-            _opened.move_to_end(key)
-            return _opened[key]
-        shard = _opened[key] = TarShard(path)
-        while len(_opened) > MOST_OPEN:
-            _opened.popitem(last=False)
-        return shard
+    return _opened.get(key, lambda: TarShard(path))
 
 
 def is_shard_name(path: str) -> bool:

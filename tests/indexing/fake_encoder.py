@@ -80,3 +80,15 @@ class FakeEncoder:
             os.write(descriptor, names)
             os.close(descriptor)
         return batch
+
+
+class Stops(FakeEncoder):
+    """Dies after one batch, as a killed run does."""
+
+    def encode_files(
+        self, paths: Sequence[str], captions: Sequence[Sequence[str]] | None = None
+    ) -> Generator[EncodedBatch, None, None]:
+        for number, batch in enumerate(super().encode_files(paths, captions)):
+            if number:
+                raise KeyboardInterrupt
+            yield batch

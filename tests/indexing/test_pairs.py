@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from indexing.fake_encoder import FakeEncoder, embedding_of, joined
+from indexing.fake_encoder import FakeEncoder, Stops, embedding_of, joined
 
 from bt_cli.datasets.captions import Caption
 from bt_cli.errors import IndexMismatch, Misuse, UnreadableCaptions
-from bt_cli.indexing.build import IndexSummary, build_index
+from bt_cli.indexing.build import build_index
+from bt_cli.indexing.summary import IndexSummary
 from bt_cli.store.embedding_table import read_columns, read_embeddings
 from bt_cli.store.manifest import Manifest
 
@@ -114,16 +115,6 @@ def test_equal_images_with_other_captions_are_embedded_each_with_its_own(photos:
     (photos / "photos/copy.jpg").write_bytes((photos / "photos/a.jpg").read_bytes())
     update(FakeEncoder(), of(a="a cat", copy="the same cat"))
     check(a="a cat", copy="the same cat")
-
-
-class Stops(FakeEncoder):
-    """Dies after one batch, as a killed run does."""
-
-    def encode_files(self, paths, captions=None):
-        for number, batch in enumerate(super().encode_files(paths, captions)):
-            if number:
-                raise KeyboardInterrupt
-            yield batch
 
 
 @pytest.mark.parametrize("changed", [False, True])

@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from indexing.fake_encoder import FakeEncoder
+from indexing.fake_encoder import FakeEncoder, Stops
 
 from bt_cli.errors import UnreadableImage
-from bt_cli.indexing.build import IndexSummary, build_index
+from bt_cli.indexing.build import build_index
+from bt_cli.indexing.summary import IndexSummary
 from bt_cli.sources import member, tar_shard
+from bt_cli.sources.recent import Recent
 from bt_cli.store.embedding_table import read_columns, read_embeddings
 from bt_cli.store.manifest import Manifest
 
@@ -25,7 +27,7 @@ CONTENTS = {f"{letter}.jpg": f"image {letter}".encode() * 3 for letter in "abcde
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tar_shard, "_opened", type(tar_shard._opened)())
+    monkeypatch.setattr(tar_shard, "_opened", Recent(tar_shard.MOST_OPEN))
     shard("s0.tar", "a.jpg", "b.jpg", "c.jpg")
     shard("s1.tar", "d.jpg", "e.jpg", "f.jpg")
     return tmp_path
@@ -155,13 +157,6 @@ def test_a_shard_of_garbage_makes_no_index() -> None:
 
 
 def test_an_interrupted_run_goes_on() -> None:
-    class Stops(FakeEncoder):
-        def encode_files(self, paths, captions=None):
-            for number, batch in enumerate(super().encode_files(paths, captions)):
-                if number:
-                    raise KeyboardInterrupt
-                yield batch
-
     with pytest.raises(KeyboardInterrupt):
         update("s0.tar", "s1.tar", encoder=Stops(batch_size=2))
     again = FakeEncoder()
