@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.base_checkpoint import cache_folder
 from bt_cli.datasets.image_folder import ImageFile
-from bt_cli.indexing import build, plan
+from bt_cli.indexing import build, listing, plan
 from bt_cli.indexing.encoder import EncodedBatch
 from bt_cli.store.identity import Identity
 
@@ -60,7 +60,7 @@ def update(folder: Path, files: Files, dimension: int) -> tuple[float, float, fl
     def found(roots: Any, **options: Any) -> Iterator[ImageFile]:
         return (ImageFile(name, 10**6 + number, 10**18 + number) for name, number in files)
 
-    build.find_images = plan.find_images = found  # type: ignore[assignment]
+    build.find_images = listing.find_images = found  # type: ignore[assignment]
     plan.content_hash = lambda path: f"{number_of[path]:064x}"  # type: ignore[assignment]
     encoder = StandIn(files, dimension)
     before = _written()

@@ -33,8 +33,8 @@ from bt_cli.errors import Misuse, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
-    from bt_cli.indexing.build import IndexSummary
     from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.indexing.summary import IndexSummary
 
 app = typer.Typer(
     add_completion=False,

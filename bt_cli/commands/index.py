@@ -37,8 +37,8 @@ from bt_cli.display.remarks import remark
 
 if TYPE_CHECKING:
     from bt_cli.datasets.captions import CaptionSet
-    from bt_cli.indexing.build import IndexSummary
     from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.indexing.summary import IndexSummary
     from bt_cli.search.models import SearchModels
 
 

@@ -10,8 +10,8 @@ from bt_cli.errors import Misuse
 
 if TYPE_CHECKING:
     from bt_cli.cluster.encode import ShardsSummary
-    from bt_cli.indexing.build import IndexSummary
     from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.indexing.summary import IndexSummary
 
 
 def index_tables_command(

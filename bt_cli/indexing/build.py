@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import (
     BrokenIndex,
     BtError,
-    EmptyFolder,
     Misuse,
     NoIndex,
     NotFound,
@@ -33,9 +31,12 @@ from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.factory import kept_factory, require_factory
+from bt_cli.indexing.listing import shard_of
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
-from bt_cli.indexing.plan import Plan, is_excluded, is_there, merge_roots, plan_update, shard_of
+from bt_cli.indexing.plan import Plan, plan_update
+from bt_cli.indexing.roots import existing, fresh, is_excluded, roots_of_run
+from bt_cli.indexing.summary import IndexSummary, no_images, nothing_readable
 from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
 from bt_cli.sources.member import first_bytes, split_path
@@ -60,38 +61,6 @@ TEXTS_AT_A_TIME = 256
 """Captions that are encoded and then written to the journal together."""
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class IndexSummary:
-    """What a run did. `added + updated + unchanged` is the number of rows of the index, `removed` those that went."""
-
-    index: str
-    added: int = 0
-    """Paths that are new to the index; a moved file counts here and in `removed`."""
-    updated: int = 0
-    """Paths that were there and have other content now."""
-    removed: int = 0
-    unchanged: int = 0
-    skipped: int = 0
-    """Files that could not be read, named in `failures`."""
-    encoded: int = 0
-    """Images that went through the network; added ones whose content the index knew did not."""
-    captions: int = 0
-    """Captions that the index holds."""
-    uncaptioned: int = 0
-    """Images that an index of pairs leaves out, since no caption is theirs."""
-    largest_side: int = 0
-    """Pixels of the longest side of any image that was encoded."""
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    """Of the images encoded, over the time that encoding took; 0 where there were none."""
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    """(path, reason) of each skipped file."""
-    incomplete: list[str] = field(default_factory=list)
-    """A line for each image that was encoded and lacks some rows at its end."""
-    passed_over: PassedOver = field(default_factory=PassedOver)
-    """Files that were not looked at, and images that no installed package reads."""
 
 
 def build_index(
@@ -170,7 +139,7 @@ def build_index(
     forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
     known = forgotten.remaining
     named = [name for root in roots for name in shard_list(os.fspath(root))]
-    given = run.paths.given([_existing(root) for root in named], [] if rebuild else known)
+    given = run.paths.given([existing(root) for root in named], [] if rebuild else known)
     of_tables = there is not None and there.rows and not there.roots
     if given or rebuild or not of_tables:  # an index of tables has rows and needs no roots
         _require_something(run, given, known, rebuild, exclusion)
@@ -187,7 +156,7 @@ def build_index(
         forgotten = Forgotten(forgotten.folders, writer.known_roots())
         forgotten.check(run.paths, before)
         remaining = forgotten.remaining
-        looked_through, all_roots = _roots_of_run(run.paths, given, remaining, rebuild, exclusion)
+        looked_through, all_roots = roots_of_run(run.paths, given, remaining, rebuild, exclusion)
         plan = plan_update(
             looked_through,
             run.paths,
@@ -212,7 +181,7 @@ def build_index(
         all_roots = _without_gone_files(all_roots, run.paths, plan)
         run.report_unreadable(plan)
         run.encode_images(plan, writer)
-        barren = run.barren(plan, _fresh(given, remaining))
+        barren = run.barren(plan, fresh(given, remaining))
         if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
             raise run.nothing(given, plan)
         for root in barren:
@@ -466,13 +435,6 @@ class _Paths(Sequence[str]):
         return self.opened(self.stored[self.rows[number]])
 
 
-def _existing(root: str | os.PathLike[str]) -> str:
-    path = os.fspath(root)
-    if not (os.path.exists(path) or is_url(path)):
-        raise NotFound(f"{shown_path(path)}: no such file or folder")
-    return path
-
-
 def _listed(names: list[str]) -> str:
     """The first of some names, and how many more there are."""
     more = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
@@ -551,30 +513,11 @@ def is_readable(path: str, passed_over: PassedOver) -> bool:
     return False
 
 
-def nothing_readable(summary: IndexSummary) -> UnreadableImage:
-    """What to raise where no file could be read: the first one's reason, and how many more there are."""
-    failures = [message for _, message in summary.failures]
-    more = f" (and {len(failures) - 1:,} more that can't be read)" if len(failures) > 1 else ""
-    return UnreadableImage(f"{failures[0]}{more}; nothing was written")
-
-
-def no_images(places: Sequence[str], passed_over: PassedOver) -> EmptyFolder:
-    """What to raise where a walk found no image: what it passed over says why."""
-    shown = ", ".join(shown_path(place) for place in places[:3])
-    said = "; ".join(passed_over.lines())
-    return EmptyFolder(f"{shown}: no images there" + (f": {said}" if said else ""))
-
-
-def _fresh(given: list[str], known: list[str]) -> list[str]:
-    """The roots that are neither in a known one nor hold one."""
-    return [root for root in given if not any(is_below(root, other) or is_below(other, root) for other in known)]
-
-
 def _require_something(run: _Run, given: list[str], known: list[str], rebuild: bool, exclusion: Exclusion) -> None:
     """Refuse a run without roots, or one that finds no image for a new index, before a folder is made for it."""
     if not given and not known:
         raise Misuse("nothing to index: name the folders or files, as in bt index FOLDER")
-    roots = given if rebuild else _fresh(given, known)
+    roots = given if rebuild else fresh(given, known)
     if not roots or len(roots) < len(given):
         return
     places, passed_over = [run.opened(root) for root in roots], PassedOver()
@@ -589,36 +532,10 @@ def _require_something(run: _Run, given: list[str], known: list[str], rebuild: b
         raise no_images(places, passed_over)
 
 
-def _roots_of_run(
-    paths: RootPaths, given: list[str], known: list[str], rebuild: bool, exclusion: Exclusion
-) -> tuple[list[str], list[str]]:
-    """(roots to look through now, roots of the index from now on)."""
-    if rebuild and given:
-        return merge_roots(given, paths, exclusion), merge_roots(given, paths, exclusion)
-    if given:
-        below = [root for root in known if any(is_below(root, other) for other in given)]
-        return merge_roots([*given, *below], paths, exclusion), merge_roots([*known, *given], paths, exclusion)
-    if rebuild:
-        _require_all(paths, known)
-    return known, known
-
-
 def _without_gone_files(roots: list[str], paths: RootPaths, plan: Plan) -> list[str]:
     """Roots without the single files that are gone and have no row any more."""
     removed = {plan.stored.path(number) for number in plan.removed.tolist()}
     return [root for root in roots if root not in removed or os.path.exists(paths.absolute(root))]
-
-
-def _require_all(paths: RootPaths, known: list[str]) -> None:
-    """Refuse to make an index anew without one of its roots: nothing of the old rows would stay.
-
-    Raises:
-        NotFound: Names the root and how to leave it out.
-    """
-    for root in known:
-        if not is_there(paths.absolute(root)):
-            shown = shown_path(paths.absolute(root))
-            raise NotFound(f"{shown}: not there now; bring it back, or let it go with --forget FOLDER")
 
 
 def _require_folders(paths: RootPaths, roots: list[str], before: list[str], plan: Plan, exclusion: Exclusion) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 
 from bt_cli.errors import EmptyFolder, NotFound
 from bt_cli.files.shown_path import shown_path
-from bt_cli.indexing.build import IndexSummary, no_folder_for_nothing
+from bt_cli.indexing.build import no_folder_for_nothing
 from bt_cli.indexing.factory import kept_factory, require_factory
+from bt_cli.indexing.summary import IndexSummary
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_writer import IndexWriter

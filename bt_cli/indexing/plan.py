@@ -9,32 +9,28 @@ with a whole folder (`absence`).
 from __future__ import annotations
 
 import os
-from array import array
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from bt_cli.datasets.exclusion import Exclusion, RootRules
-from bt_cli.datasets.image_folder import IMAGE_SUFFIXES, ImageFile, content_hash, find_images
+from bt_cli.datasets.exclusion import Exclusion
+from bt_cli.datasets.image_folder import content_hash
 from bt_cli.datasets.passed_over import PassedOver
-from bt_cli.indexing.absence import absent_folder, unmoved
+from bt_cli.indexing.absence import unmoved
+from bt_cli.indexing.listing import KnownShards, Listing
 from bt_cli.indexing.pairs import Pairing
+from bt_cli.indexing.roots import is_excluded
 from bt_cli.indexing.web_rows import WebRows, changed_on_web
-from bt_cli.sources.member import SUFFIXES as SHARD_SUFFIXES
 from bt_cli.sources.web_address import is_url
 from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_paths import RootPaths, is_below
+from bt_cli.store.index_paths import RootPaths
 from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import MIXED, PAIRS
 from bt_cli.store.stored_rows import StoredRows
 
 ENCODE, JOURNAL = -1, -2
-LATEST = 2**63 - 1
-"""Nanoseconds: a file system may know times beyond what a timestamp holds."""
-NAMES_AT_A_TIME = 1 << 14
 
 
 @dataclass
@@ -116,8 +112,8 @@ def plan_update(
     is asked for with `verify` alone: its row is unchanged while a list names it (`web`). `opened` makes of a stored
     path what is opened."""
     opened, web = opened or paths.absolute, web or WebRows(paths, roots)
-    shards = _Shards({} if verify else known_shards or {}, stored, paths)
-    listing = _Listing(roots, paths, exclusion, shards, opened)
+    shards = KnownShards({} if verify else known_shards or {}, stored, paths)
+    listing = Listing(roots, paths, exclusion, shards, opened)
     own = stored.find(listing.names)
     known = own >= 0
     same = np.zeros(len(own), bool)
@@ -176,7 +172,7 @@ def plan_update(
 
 
 def _settle(
-    pairing: Pairing, listing: _Listing, stored: StoredRows, journal: Journal, paths: RootPaths, roots: list[str]
+    pairing: Pairing, listing: Listing, stored: StoredRows, journal: Journal, paths: RootPaths, roots: list[str]
 ) -> None:
     """Find each caption's image among what is there and what the index has elsewhere, and bind the journal to that."""
     names = [os.fsdecode(name) for name in listing.names.to_pylist()]
@@ -201,7 +197,7 @@ def _join_captions(plan: Plan, pairing: Pairing, missing: np.ndarray) -> None:
 
 def _removed(
     missing: np.ndarray,
-    listing: _Listing,
+    listing: Listing,
     roots: list[str],
     stored: StoredRows,
     goes_anyway: Callable[[str], bool],
@@ -238,7 +234,7 @@ def _removed(
 
 
 def _changed_in_silence(
-    listing: _Listing, own: np.ndarray, same: np.ndarray, stored: StoredRows, opened: Callable[[str], str]
+    listing: Listing, own: np.ndarray, same: np.ndarray, stored: StoredRows, opened: Callable[[str], str]
 ) -> np.ndarray:
     """(n,) bool: files of their row's size and time, and known addresses, whose content is another one."""
     changed = np.zeros(len(own), bool)
@@ -253,197 +249,6 @@ def _changed_in_silence(
     urls = [opened(listing.name(place)) for place in places.tolist()]
     changed[places[changed_on_web(urls, content_hash, lambda place: known[own[places[place]]].decode())]] = True
     return changed
-
-
-def merge_roots(roots: Iterable[str], paths: RootPaths, exclusion: Exclusion | None = None) -> list[str]:
-    """Roots (as stored) in their order, without those that another one covers anyway."""
-    unique = list(dict.fromkeys(roots))
-    return [
-        root for root in unique if not any(other != root and covers(other, root, paths, exclusion) for other in unique)
-    ]
-
-
-def covers(root: str, path: str, paths: RootPaths, exclusion: Exclusion | None = None) -> bool:
-    """Whether looking through `root` comes by `path` (both as stored): below it, not left out on the way,
-    and a folder or by its suffix an image. Another file is not counted on: its first bytes decide, and may change."""
-    if not is_below(path, root) or path == root:
-        return path == root
-    place = paths.absolute(path)
-    if os.path.splitext(path)[1].lower() not in IMAGE_SUFFIXES and os.path.isfile(place):
-        return False
-    return not RootRules(paths.absolute(root), exclusion or Exclusion()).excludes_below(place)
-
-
-def is_excluded(path: str, roots: list[str], paths: RootPaths, exclusion: Exclusion | None) -> bool:
-    """Whether the walk from the root that holds a path (both as stored) leaves it out: that is no absence."""
-    holding = [root for root in roots if is_below(path, root) and path != root]
-    place = paths.absolute(path)
-    return bool(holding) and all(
-        RootRules(paths.absolute(root), exclusion or Exclusion()).excludes_below(place) for root in holding
-    )
-
-
-def is_there(root: str) -> bool:
-    """Whether something is at a known root; a folder that is empty is none, for a disk may not be mounted there."""
-    if is_url(root):
-        return True
-    if os.path.isdir(root):
-        try:
-            return next(os.scandir(root), None) is not None
-        except OSError:
-            return True  # the walk will say why it can't be read
-    return os.path.exists(root)
-
-
-class _Listing:
-    """What the file system has below the roots now, as arrays: some 100 bytes a file."""
-
-    def __init__(
-        self,
-        roots: list[str],
-        paths: RootPaths,
-        exclusion: Exclusion | None,
-        shards: _Shards,
-        opened: Callable[[str], str],
-    ) -> None:
-        self.unreadable: list[tuple[str, str]] = []
-        self.closed_folders: list[str] = []
-        self.paths = paths
-        present = [path for path in map(opened, roots) if is_url(path) or os.path.exists(path)]
-        self.passed_over = PassedOver()
-        names, size, mtime, on_web, unknown = _Names(), array("q"), array("q"), array("b"), array("b")
-        for file in find_images(
-            present,
-            exclusion=exclusion,
-            passed_over=self.passed_over,
-            on_error=self._note,
-            known_members=shards.members,
-        ):
-            names.add(self._stored(file.path))
-            size.append(file.size)
-            mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
-            on_web.append(is_url(file.path))
-            unknown.append(file.is_unknown)
-        self.names = names.array()
-        """(n,) large_binary: stored paths."""
-        self.size = np.array(size, np.int64)
-        self.mtime = np.array(mtime, np.int64)
-        self.on_web = np.array(on_web, bool)
-        """(n,): those whose path is an address."""
-        self.unknown = np.array(unknown, bool)
-        """(n,): those of which nothing else is known before they are fetched."""
-        self.closed = [self._stored(folder) for folder in self.closed_folders]
-        self.closed += [self._stored(path) for path, _ in self.unreadable]
-        self.folders: set[str] | None = None
-
-    def name(self, number: int) -> str:
-        """A stored path, as the file system functions take it."""
-        return os.fsdecode(self.names[number].as_py())
-
-    def absent_folder(self, stored: str, roots: list[str]) -> str | None:
-        """The folder without images that a missing file was in; None where the file alone is gone."""
-        if stored not in roots:
-            return absent_folder(stored, roots, self.has_images)
-        folder = os.path.dirname(stored)
-        return None if is_there(self.paths.absolute(folder)) else folder
-
-    def has_images(self, folder: str) -> bool:
-        """Whether an image was found below a folder, at any depth."""
-        if self.folders is None:
-            self.folders = set()
-            for name in self.names:
-                above = os.path.dirname(os.fsdecode(name.as_py()))
-                while above not in self.folders:
-                    self.folders.add(above)
-                    above = os.path.dirname(above)
-        return ("" if folder == os.curdir else folder) in self.folders
-
-    def is_out_of_sight(self, stored: str, roots: list[str]) -> bool:
-        """Whether the run can say nothing about a path: not below the roots, or below a folder that can't be read."""
-        return not any(is_below(stored, root) for root in roots) or any(
-            is_below(stored, folder) for folder in self.closed
-        )
-
-    def _stored(self, absolute: str) -> str:
-        home = self.paths.home.rstrip(os.sep) + os.sep
-        return absolute[len(home) :] if absolute.startswith(home) else absolute
-
-    def _note(self, path: str, error: OSError) -> None:
-        if os.path.isdir(path):
-            self.closed_folders.append(path)
-        else:
-            self.unreadable.append((path, error.strerror or str(error)))
-
-
-class _Shards:
-    """Tar files: which are as the index knows them, so that their rows say what they hold, and which there are now."""
-
-    def __init__(self, known: Mapping[str, Sequence[int]], stored: StoredRows, paths: RootPaths) -> None:
-        self.known = known
-        self.stored = stored
-        self.paths = paths
-        self.seen: dict[str, tuple[int, int]] = {}
-        self._rows: dict[str, list[int]] | None = None
-
-    def members(self, shard: ImageFile) -> Iterable[ImageFile] | None:
-        """The images of a tar file by the index's rows; None where it has to be opened."""
-        name = self.paths.stored(shard.path)
-        stamp = shard.size, shard.mtime_ns
-        self.seen[name] = stamp
-        if tuple(self.known.get(name, ())) != stamp:
-            return None
-        if self._rows is None:
-            self._rows = self._by_shard()
-        home = shard.path[: len(shard.path) - len(name)] if shard.path.endswith(name) else None
-        sizes = self.stored.column("size")
-        return [
-            ImageFile(
-                f"{home}{path}" if home is not None else self.paths.absolute(path), int(sizes[row]), shard.mtime_ns
-            )
-            for row in self._rows.get(name, [])
-            for path in [self.stored.path(row)]
-        ]
-
-    def _by_shard(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {name: [] for name in self.known}
-        ends = tuple(f"{suffix}/".encode() for suffix in SHARD_SUFFIXES)
-        for row, path in enumerate(self.stored.paths.to_pylist()):
-            if any(end in path.lower() for end in ends):
-                name = shard_of(os.fsdecode(path), found)
-                if name is not None:
-                    found[name].append(row)
-        return found
-
-
-def shard_of(path: str, shards: Container[str]) -> str | None:
-    """Which of the shards, as stored, an image's stored path lies in; None for none of them."""
-    above = (path[:place] for place, letter in enumerate(path) if letter == "/")
-    return next((name for name in above if name in shards), None)
-
-
-class _Names:
-    """Gathers paths into one large_binary array, some thousands at a time."""
-
-    def __init__(self) -> None:
-        self.waiting: list[bytes] = []
-        self.parts: list[Any] = []
-
-    def add(self, path: str) -> None:
-        self.waiting.append(os.fsencode(path))
-        if len(self.waiting) >= NAMES_AT_A_TIME:
-            self._flush()
-
-    def array(self) -> Any:
-        import pyarrow as pa
-
-        self._flush()
-        return self.parts[0] if len(self.parts) == 1 else pa.concat_arrays(self.parts)
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        self.parts.append(pa.array(self.waiting, pa.large_binary()))
-        self.waiting = []
 
 
 class _Twins:

@@ -15,8 +15,9 @@ from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import ImageFile, find_images, path_key
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.shown_path import shown_path
-from bt_cli.indexing.build import IndexSummary, is_readable, no_images, nothing_readable
+from bt_cli.indexing.build import is_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
+from bt_cli.indexing.summary import IndexSummary, no_images, nothing_readable
 from bt_cli.inference.truncation import one_warning
 from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.web_address import WebImage, is_url

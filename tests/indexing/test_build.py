@@ -31,8 +31,9 @@ from bt_cli.errors import (
     Unwritable,
 )
 from bt_cli.files.lock import WriterLock
-from bt_cli.indexing.build import IndexSummary, build_index
+from bt_cli.indexing.build import build_index
 from bt_cli.indexing.encoder import EncodedBatch
+from bt_cli.indexing.summary import IndexSummary
 from bt_cli.store.embedding_table import nanoseconds
 from bt_cli.store.index_folder import IndexFolder, index_place
 from bt_cli.store.manifest import Manifest

@@ -1,0 +1,175 @@
+"""What lies below the roots of an index now, before it is compared with what the index has."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bt_cli.datasets.exclusion import Exclusion
+from bt_cli.datasets.image_folder import ImageFile, find_images
+from bt_cli.datasets.passed_over import PassedOver
+from bt_cli.indexing.absence import absent_folder
+from bt_cli.indexing.roots import is_there
+from bt_cli.sources.member import SUFFIXES as SHARD_SUFFIXES
+from bt_cli.sources.web_address import is_url
+from bt_cli.store.index_paths import RootPaths, is_below
+from bt_cli.store.stored_rows import StoredRows
+
+LATEST = 2**63 - 1
+"""Nanoseconds: a file system may know times beyond what a timestamp holds."""
+NAMES_AT_A_TIME = 1 << 14
+
+
+class Listing:
+    """What the file system has below the roots now, as arrays: some 100 bytes a file."""
+
+    def __init__(
+        self,
+        roots: list[str],
+        paths: RootPaths,
+        exclusion: Exclusion | None,
+        shards: KnownShards,
+        opened: Callable[[str], str],
+    ) -> None:
+        self.unreadable: list[tuple[str, str]] = []
+        self.closed_folders: list[str] = []
+        self.paths = paths
+        present = [path for path in map(opened, roots) if is_url(path) or os.path.exists(path)]
+        self.passed_over = PassedOver()
+        names, size, mtime, on_web, unknown = _Names(), array("q"), array("q"), array("b"), array("b")
+        for file in find_images(
+            present,
+            exclusion=exclusion,
+            passed_over=self.passed_over,
+            on_error=self._note,
+            known_members=shards.members,
+        ):
+            names.add(self._stored(file.path))
+            size.append(file.size)
+            mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
+            on_web.append(is_url(file.path))
+            unknown.append(file.is_unknown)
+        self.names = names.array()
+        """(n,) large_binary: stored paths."""
+        self.size = np.array(size, np.int64)
+        self.mtime = np.array(mtime, np.int64)
+        self.on_web = np.array(on_web, bool)
+        """(n,): those whose path is an address."""
+        self.unknown = np.array(unknown, bool)
+        """(n,): those of which nothing else is known before they are fetched."""
+        self.closed = [self._stored(folder) for folder in self.closed_folders]
+        self.closed += [self._stored(path) for path, _ in self.unreadable]
+        self.folders: set[str] | None = None
+
+    def name(self, number: int) -> str:
+        """A stored path, as the file system functions take it."""
+        return os.fsdecode(self.names[number].as_py())
+
+    def absent_folder(self, stored: str, roots: list[str]) -> str | None:
+        """The folder without images that a missing file was in; None where the file alone is gone."""
+        if stored not in roots:
+            return absent_folder(stored, roots, self.has_images)
+        folder = os.path.dirname(stored)
+        return None if is_there(self.paths.absolute(folder)) else folder
+
+    def has_images(self, folder: str) -> bool:
+        """Whether an image was found below a folder, at any depth."""
+        if self.folders is None:
+            self.folders = set()
+            for name in self.names:
+                above = os.path.dirname(os.fsdecode(name.as_py()))
+                while above not in self.folders:
+                    self.folders.add(above)
+                    above = os.path.dirname(above)
+        return ("" if folder == os.curdir else folder) in self.folders
+
+    def is_out_of_sight(self, stored: str, roots: list[str]) -> bool:
+        """Whether the run can say nothing about a path: not below the roots, or below a folder that can't be read."""
+        return not any(is_below(stored, root) for root in roots) or any(
+            is_below(stored, folder) for folder in self.closed
+        )
+
+    def _stored(self, absolute: str) -> str:
+        home = self.paths.home.rstrip(os.sep) + os.sep
+        return absolute[len(home) :] if absolute.startswith(home) else absolute
+
+    def _note(self, path: str, error: OSError) -> None:
+        if os.path.isdir(path):
+            self.closed_folders.append(path)
+        else:
+            self.unreadable.append((path, error.strerror or str(error)))
+
+
+class KnownShards:
+    """Tar files: which are as the index knows them, so that their rows say what they hold, and which there are now."""
+
+    def __init__(self, known: Mapping[str, Sequence[int]], stored: StoredRows, paths: RootPaths) -> None:
+        self.known = known
+        self.stored = stored
+        self.paths = paths
+        self.seen: dict[str, tuple[int, int]] = {}
+        self._rows: dict[str, list[int]] | None = None
+
+    def members(self, shard: ImageFile) -> Iterable[ImageFile] | None:
+        """The images of a tar file by the index's rows; None where it has to be opened."""
+        name = self.paths.stored(shard.path)
+        stamp = shard.size, shard.mtime_ns
+        self.seen[name] = stamp
+        if tuple(self.known.get(name, ())) != stamp:
+            return None
+        if self._rows is None:
+            self._rows = self._by_shard()
+        home = shard.path[: len(shard.path) - len(name)] if shard.path.endswith(name) else None
+        sizes = self.stored.column("size")
+        return [
+            ImageFile(
+                f"{home}{path}" if home is not None else self.paths.absolute(path), int(sizes[row]), shard.mtime_ns
+            )
+            for row in self._rows.get(name, [])
+            for path in [self.stored.path(row)]
+        ]
+
+    def _by_shard(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {name: [] for name in self.known}
+        ends = tuple(f"{suffix}/".encode() for suffix in SHARD_SUFFIXES)
+        for row, path in enumerate(self.stored.paths.to_pylist()):
+            if any(end in path.lower() for end in ends):
+                name = shard_of(os.fsdecode(path), found)
+                if name is not None:
+                    found[name].append(row)
+        return found
+
+
+def shard_of(path: str, shards: Container[str]) -> str | None:
+    """Which of the shards, as stored, an image's stored path lies in; None for none of them."""
+    above = (path[:place] for place, letter in enumerate(path) if letter == "/")
+    return next((name for name in above if name in shards), None)
+
+
+class _Names:
+    """Gathers paths into one large_binary array, some thousands at a time."""
+
+    def __init__(self) -> None:
+        self.waiting: list[bytes] = []
+        self.parts: list[Any] = []
+
+    def add(self, path: str) -> None:
+        self.waiting.append(os.fsencode(path))
+        if len(self.waiting) >= NAMES_AT_A_TIME:
+            self._flush()
+
+    def array(self) -> Any:
+        import pyarrow as pa
+
+        self._flush()
+        return self.parts[0] if len(self.parts) == 1 else pa.concat_arrays(self.parts)
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        self.parts.append(pa.array(self.waiting, pa.large_binary()))
+        self.waiting = []
