@@ -29,6 +29,7 @@ from bt_cli.commands.options import (
     Threads,
     Workers,
     bytes_of_gib,
+    from_environment,
 )
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
@@ -50,6 +51,7 @@ class StoreDtype(StrEnum):
 
 
 def run(
+    context: typer.Context,
     images: Annotated[
         list[str] | None,
         typer.Argument(
@@ -173,7 +175,7 @@ def run(
             "--exclude": exclude,
             "--store-dtype": store_dtype,
             "--bridge-cache": bridge_cache,
-            "--model": model,
+            "--model": None if from_environment(context, "model") else model,
         }
         summary = index_tables_command(place.folder, tables, others, rebuild=rebuild, compact=compact, factory=factory)
         if as_json:

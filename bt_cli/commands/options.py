@@ -53,6 +53,12 @@ def named_folder(value: str) -> Path:
     return Path(value)
 
 
+def from_environment(context: typer.Context, name: str) -> bool:
+    """Whether a parameter's value is a variable's of the environment: what to take where nothing is named, no choice."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
 def bytes_of_gib(option: str, gib: float) -> int:
     """A size in GiB as bytes. Raises Misuse for one that is infinite or not a number, which no `min` refuses."""
     if not math.isfinite(gib):

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict, Threads, Workers
+from bt_cli.commands.options import (
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Quiet,
+    Strict,
+    Threads,
+    Workers,
+    from_environment,
+)
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
@@ -161,8 +171,7 @@ def run(
     The same command with the same --out goes on where a stopped run was, with the same losses as if it had never
     stopped. `torchrun --nproc-per-node N -m bt_cli train ...` shares the batches among N processes.
     """
-    source = context.get_parameter_source("model")
-    model_is_default = source is not None and source.name == "ENVIRONMENT"
+    model_is_default = from_environment(context, "model")
     if out is None:
         raise Misuse("--out DIR is needed: the folder that the trained checkpoint goes to")
     if recipe is None and captions is None:

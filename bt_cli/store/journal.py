@@ -137,10 +137,14 @@ class Journal:
 
 def _checksum(batch: pa.RecordBatch) -> int:
     """CRC-32 of the embeddings and of the texts that say what they belong to."""
+    import pyarrow as pa
+
     value = 0
     for field, column in zip(batch.schema, batch.columns, strict=True):
         if field.name == "embedding":
             value = zlib.crc32(np.ascontiguousarray(vectors_of(column)).tobytes(), value)
         else:
+            if pa.types.is_timestamp(column.type):  # of nanoseconds Python makes values with pandas alone
+                column = column.cast(pa.int64())
             value = zlib.crc32(repr(column.to_pylist()).encode("utf-8", "replace"), value)
     return value
