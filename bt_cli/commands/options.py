@@ -54,7 +54,7 @@ def named_folder(value: str) -> Path:
 
 
 def from_environment(context: typer.Context, name: str) -> bool:
-    """Whether a parameter's value is a variable's of the environment: what to take where nothing is named, no choice."""
+    """Whether a parameter's value is a variable's of the environment: what to take where nothing is named."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "ENVIRONMENT"
 
