@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _EPOCH = datetime(1970, 1, 1)
 
@@ -31,6 +32,22 @@ class PhotoFacts(NamedTuple):
         if self.taken_offset is not None:
             moment = moment.replace(tzinfo=timezone(timedelta(minutes=self.taken_offset)))
         return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
+
+    def record(self) -> dict[str, Any]:
+        """What is known, for a JSON object: `taken` (as `taken_text`), `camera`, `latitude`, `longitude`."""
+        values = (self.taken_text, self.camera, self.latitude, self.longitude)
+        found = zip(("taken", "camera", "latitude", "longitude"), values, strict=True)
+        return {name: value for name, value in found if value is not None}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> PhotoFacts:
+        """The reverse of `record`. Raises ValueError for a time that is none."""
+        places = record.get("camera"), record.get("latitude"), record.get("longitude")
+        if "taken" not in record:
+            return cls(None, None, *places)
+        moment = datetime.fromisoformat(record["taken"])
+        ahead = moment.utcoffset()
+        return cls(clock_milliseconds(moment), None if ahead is None else ahead // timedelta(minutes=1), *places)
 
 
 def clock_milliseconds(moment: datetime) -> int:

@@ -20,6 +20,7 @@ from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, path_from
 from bt_cli.store.manifest import NAME, Manifest, Piece
 from bt_cli.store.photo_columns import with_photo_columns
+from bt_cli.store.photo_table import PhotoTable
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
 from bt_cli.store.piece import missing as missing_file
 
@@ -159,6 +160,7 @@ class IndexFolder(_VectorSet):
         folder: The index folder.
         manifest: What it says of itself.
         captions: The captions given at indexing, or None.
+        photos: How the images were taken.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -169,6 +171,7 @@ class IndexFolder(_VectorSet):
         self.captions = CaptionIndex(folder, manifest, captions, self.pieces) if captions else None
         # Held open, so that the tables can still be read when a writer has taken their names away.
         self._tables = [open(folder / piece.table, "rb") for piece in manifest.pieces]  # noqa: SIM115
+        self.photos = PhotoTable(self.pieces, self._tables)
         self._home = home_of(folder, manifest.home)
 
     @staticmethod

@@ -46,9 +46,13 @@ def photo_array(name: str, table: Any) -> np.ndarray:
     can't be, as another program may have written them."""
     if name not in table.schema.names:
         return blank_column(name, table.num_rows)
+    return column_array(name, table.column(name))
+
+
+def column_array(name: str, column: Any) -> np.ndarray:
+    """A pyarrow column as an array; degrees that can't be as null."""
     import pyarrow as pa
 
-    column = table.column(name)
     if name == "camera":
         return _texts(column)
     if name == "taken":
