@@ -49,6 +49,7 @@ from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import IMAGES, MIXED, Manifest
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.stored_rows import StoredRows
 
@@ -180,6 +181,8 @@ def build_index(
             _require_folders(run.paths, looked_through, held, plan, exclusion)
         all_roots = _without_gone_files(all_roots, run.paths, plan)
         run.report_unreadable(plan)
+        if plan.facts_read:
+            LOG.warning("date, camera and place read from the heads of %s images", f"{plan.facts_read:,}")
         run.encode_images(plan, writer)
         barren = run.barren(plan, fresh(given, remaining))
         if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
@@ -577,5 +580,6 @@ def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, d
         "content_hash": batch.content_hashes,
         "width": np.asarray(batch.widths, np.int32),
         "height": np.asarray(batch.heights, np.int32),
+        **arrow_columns(facts_arrays(batch.facts, len(texts))),
         "embedding": vector_array(batch.embeddings, dtype),
     }

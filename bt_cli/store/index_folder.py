@@ -19,6 +19,8 @@ from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, path_from
 from bt_cli.store.manifest import NAME, Manifest, Piece
+from bt_cli.store.photo_columns import with_photo_columns
+from bt_cli.store.photo_table import PhotoTable
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
 from bt_cli.store.piece import missing as missing_file
 
@@ -158,6 +160,7 @@ class IndexFolder(_VectorSet):
         folder: The index folder.
         manifest: What it says of itself.
         captions: The captions given at indexing, or None.
+        photos: How the images were taken.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -168,6 +171,7 @@ class IndexFolder(_VectorSet):
         self.captions = CaptionIndex(folder, manifest, captions, self.pieces) if captions else None
         # Held open, so that the tables can still be read when a writer has taken their names away.
         self._tables = [open(folder / piece.table, "rb") for piece in manifest.pieces]  # noqa: SIM115
+        self.photos = PhotoTable(self.pieces, self._tables)
         self._home = home_of(folder, manifest.home)
 
     @staticmethod
@@ -276,6 +280,7 @@ class IndexFolder(_VectorSet):
             file.seek(0)
             with reading(file.name):
                 part = pyarrow.parquet.read_table(file, columns=columns, page_checksum_verification=True)
+                part = with_photo_columns(part) if columns is None else part
                 parts.append(part.take(piece.live_rows()) if len(piece.deleted) else part)
         if not parts:
             empty = image_schema(self.identity, self.manifest.store_dtype, self.manifest.home).empty_table()
@@ -288,7 +293,7 @@ class IndexFolder(_VectorSet):
         for piece, file in zip(self.pieces, self._tables, strict=True):
             file.seek(0)
             with reading(file.name):
-                yield from _live_batches(piece, file, rows)
+                yield from map(with_photo_columns, _live_batches(piece, file, rows))
 
     def close(self) -> None:
         """Close what is open; mapped vectors stay as long as they are in use."""
