@@ -262,12 +262,24 @@ def refuse_doubled(columns: Columns, place: str) -> None:
 def parquet(path: str, content: bytes | None = None) -> Iterator[Entry]:
     """A Parquet table; of its columns only those are read that hold anything of interest, of images inside only
     their paths."""
+    yield from _parquet(path, content, with_images=True)
+
+
+def rows_of_images(path: str) -> Iterator[Entry]:
+    """The captions beside the images of a Parquet file; they name none, each belongs to the image of its row."""
+    yield from _parquet(path, None, with_images=False)
+
+
+def _parquet(path: str, content: bytes | None, *, with_images: bool) -> Iterator[Entry]:
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
         table = pyarrow.parquet.ParquetFile(path if content is None else pa.BufferReader(content))
-        columns = Columns.of(table.schema_arrow.names)
+        schema = table.schema_arrow
+        columns = Columns.of(schema.names)
+        if not with_images:
+            columns.role.pop("image", None)
         if not columns.has_caption:
             raise UnreadableCaptions(
                 f"{shown_path(path)}: no column for captions (caption, text, sentence ...) "
@@ -275,7 +287,7 @@ def parquet(path: str, content: bytes | None = None) -> Iterator[Entry]:
             )
         refuse_doubled(columns, shown_path(path))
         number = 0
-        for batch in table.iter_batches(1024, columns=_leaves(table.schema_arrow, columns)):
+        for batch in table.iter_batches(1024, columns=_leaves(schema, columns)):
             for fields in _parquet_rows(batch):
                 number += 1
                 if isinstance(fields, str):

@@ -298,14 +298,11 @@ class _Run:
         current = writer.caption_rows()
         if captions is None and self.pairing is None and current is not None:
             return follow_images(current, plan)
-        gone = set(plan.gone().tolist())
-        paths = [path for number, path in enumerate(_StoredPaths(plan.stored)) if number not in gone]
-        paths += [plan.rows.paths[row] for row in plan.kept()]
         rows: CaptionRows | None
         if self.pairing is not None:
-            rows = self.pairing.rows(paths)
+            rows = self.pairing.rows(_next_paths(plan))
         elif captions is not None:
-            rows = caption_rows(captions, paths, self.paths, roots)
+            rows = caption_rows(captions, _next_paths(plan), self.paths, roots)
         else:
             rows = self.captions_before(writer)
         if rows is None or rows is current:
@@ -421,6 +418,14 @@ class _StoredPaths(Sequence[str]):
 
     def _end(self) -> str:
         raise IndexError
+
+
+def _next_paths(plan: Plan) -> list[str]:
+    """The paths of all images of the next generation."""
+    stays = np.ones(len(plan.stored), bool)
+    stays[plan.gone()] = False
+    before = plan.stored.paths.take(np.flatnonzero(stays)).to_pylist() if stays.any() else []
+    return [*map(os.fsdecode, before), *(plan.rows.paths[row] for row in plan.kept())]
 
 
 class _Paths(Sequence[str]):

@@ -250,7 +250,8 @@ def _reason(error: Exception) -> str:
         return f"more pixels than the {pixel_limit() or PIXEL_LIMIT:,} allowed; BT_MAX_PIXELS raises the limit"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
-    detail = " ".join(str(getattr(error, "strerror", None) or error).split())
+    # The first sentence alone: some decoders go on with advice for whoever builds them.
+    detail = " ".join(str(getattr(error, "strerror", None) or error).split()).partition(". ")[0]
     return f"broken image: {detail[:200] or type(error).__name__}"
 
 

@@ -159,6 +159,29 @@ def holds_images(path: str) -> bool:
         return True
 
 
+def has_images(path: str) -> bool:
+    """Whether a Parquet file with a column of images has the bytes of any, as far as it tells without their being read;
+    its rows may name files instead. One that can't be read is taken to have some: who opens it will say so."""
+    import pyarrow as pa
+
+    try:
+        with _opened(path) as file:
+            column = image_column(file.schema_arrow)
+            leaf = next(
+                number
+                for number in range(len(file.schema))
+                if file.schema.column(number).path in (column, f"{column}.bytes")
+            )
+            groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+            return any(_may_have_values(group.column(leaf).statistics, group.num_rows) for group in groups)
+    except (pa.ArrowException, OSError):
+        return True
+
+
+def _may_have_values(statistics: Any, rows: int) -> bool:
+    return statistics is None or not statistics.has_null_count or int(statistics.null_count) < rows
+
+
 def _binary(images: Any) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -12,7 +12,7 @@ import numpy as np
 
 from bt_cli.errors import BtError, Misuse, NoIndex
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.web_address import SCHEMES, is_url
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.block_sums import damaged
 from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
 from bt_cli.store.glob import matching_rows
@@ -20,6 +20,7 @@ from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import COLUMNS, ImageRows
 from bt_cli.store.index_paths import home_of, path_from
 from bt_cli.store.manifest import NAME, Manifest, Piece
+from bt_cli.store.path_text import address_rows
 from bt_cli.store.photo_columns import PHOTO_COLUMNS, with_photo_columns
 from bt_cli.store.photo_table import PhotoTable, rows_nearby
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
@@ -262,7 +263,7 @@ class IndexFolder(_VectorSet):
         for piece in self.pieces:
             text, offsets = piece.strings.whole()
             rows = matching_rows(pattern, self._home, text, offsets)
-            addresses = _address_rows(text, np.asarray(offsets, np.int64))
+            addresses = address_rows(text, np.asarray(offsets, np.int64))
             if len(addresses):  # which lie in no folder of this machine
                 elsewhere = np.intersect1d(matching_rows(pattern, "", text, offsets), addresses)
                 rows = np.union1d(np.setdiff1d(rows, addresses), elsewhere)
@@ -320,21 +321,6 @@ class IndexFolder(_VectorSet):
             if is_url(stored) or (here == self._home and not os.path.isabs(stored))
             else path_from(here, os.path.join(self._home, stored), self._home)
         )
-
-
-def _address_rows(text: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Rows (m,) int64, ascending, whose path is an address on the web or in a store."""
-    starts, lengths = offsets[:-1], np.diff(offsets)
-    found = np.zeros(len(starts), bool)
-    long_enough = np.flatnonzero(lengths > min(map(len, SCHEMES)))
-    firsts = text[starts[long_enough]] | 0x20  # small letters; `:` and `/` stay what they are
-    for scheme in SCHEMES:
-        rows = long_enough[firsts == ord(scheme[0])]
-        rows = rows[lengths[rows] > len(scheme)]
-        for place, letter in enumerate(scheme.encode()):
-            rows = rows[(text[starts[rows] + place] | 0x20) == letter]
-        found[rows] = True
-    return np.flatnonzero(found)
 
 
 def _live_batches(piece: OpenPiece, file: BinaryIO, rows: int) -> Iterator[pyarrow.Table]:
