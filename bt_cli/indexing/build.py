@@ -49,6 +49,7 @@ from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import IMAGES, MIXED, Manifest
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.stored_rows import StoredRows
 
@@ -180,6 +181,8 @@ def build_index(
             _require_folders(run.paths, looked_through, held, plan, exclusion)
         all_roots = _without_gone_files(all_roots, run.paths, plan)
         run.report_unreadable(plan)
+        if plan.facts_read:
+            LOG.warning("date, camera and place read from the heads of %s images", f"{plan.facts_read:,}")
         run.encode_images(plan, writer)
         barren = run.barren(plan, fresh(given, remaining))
         if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
@@ -295,14 +298,11 @@ class _Run:
         current = writer.caption_rows()
         if captions is None and self.pairing is None and current is not None:
             return follow_images(current, plan)
-        gone = set(plan.gone().tolist())
-        paths = [path for number, path in enumerate(_StoredPaths(plan.stored)) if number not in gone]
-        paths += [plan.rows.paths[row] for row in plan.kept()]
         rows: CaptionRows | None
         if self.pairing is not None:
-            rows = self.pairing.rows(paths)
+            rows = self.pairing.rows(_next_paths(plan))
         elif captions is not None:
-            rows = caption_rows(captions, paths, self.paths, roots)
+            rows = caption_rows(captions, _next_paths(plan), self.paths, roots)
         else:
             rows = self.captions_before(writer)
         if rows is None or rows is current:
@@ -418,6 +418,14 @@ class _StoredPaths(Sequence[str]):
 
     def _end(self) -> str:
         raise IndexError
+
+
+def _next_paths(plan: Plan) -> list[str]:
+    """The paths of all images of the next generation."""
+    stays = np.ones(len(plan.stored), bool)
+    stays[plan.gone()] = False
+    before = plan.stored.paths.take(np.flatnonzero(stays)).to_pylist() if stays.any() else []
+    return [*map(os.fsdecode, before), *(plan.rows.paths[row] for row in plan.kept())]
 
 
 class _Paths(Sequence[str]):
@@ -577,5 +585,6 @@ def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, d
         "content_hash": batch.content_hashes,
         "width": np.asarray(batch.widths, np.int32),
         "height": np.asarray(batch.heights, np.int32),
+        **arrow_columns(facts_arrays(batch.facts, len(texts))),
         "embedding": vector_array(batch.embeddings, dtype),
     }

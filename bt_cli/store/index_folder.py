@@ -12,13 +12,16 @@ import numpy as np
 
 from bt_cli.errors import BtError, Misuse, NoIndex
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.web_address import SCHEMES, is_url
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.block_sums import damaged
 from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
 from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, path_from
 from bt_cli.store.manifest import NAME, Manifest, Piece
+from bt_cli.store.path_text import address_rows
+from bt_cli.store.photo_columns import with_photo_columns
+from bt_cli.store.photo_table import PhotoTable
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
 from bt_cli.store.piece import missing as missing_file
 
@@ -158,6 +161,7 @@ class IndexFolder(_VectorSet):
         folder: The index folder.
         manifest: What it says of itself.
         captions: The captions given at indexing, or None.
+        photos: How the images were taken.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -168,6 +172,7 @@ class IndexFolder(_VectorSet):
         self.captions = CaptionIndex(folder, manifest, captions, self.pieces) if captions else None
         # Held open, so that the tables can still be read when a writer has taken their names away.
         self._tables = [open(folder / piece.table, "rb") for piece in manifest.pieces]  # noqa: SIM115
+        self.photos = PhotoTable(self.pieces, self._tables)
         self._home = home_of(folder, manifest.home)
 
     @staticmethod
@@ -257,7 +262,7 @@ class IndexFolder(_VectorSet):
         for piece in self.pieces:
             text, offsets = piece.strings.whole()
             rows = matching_rows(pattern, self._home, text, offsets)
-            addresses = _address_rows(text, np.asarray(offsets, np.int64))
+            addresses = address_rows(text, np.asarray(offsets, np.int64))
             if len(addresses):  # which lie in no folder of this machine
                 elsewhere = np.intersect1d(matching_rows(pattern, "", text, offsets), addresses)
                 rows = np.union1d(np.setdiff1d(rows, addresses), elsewhere)
@@ -276,6 +281,7 @@ class IndexFolder(_VectorSet):
             file.seek(0)
             with reading(file.name):
                 part = pyarrow.parquet.read_table(file, columns=columns, page_checksum_verification=True)
+                part = with_photo_columns(part) if columns is None else part
                 parts.append(part.take(piece.live_rows()) if len(piece.deleted) else part)
         if not parts:
             empty = image_schema(self.identity, self.manifest.store_dtype, self.manifest.home).empty_table()
@@ -288,7 +294,7 @@ class IndexFolder(_VectorSet):
         for piece, file in zip(self.pieces, self._tables, strict=True):
             file.seek(0)
             with reading(file.name):
-                yield from _live_batches(piece, file, rows)
+                yield from map(with_photo_columns, _live_batches(piece, file, rows))
 
     def close(self) -> None:
         """Close what is open; mapped vectors stay as long as they are in use."""
@@ -307,21 +313,6 @@ class IndexFolder(_VectorSet):
             if is_url(stored) or (here == self._home and not os.path.isabs(stored))
             else path_from(here, os.path.join(self._home, stored), self._home)
         )
-
-
-def _address_rows(text: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Rows (m,) int64, ascending, whose path is an address on the web or in a store."""
-    starts, lengths = offsets[:-1], np.diff(offsets)
-    found = np.zeros(len(starts), bool)
-    long_enough = np.flatnonzero(lengths > min(map(len, SCHEMES)))
-    firsts = text[starts[long_enough]] | 0x20  # small letters; `:` and `/` stay what they are
-    for scheme in SCHEMES:
-        rows = long_enough[firsts == ord(scheme[0])]
-        rows = rows[lengths[rows] > len(scheme)]
-        for place, letter in enumerate(scheme.encode()):
-            rows = rows[(text[starts[rows] + place] | 0x20) == letter]
-        found[rows] = True
-    return np.flatnonzero(found)
 
 
 def _live_batches(piece: OpenPiece, file: BinaryIO, rows: int) -> Iterator[pyarrow.Table]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bt_cli.store.embedding_table import vectors_of
+from bt_cli.store.photo_columns import PHOTO_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,7 +133,16 @@ class Journal:
     def _fits(self, schema: pa.Schema) -> bool:
         made, ours = schema.metadata or {}, self.schema.metadata
         keys = (b"bt.fingerprint", b"bt.preprocessing", b"bt.format", b"bt.kind", FOR_CAPTIONS)
-        return schema.equals(self.schema) and all(made.get(key) == ours.get(key) for key in keys)
+        return _without_photo_columns(schema).equals(_without_photo_columns(self.schema)) and all(
+            made.get(key) == ours.get(key) for key in keys
+        )
+
+
+def _without_photo_columns(schema: pa.Schema) -> pa.Schema:
+    """What segments of earlier versions have, too: what they encoded is not encoded again."""
+    import pyarrow as pa
+
+    return pa.schema([field for field in schema if field.name not in PHOTO_COLUMNS])
 
 
 def _checksum(batch: pa.RecordBatch) -> int:
