@@ -17,8 +17,7 @@ from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.member import first_bytes, is_container, open_container, read_member
-from bt_cli.sources.parquet_shard import ParquetShard
+from bt_cli.sources.member import first_bytes, is_container, is_of_rows, open_container, read_member
 from bt_cli.sources.tar_shard import is_shard_name, shard_stamp
 from bt_cli.sources.url_list import is_url_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
@@ -90,7 +89,7 @@ def find_images(
     nothing below /proc or /sys.
 
     A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`;
-    so is a Parquet file with a column of images: its rows come as `x.parquet/000000123`.
+    so is a Parquet or Arrow file with a column of images: its rows come as `x.parquet/000000123`.
 
     Args:
         roots: Folders and single files.
@@ -315,7 +314,7 @@ class _Walk:
             found = ImageFile(f"{shard.path}/{member.name}", member.size, shard.mtime_ns)
             if rules is not None and rules.excludes_below(found.path):
                 self.passed_over.excluded += 1
-            elif member.size if isinstance(opened, ParquetShard) else _may_be_image(found):
+            elif member.size if is_of_rows(shard.path) else _may_be_image(found):
                 images += 1
                 yield found
             else:
