@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.store.index_choice import Choice, list_choice
@@ -137,7 +138,7 @@ class ApproximateIndex:
         faiss = _faiss()
 
         self.path = path
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             self.checked = CheckedBytes(path, file, sums)
         # FAISS believes what it reads: all but the lists is checked before, each list when a query probes it.
         first, last = (int(entry.search.get(name, 0)) for name in ("lists_begin", "lists_end"))

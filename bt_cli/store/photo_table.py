@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from bt_cli.files.photo_facts import PhotoFacts
+from bt_cli.store.block_sums import CheckedFile
 from bt_cli.store.embedding_table import reading
 from bt_cli.store.photo_columns import PHOTO_COLUMNS, facts_of, photo_array, photo_fields
 from bt_cli.store.piece import OpenPiece
@@ -60,9 +61,10 @@ class PhotoTable:
         for piece, file in self._parts:
             mine = np.flatnonzero((ids >= piece.first) & (ids < piece.first + len(piece)))
             if len(mine):
-                with self._lock:
+                with self._lock, reading(file.name):
                     # Its size is there in every version: rows are counted where nothing else is.
-                    near = _facts(rows_nearby(file, piece.rows_of_ids(ids[mine]), ["size", *PHOTO_COLUMNS]))
+                    rows = piece.rows_of_ids(ids[mine])
+                    near = _facts(rows_nearby(piece.checked_table(file), rows, ["size", *PHOTO_COLUMNS]))
                 for place, facts in zip(mine.tolist(), near, strict=True):
                     found[place] = facts
         return found
@@ -72,22 +74,20 @@ def _chunks(piece: OpenPiece, file: BinaryIO, field: pa.Field) -> list[pa.Array]
     import pyarrow as pa
     import pyarrow.parquet
 
-    file.seek(0)
-    with reading(file.name), pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as table:
+    checked = piece.checked_table(file)
+    with reading(file.name), pyarrow.parquet.ParquetFile(checked, page_checksum_verification=True) as table:
         if field.name not in table.schema_arrow.names:
             return [pa.nulls(len(piece), field.type)]
         column = table.read([field.name]).column(0).cast(field.type)
         return list((column.take(piece.live_rows()) if len(piece.deleted) else column).chunks)
 
 
-def rows_nearby(file: BinaryIO, rows: np.ndarray, names: Sequence[str]) -> pa.Table:
-    """A few rows of a table, in the order of `rows`, from their row groups alone; of columns those that it has. Raises
-    BrokenIndex."""
+def rows_nearby(file: CheckedFile, rows: np.ndarray, names: Sequence[str]) -> pa.Table:
+    """A few rows of a table, in the order of `rows`, from their row groups alone; of columns those that it has."""
     import pyarrow as pa
     import pyarrow.parquet
 
-    file.seek(0)
-    with reading(file.name), pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as table:
+    with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as table:
         names = [name for name in names if name in table.schema_arrow.names]
         sizes = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
         ends = np.cumsum(sizes)
