@@ -332,8 +332,8 @@ class _Run:
 
     def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:
         """The rows whose format some installed package reads; the others are passed over and have no new row."""
-        paths = _Paths(self.opened, plan.rows.paths, todo)
-        readable = [is_readable(path, self.summary.passed_over) for path in paths]
+        names = [plan.rows.paths[row] for row in todo.tolist()]
+        readable = [is_plain_name(name) or is_readable(self.opened(name), self.summary.passed_over) for name in names]
         for row in todo[np.logical_not(readable)].tolist():
             # What the index has of it stays: its reader may only be missing here, or now.
             (plan.kept_own if plan.own[row] >= 0 else plan.failed).add(row)
@@ -513,9 +513,14 @@ def no_folder_for_nothing(folder: Path) -> Iterator[None]:
         raise
 
 
+def is_plain_name(path: str) -> bool:
+    """Whether a suffix says that any installation reads the file, if it is what it is called."""
+    return path.lower().endswith(PLAIN_SUFFIXES)
+
+
 def is_readable(path: str, passed_over: PassedOver) -> bool:
     """Whether an installed package reads the file's format; one of a format that none reads is counted."""
-    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path, first_bytes(path, HEAD)):
+    if is_plain_name(path) or not lacks_reader(path, first_bytes(path, HEAD)):
         return True
     passed_over.add_unread(path)
     return False

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,6 +36,9 @@ from bt_cli.store.piece import damages, open_owners, sums_of
 from bt_cli.store.piece_writer import CaptionRows, PieceWriter
 from bt_cli.store.stored_rows import StoredPiece, StoredRows, path_array
 from bt_cli.version import __version__
+
+if TYPE_CHECKING:
+    from bt_cli.store.list_file import ListSource
 
 SMALL_PIECE = 2048
 """Rows of a piece that is always joined with what is new: writing it anew takes no time."""
@@ -212,8 +216,8 @@ class IndexWriter:
             self._number = before = self._highest_generation()
             identity = self._merged_identity()
             writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self.kind, self._next_number)
-            pieces, places = self._next_pieces(writer, rows, source, gone, compact, tables)
-            pieces = self._with_lists(writer, pieces, factory)
+            pieces, places, ids = self._next_pieces(writer, rows, source, gone, compact, tables)
+            pieces = self._with_lists(writer, pieces, factory, ids)
             next_captions = self._next_captions(writer, captions, places, factory)
             manifest = Manifest(
                 generation=max(self._number, before + 1),
@@ -254,8 +258,9 @@ class IndexWriter:
         gone: np.ndarray,
         compact: bool,
         tables: Sequence[StoredPiece],
-    ) -> tuple[list[Piece], _Places]:
-        """The pieces of the next generation, and where its images are."""
+    ) -> tuple[list[Piece], _Places, np.ndarray]:
+        """The pieces of the next generation, where its images are, and the id before of each row of the new piece,
+        which is the last (-1: it had none)."""
         here, dead = self.stored.placed(gone)
         left = [len(piece) - int((here == number).sum()) for number, piece in enumerate(self.stored.pieces)]
         taken = self._pieces_to_join(left, len(rows), here, compact)
@@ -276,10 +281,11 @@ class IndexWriter:
         new = None
         if len(joined):
             order = joined.in_order()
-            joined = joined.take(order)
+            joined, from_where = joined.take(order), from_where[order]
             sources_of_vectors = StoredRows([*self.stored.pieces, *tables]) if tables else self.stored
-            new = writer.write_images(joined, from_where[order], sources_of_vectors, self.journal)
-        return [*kept, *([new] if new else [])], _Places(self.stored, remaining, taken, joined, new)
+            new = writer.write_images(joined, from_where, sources_of_vectors, self.journal)
+        places = _Places(self.stored, remaining, taken, joined, new)
+        return [*kept, *([new] if new else [])], places, np.where(from_where < len(self.stored), from_where, -1)
 
     def _pieces_to_join(self, left: list[int], new: int, here: np.ndarray, compact: bool) -> set[int]:
         """Which pieces are written anew together with `new` rows; `left` is how many rows of each remain."""
@@ -302,17 +308,42 @@ class IndexWriter:
             size += left[number]
         return taken
 
-    def _with_lists(self, writer: PieceWriter, pieces: list[Piece], factory: str | None) -> list[Piece]:
-        """The pieces, each with the index over its vectors that the rule, or the user, wants."""
+    def _with_lists(
+        self, writer: PieceWriter, pieces: list[Piece], factory: str | None, ids: np.ndarray
+    ) -> list[Piece]:
+        """The pieces, each with the index over its vectors that the rule, or the user, wants; `ids` as `_next_pieces`
+        gives them."""
         total = sum(piece.rows for piece in pieces)
         same = self.manifest is not None and self.manifest.factory == factory
         known = {piece.entry.table for piece in self.stored.pieces} if same else set()
+        none = np.empty(0, np.int64)
         made = []
         for piece in pieces:
             choice = choose_for_piece(piece.rows, total, self.identity.dimension, self.dtype, factory)
             stays = piece.table in known and (piece.lists is not None) == (choice.factory is not None)
-            made.append(piece if stays else writer.with_lists(piece, choice))
+            if not stays and same and choice.factory is not None:
+                is_new = piece.table not in known
+                made.append(writer.with_lists(piece, choice, self._lists_that_stand(ids if is_new else none)))
+            else:
+                made.append(piece if stays else writer.with_lists(piece, choice))
         return made
+
+    def _lists_that_stand(self, ids: np.ndarray) -> list[ListSource]:
+        """The lists of the index as it stands, for a piece whose rows had these ids."""
+        from bt_cli.store.list_file import ListSource
+
+        new_rows = np.flatnonzero(ids >= 0)
+        pieces, rows = self.stored.placed(ids[new_rows])
+        found = []
+        for number, piece in enumerate(self.stored.pieces):
+            entry = piece.entry
+            if entry.lists is not None and not piece.from_table:
+                row_of = np.full(entry.rows, -1, np.int64)
+                mine = pieces == number
+                row_of[rows[mine]] = new_rows[mine]
+                sums = sums_of(self.folder, entry)[entry.lists]
+                found.append(ListSource(self.folder / entry.lists, entry, sums, row_of))
+        return found
 
     def _next_captions(
         self, writer: PieceWriter, captions: CaptionRows | None, places: _Places, factory: str | None

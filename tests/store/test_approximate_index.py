@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bt_cli.errors import BrokenIndex, Misuse
-from bt_cli.store import approximate_index, index_choice
+from bt_cli.store import approximate_index, index_choice, tuning
 from bt_cli.store.approximate_index import ApproximateIndex, build_approximate, check_factory, try_out
 from bt_cli.store.embedding_table import vector_array
 from bt_cli.store.identity import Identity
@@ -111,7 +111,7 @@ def test_fewer_found_than_asked_for(flat: Path, tmp_path: Path) -> None:
 def test_a_graph_that_does_not_reach_the_recall_gives_way_to_lists(
     flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approximate_index, "WANTED_RECALL", 1.01)
+    monkeypatch.setattr(tuning, "WANTED_RECALL", 1.01)
     choice, search = build_approximate(flat, tmp_path / "i", Choice("HNSW4,SQfp16", "", fallback=True))
     assert choice.factory == "IVF64,SQfp16"
     assert search["nprobe"] == 64
