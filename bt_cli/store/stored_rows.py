@@ -213,9 +213,10 @@ def joined_paths(parts: Sequence[pa.Array]) -> pa.Array:
 def _digests(column: pa.ChunkedArray) -> np.ndarray:
     """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
     array = column.combine_chunks()
+    if array.null_count or not len(array):
+        return np.array(column.to_pylist(), HASH)
     _, offsets, text = array.buffers()
-    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1] if len(array) else ()
-    width = np.dtype(HASH).itemsize
-    if array.null_count or not len(array) or not (np.diff(ends) == width).all():
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    if not (np.diff(ends) == np.dtype(HASH).itemsize).all():
         return np.array(column.to_pylist(), HASH)
     return np.frombuffer(text, HASH, len(array), int(ends[0]))
