@@ -177,20 +177,24 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
     return _guarded(read, shown_path(path))
 
 
-def read_photo_facts(path: str | os.PathLike[str]) -> PhotoFacts:
+def read_photo_facts(path: str | os.PathLike[str], *, reserve: Reserve | None = None) -> PhotoFacts:
     """What an image file says of the shot, as `decode_image` finds it, from its head alone where that has it; nothing
-    of a file that can't be read."""
+    of a file that can't be read. A PNG may have its EXIF behind the pixels, so that one without it ahead is decoded:
+    `reserve` is told of that as it is by `decode_image`."""
+    reserve = reserve or (lambda size: None)
 
     def read() -> PhotoFacts:
         with _open_file(os.fspath(path)) as file:
             try:
                 with _identify(file) as image:
                     if not raw_file.is_raw(image):
+                        if image.format == "PNG" and "exif" not in image.info:
+                            reserve(_decoding_bytes(image, image.width * image.height))
                         return photo_facts(image)
             except raw_file.NeedsRawReader:
                 pass
             file.seek(0)
-            return _decode(file, None, lambda size: None).facts
+            return _decode(file, None, reserve).facts
 
     try:
         return _guarded(read, "")

@@ -154,7 +154,7 @@ def _described(folder: IndexFolder, own: int, first: int) -> IndexedImage:
         captions = tuple(folder.captions.texts(np.flatnonzero(owners == own)))
     (path,), (facts,) = folder.paths([own]), folder.photos.facts([own])
     opened = RootPaths(folder.home).absolute(folder.stored_path(own))
-    return IndexedImage(first + own, path, opened, folder.row(own), facts, captions)
+    return IndexedImage(first + own, path, opened, folder.photos.row(own), facts, captions)
 
 
 def _in_utc(nanoseconds: int) -> str | None:

@@ -60,24 +60,30 @@ class BlockSums:
     __hash__ = None  # type: ignore[assignment]
 
 
+def mapped(file: IO[bytes]) -> np.ndarray:
+    """(bytes,) uint8: an open file's content, which stays readable when the file is closed or its name is gone."""
+    size = os.fstat(file.fileno()).st_size
+    return np.memmap(file, np.uint8, "r", shape=(size,)) if size else np.empty(0, np.uint8)
+
+
 class CheckedBytes:
     """A mapped file whose blocks are compared with their sums when they are first asked for.
 
     Args:
         path: For messages.
-        file: Open; may be closed afterwards.
+        file: Open; may be closed afterwards. Or its content, `mapped`.
         sums: What was written; None trusts the file, as indexes of the first format have to be.
 
     Raises:
         BrokenIndex: The file has another length.
     """
 
-    def __init__(self, path: str | os.PathLike[str], file: IO[bytes], sums: BlockSums | None) -> None:
+    def __init__(self, path: str | os.PathLike[str], file: IO[bytes] | np.ndarray, sums: BlockSums | None) -> None:
         self.path = path
-        size = os.fstat(file.fileno()).st_size
+        size = len(file) if isinstance(file, np.ndarray) else os.fstat(file.fileno()).st_size
         if sums is not None and size != sums.size:
             raise damaged(path)
-        self.content: np.ndarray = np.memmap(file, np.uint8, "r", shape=(size,)) if size else np.empty(0, np.uint8)
+        self.content = file if isinstance(file, np.ndarray) else mapped(file)
         self._sums = sums
         self._view = self.content.data
         self._seen = np.zeros(-(-size // BLOCK) if sums is not None else 0, bool)
@@ -107,14 +113,14 @@ class CheckedFile(io.RawIOBase):
 
     Args:
         path: For messages.
-        file: Open; may be closed afterwards.
+        file: Open; may be closed afterwards. Or its content, `mapped`.
         sums: What was written, or None.
 
     Raises:
         BrokenIndex: On opening or reading, the file is not what was written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], file: IO[bytes], sums: BlockSums | None) -> None:
+    def __init__(self, path: str | os.PathLike[str], file: IO[bytes] | np.ndarray, sums: BlockSums | None) -> None:
         self._checked = CheckedBytes(path, file, sums)
         self._place = 0
 

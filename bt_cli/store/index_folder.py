@@ -18,12 +18,11 @@ from bt_cli.store.block_sums import damaged
 from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
 from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import COLUMNS, ImageRows
 from bt_cli.store.index_paths import home_of, path_from
 from bt_cli.store.manifest import NAME, Manifest, Piece
 from bt_cli.store.path_text import address_rows
-from bt_cli.store.photo_columns import PHOTO_COLUMNS, with_photo_columns
-from bt_cli.store.photo_table import PhotoTable, rows_nearby
+from bt_cli.store.photo_columns import with_photo_columns
+from bt_cli.store.photo_table import PhotoTable
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
 from bt_cli.store.piece import missing as missing_file
 
@@ -289,14 +288,6 @@ class IndexFolder(_VectorSet):
             empty = image_schema(self.identity, self.manifest.store_dtype, self.manifest.home).empty_table()
             return empty if columns is None else empty.select(columns)
         return pa.concat_tables(part.replace_schema_metadata(parts[-1].schema.metadata) for part in parts)
-
-    def row(self, image_id: int) -> ImageRows:
-        """What the table says of one image: rows of which there is one. Raises BrokenIndex."""
-        place = next(place for place, piece in enumerate(self.pieces) if image_id < piece.first + len(piece))
-        rows = self.pieces[place].rows_of_ids(np.array([image_id]))
-        with reading(self._tables[place].name):
-            table = self.pieces[place].checked_table(self._tables[place])
-            return ImageRows.from_columns(rows_nearby(table, rows, [*COLUMNS, *PHOTO_COLUMNS]))
 
     def batches(self, rows: int = ROW_GROUP) -> Iterator[pyarrow.Table]:
         """The embedding table in the order of the ids, some rows at a time: the memory is that of one batch. Raises

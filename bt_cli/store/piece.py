@@ -86,8 +86,8 @@ class OpenPiece:
             return scores, np.where(found < 0, -1, self.ids_of_rows(found))
         return scores, np.where(found < 0, -1, found + self.first)
 
-    def checked_table(self, file: IO[bytes]) -> CheckedFile:
-        """Its embedding table, open as `file`, as pyarrow reads it: every block that is touched is proved."""
+    def checked_table(self, file: IO[bytes] | np.ndarray) -> CheckedFile:
+        """Its embedding table, open as `file` or `mapped`, as pyarrow reads it: blocks that are touched are proved."""
         return CheckedFile(self.folder / self.entry.table, file, self.sums[self.entry.table])
 
     def vectors_of(self, rows: np.ndarray) -> np.ndarray:

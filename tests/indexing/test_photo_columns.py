@@ -16,6 +16,7 @@ import pytest
 from indexing.fake_encoder import FakeEncoder
 from photographs import photograph
 
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.encoder import EncodedBatch
 from bt_cli.indexing.from_tables import index_tables
@@ -191,6 +192,9 @@ def test_the_first_format_of_all_is_filled_in(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     with IndexFolder.open(".bt") as folder:
         assert set(facts().values()) == {NOTHING}
+        assert folder.photos.facts([3, 7]) == [PhotoFacts(), PhotoFacts()]
+        row = folder.photos.row(3)
+        assert (row.paths, row.size.tolist()) == ([folder.stored_path(3)], [len(b"picture 9")])
         assert [len(batch) for batch in folder.batches(8)] == [8, 8, 4]
         assert all(set(COLUMNS) <= set(batch.column_names) for batch in folder.batches(8))
 
