@@ -31,6 +31,7 @@ from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.factory import kept_factory, require_factory
+from bt_cli.indexing.file_facts import file_facts
 from bt_cli.indexing.listing import shard_of
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
@@ -147,7 +148,9 @@ def build_index(
     require_factory(factory, encoder.identity.dimension)
     with (
         no_folder_for_nothing(run.folder),
-        IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
+        IndexWriter(
+            run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify, facts=file_facts
+        ) as writer,
     ):
         run.report_damages(writer)
         writer.kind = kind
@@ -232,6 +235,11 @@ class _Run:
         if writer.mends:
             LOG.warning(
                 "%s: damaged, and made anew from what is whole: %s", shown_path(self.folder), _listed(writer.mends)
+            )
+        if writer.blank_rows:
+            LOG.warning(
+                "%d images are encoded again where they are there: when they were encoded can't be told any more",
+                writer.blank_rows,
             )
 
     def captions_before(self, writer: IndexWriter) -> CaptionRows | None:
