@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -220,18 +221,31 @@ class ApproximateIndex:
         )
 
     def _require_lists(self, queries: np.ndarray, all_lists: bool) -> None:
-        """Check the lists that these queries will probe."""
-        extent = list_extent(self.index)
-        if extent is None or not self.tuning.get("lists_end"):
+        """Check the lists that these queries will probe, each once."""
+        if self._unproved is None or self._extent is None:
             return
-        offsets, sizes = extent
-        probed = np.arange(len(offsets))
+        probed = np.arange(len(self._unproved))
         if not all_lists:
             lists = lists_of(self.index)
             probes = min(lists.nlist, int(self.tuning.get("nprobe", 1)))
             probed = np.unique(lists.quantizer.search(turned(self.index, queries), probes)[1])
-        for number in probed[probed >= 0].tolist():
+        probed = probed[probed >= 0]
+        offsets, sizes = self._extent
+        for number in probed[self._unproved[probed]].tolist():
             self.checked.require(int(offsets[number]), int(offsets[number] + sizes[number]))
+            self._unproved[number] = False
+
+    @cached_property
+    def _extent(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where each list lies, as `list_extent` says."""
+        return list_extent(self.index)
+
+    @cached_property
+    def _unproved(self) -> np.ndarray | None:
+        """(lists,) bool: those that no query has probed yet; None where nothing is left to be proved."""
+        if not self.checked.is_summed or not self.tuning.get("lists_end") or self._extent is None:
+            return None
+        return np.ones(len(self._extent[0]), bool)
 
 
 def _reduced(factory: str, dimension: int) -> str:

@@ -63,7 +63,8 @@ class BlockSums:
 def mapped(file: IO[bytes]) -> np.ndarray:
     """(bytes,) uint8: an open file's content, which stays readable when the file is closed or its name is gone."""
     size = os.fstat(file.fileno()).st_size
-    return np.memmap(file, np.uint8, "r", shape=(size,)) if size else np.empty(0, np.uint8)
+    # A private map: the same pages as a shared one, and torch takes arrays of it without a warning about writing.
+    return np.memmap(file, np.uint8, "c", shape=(size,)) if size else np.empty(0, np.uint8)
 
 
 class CheckedBytes:
@@ -88,6 +89,11 @@ class CheckedBytes:
         self._view = self.content.data
         self._seen = np.zeros(-(-size // BLOCK) if sums is not None else 0, bool)
 
+    @property
+    def is_summed(self) -> bool:
+        """Whether there is anything to compare with."""
+        return self._sums is not None
+
     def require(self, first: int, last: int) -> None:
         """Check bytes `first` to `last`. Raises BrokenIndex where a block is not what was written."""
         if self._sums is None or last <= first:
@@ -103,8 +109,8 @@ class CheckedBytes:
         if self._sums is None or not len(records) or self._seen.all():
             return
         first = start + records.astype(np.int64) * size
-        blocks = np.unique(np.concatenate([first // BLOCK, (first + size - 1) // BLOCK]))
-        for block in blocks[~self._seen[blocks]].tolist():
+        blocks = np.concatenate([first // BLOCK, (first + size - 1) // BLOCK])
+        for block in np.unique(blocks[~self._seen[blocks]]).tolist():
             self.require(block * BLOCK, (block + 1) * BLOCK)
 
 
