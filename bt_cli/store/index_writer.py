@@ -283,7 +283,7 @@ class IndexWriter:
                     sources.append(ids)
             else:
                 kept.append(piece.entry.without(np.union1d(piece.deleted, dead[here == number])))
-        joined, from_where = ImageRows.joined(parts), np.concatenate(sources)
+        joined, from_where = rows if len(parts) == 1 else ImageRows.joined(parts), np.concatenate(sources)
         new = None
         if len(joined):
             order = joined.in_order()
