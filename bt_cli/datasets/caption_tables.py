@@ -19,6 +19,7 @@ from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
 from bt_cli.errors import UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.arrow_shard import batches, schema_of
+from bt_cli.sources.parquet_shard import opened_table
 
 Entry = Caption | UnreadableCaptions
 """A caption, or why there is none."""
@@ -295,7 +296,7 @@ def _parquet(path: str, content: bytes | None, *, names_images: bool) -> Iterato
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(path if content is None else pa.BufferReader(content))
+        table = opened_table(path) if content is None else pyarrow.parquet.ParquetFile(pa.BufferReader(content))
         columns = _columns(table.schema_arrow, path, names_images=names_images)
         found = table.iter_batches(1024, columns=_leaves(table.schema_arrow, columns))
         yield from _of_batches(found, columns, path, "parquet")

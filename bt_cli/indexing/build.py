@@ -42,7 +42,7 @@ from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
 from bt_cli.sources.member import first_bytes, split_path
 from bt_cli.sources.shard_list import shard_list
-from bt_cli.sources.url_list import is_url_list
+from bt_cli.sources.url_list import is_url_list, may_be_list
 from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import path_columns, times, vector_array
 from bt_cli.store.image_rows import ImageRows
@@ -175,6 +175,7 @@ def build_index(
                 looked_through,
                 [root for root in all_roots if root not in looked_through],
                 forgets=bool(forgotten.folders),
+                opened=run.opened,
             ),
             opened=run.opened,
             known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
@@ -353,8 +354,9 @@ class _Run:
             return []
         paths = [*(plan.rows.paths[row] for row in plan.kept()), *_StoredPaths(plan.stored)]
         bare = [root for root in roots if not any(is_below(path, root) for path in paths)]
-        lists = {root for root in bare if not is_url(root) and is_url_list(self.paths.absolute(root))}
-        named = WebRows(self.paths, [], sorted(lists))
+        may_be = [root for root in bare if not is_url(root) or may_be_list(root)]
+        lists = {root for root in may_be if is_url_list(self.opened(root))}
+        named = WebRows(self.paths, [], sorted(lists), opened=self.opened)
         return [root for root in bare if root not in lists or not any(map(named.is_named, filter(is_url, paths)))]
 
     def opened(self, stored: str) -> str:

@@ -8,6 +8,7 @@ import re
 from bt_cli.files.plain_file import is_plain, read_head
 from bt_cli.sources import arrow_shard, parquet_shard, tar_shard
 from bt_cli.sources.arrow_shard import ArrowShard
+from bt_cli.sources.image_column import row_of
 from bt_cli.sources.parquet_shard import ParquetShard
 from bt_cli.sources.recent import Recent
 from bt_cli.sources.tar_shard import TarShard, is_shard_name
@@ -46,7 +47,7 @@ def open_container(path: str, *, asked_now: bool = False) -> Container:
     """As `tar_shard.open_shard`, of any container."""
     if is_shard_name(path):
         return tar_shard.open_shard(path, asked_now=asked_now)
-    key = os.path.abspath(path), tar_shard.shard_stamp(path)
+    key = tar_shard.shard_key(path, asked_now=asked_now)
     if path.lower().endswith(arrow_shard.SUFFIX):
         return _arrow.get(key, lambda: ArrowShard(path))
     return _parquet.get(key, lambda: ParquetShard(path))
@@ -57,8 +58,8 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
     text = os.fspath(path)
     for match in _WITHIN.finditer(text):
         container = text[: match.end() - 1]
-        if is_url(text) and not is_shard_name(container):
-            continue  # a Parquet or Arrow file elsewhere is not gone into
+        if is_url(text) and not (is_shard_name(container) or _leads_to_row(container, text[match.end() :])):
+            continue
         if is_url(text):
             return allowed_as(text, container), text[match.end() :]
         try:
@@ -67,6 +68,10 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
         except OSError:
             return None
     return None
+
+
+def _leads_to_row(container: str, member: str) -> bool:
+    return container.lower().endswith(parquet_shard.SUFFIX) and row_of(member) >= 0
 
 
 def read_member(path: str | os.PathLike[str], most: int | None = None) -> bytes:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.sources.image_column import image_bytes, image_column, row_name, row_of
-from bt_cli.sources.tar_shard import Member, shard_stamp
+from bt_cli.sources.tar_shard import Member, current_stamp, opened_file
+from bt_cli.sources.web_address import is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,7 @@ class ParquetShard:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.stamp = shard_stamp(path)
+        self.stamp = current_stamp(path)
         self.damage: str | None = None
         self._lock = threading.Lock()
         self._window: OrderedDict[int, bytes] = OrderedDict()
@@ -88,7 +89,7 @@ class ParquetShard:
 
     def _groups(self) -> list[int]:
         """The first row of each row group, and at the end how many groups there are."""
-        with _opened(self.path) as file:
+        with opened_table(self.path) as file:
             starts, at = [], 0
             for group in range(file.num_row_groups):
                 starts.append(at)
@@ -96,7 +97,7 @@ class ParquetShard:
             return [*starts, file.num_row_groups]
 
     def _batches(self, groups: range) -> Iterator[pa.Array]:
-        with _opened(self.path) as file:
+        with opened_table(self.path) as file:
             column = image_column(file.schema_arrow)
             if column is None:
                 return
@@ -129,14 +130,14 @@ class ParquetShard:
 
 
 def holds_images(path: str) -> bool:
-    """Whether a file is a Parquet file with images in it, or one by its name that can't be read: who opens it will
-    say so. An address is none."""
-    if not path.lower().endswith(SUFFIX) or not os.path.isfile(path):
+    """Whether a file, here or at an address, is a Parquet file with images in it, or one by its name that can't be
+    read: who opens it will say so."""
+    if not path.lower().endswith(SUFFIX) or not (is_url(path) or os.path.isfile(path)):
         return False
     import pyarrow as pa
 
     try:
-        with _opened(path) as file:
+        with opened_table(path) as file:
             return image_column(file.schema_arrow) is not None
     except (pa.ArrowException, OSError):
         return True
@@ -148,7 +149,7 @@ def has_images(path: str) -> bool:
     import pyarrow as pa
 
     try:
-        with _opened(path) as file:
+        with opened_table(path) as file:
             column = image_column(file.schema_arrow)
             leaf = next(
                 number
@@ -165,7 +166,9 @@ def _may_have_values(statistics: Any, rows: int) -> bool:
     return statistics is None or not statistics.has_null_count or int(statistics.null_count) < rows
 
 
-def _opened(path: str) -> Any:
+def opened_table(path: str) -> Any:
+    """A Parquet file, here or at an address. Raises OSError, pyarrow.ArrowException."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
+    source = opened_file(path, current_stamp(path)) if is_url(path) else path
+    return pq.ParquetFile(source, memory_map=False, pre_buffer=False)

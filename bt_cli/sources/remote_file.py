@@ -20,6 +20,7 @@ from functools import cache
 from typing import IO, Any, BinaryIO, NamedTuple
 
 from bt_cli.errors import BtError, Misuse, UnreadableImage
+from bt_cli.sources.remote_copy import COPY
 from bt_cli.sources.web_address import is_in_store
 from bt_cli.sources.web_image import fetch_part
 
@@ -76,10 +77,29 @@ def read_part(url: str, first: int, size: int) -> bytes:
         return fetch_part(url, first, size).content
 
 
-def open_remote(url: str) -> BinaryIO:
-    """A file elsewhere, open for reading and seeking; it is asked for `AHEAD` bytes at a time. Raises as
-    `remote_stat`."""
-    return io.BufferedReader(_Parts(url, remote_stat(url).size), AHEAD)
+def copied_part(url: str, stat: RemoteStat, first: int, size: int, *, ahead: bool = False) -> bytes:
+    """As `read_part`, of the version that `stat` is of: what was read `ahead` is kept and found here again. Reading
+    ahead may give fewer bytes, and gives some where there are any."""
+    key = str(url), *stat
+    size = min(size, stat.size - first)
+    found: list[bytes] = []
+    while size > 0:
+        content, missing = COPY.find(key, first, size)
+        if not content:
+            content = read_part(url, first, min(missing, size))
+            if ahead:
+                COPY.keep(key, first, content)
+        found.append(content)
+        first, size = first + len(content), size - len(content)
+        if ahead or not content:
+            break
+    return b"".join(found)
+
+
+def open_remote(url: str, stat: RemoteStat | None = None) -> BinaryIO:
+    """A file elsewhere, open for reading and seeking, as it was when `stat` was asked for; it is asked for `AHEAD`
+    bytes at a time, which are kept (see `remote_copy`). Raises as `remote_stat`."""
+    return io.BufferedReader(_Parts(url, stat or remote_stat(url)), AHEAD)
 
 
 def listed(url: str) -> list[RemoteFile] | None:
@@ -155,10 +175,10 @@ def require_store(url: str) -> None:
 
 
 class _Parts(io.RawIOBase):
-    """A file elsewhere as a stream without a buffer: each read asks for a part."""
+    """A file elsewhere as a stream without a buffer: each read asks for a part that was not read before."""
 
-    def __init__(self, url: str, size: int) -> None:
-        self._url, self._size, self._at = url, size, 0
+    def __init__(self, url: str, stat: RemoteStat) -> None:
+        self._url, self._stat, self._at = url, stat, 0
 
     def readable(self) -> bool:
         return True
@@ -167,7 +187,7 @@ class _Parts(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._stat.size}[whence]
         self._at = max(start + offset, 0)
         return self._at
 
@@ -175,7 +195,7 @@ class _Parts(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        content = read_part(self._url, self._at, min(len(buffer), self._size - self._at))
+        content = copied_part(self._url, self._stat, self._at, min(len(buffer), AHEAD), ahead=True)
         buffer[: len(content)] = content
         self._at += len(content)
         return len(content)
