@@ -32,6 +32,7 @@ from bt_cli.store.embedding_table import (
 )
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
 from bt_cli.store.manifest import Manifest, Piece
+from bt_cli.store.photo_columns import PHOTO_COLUMNS, column_array
 from bt_cli.store.piece import sums_of
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.string_table import StringTable
@@ -40,12 +41,11 @@ from bt_cli.store.vector_file import VectorFile
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Facts = Callable[[str], tuple[int, int, str, int, int] | None]
-"""Of a stored path: size, time of change (ns), content hash, width and height as they are now; None where unknown."""
+Facts = Callable[[str], ImageRows | None]
+"""Of a stored path: its row as it would be now; None where unknown."""
+MAY_BE_NULL = {"caption_id", *PHOTO_COLUMNS}
 FOOTER = 8
 """Bytes at the end of a Parquet file: the length of what stands before them, and its mark."""
-BLANK = {"size": 0, "mtime": 0, "content_hash": "", "width": 0, "height": 0}
-"""Of rows of which nothing else is known: no file has that size and hash, so one that is there is encoded."""
 
 
 class TableMending:
@@ -74,13 +74,16 @@ class TableMending:
         self._damaged = _DamagedTable(folder / entry.table, self.sums[entry.table], entry.rows)
 
     def images(self, target: Path, facts: Facts) -> int:
-        """Write the table of images to `target`; how many of its rows say nothing but path and embedding."""
+        """Write the table of images to `target`; how many of its rows say nothing but path and embedding.
+
+        No file has the size and the hash of a row that is blank, so an image that is there is encoded again.
+        """
         rows = ImageRows.blank([os.fsdecode(path) for path in self.strings])
         schema = self._damaged.schema or image_schema(
             self.manifest.identity, self.manifest.store_dtype, self.manifest.home, kind=self.manifest.kind
         )
         read, proved = np.ones(len(rows), bool), np.ones(len(rows), bool)
-        for name in ARRAYS:
+        for name in self._names(schema):
             for first, last in self._damaged.groups():
                 values = self._damaged.values(name, first)
                 read[first:last] &= values is not None
@@ -88,16 +91,21 @@ class TableMending:
                 if values is not None:
                     getattr(rows, name)[first:last] = _numbers(name, values)
         found = ImageRows.joined([rows])  # a copy
-        for row in np.flatnonzero(~read).tolist():
-            known = facts(found.paths[row])
-            for name, value in zip(ARRAYS, known or BLANK.values(), strict=True):
-                getattr(found, name)[row] = value
+        unread = np.flatnonzero(~read)
+        blank = ImageRows.blank([""])
+        for row in unread.tolist():
+            found.copy_rows([row], facts(found.paths[row]) or blank, [0])
         if self._is_restored(target, schema, found):
             return 0
-        for name in ARRAYS:
-            getattr(rows, name)[~proved] = BLANK[name]
+        unproved = np.flatnonzero(~proved)
+        rows.copy_rows(unproved, blank, np.zeros_like(unproved))
         self._write(target, schema, rows)
         return int((~proved).sum())
+
+    @staticmethod
+    def _names(schema: pa.Schema) -> list[str]:
+        """The columns that a table has; one of an earlier version has fewer."""
+        return [name for name in ARRAYS if name in schema.names]
 
     def captions(self, target: Path, image_of: Callable[[int], str | None], owners: np.ndarray) -> None:
         """Write the table of captions to `target`; `image_of` gives the stored path for one of `owners`.
@@ -191,7 +199,7 @@ class _DamagedTable:
             return None
         with contextlib.suppress(BrokenIndex, MemoryError), reading(self.path):
             column = self._file.read_row_group(first // ROW_GROUP, columns=[name]).column(name).combine_chunks()
-            if len(column) == min(ROW_GROUP, self.rows - first) and (name == "caption_id" or not column.null_count):
+            if len(column) == min(ROW_GROUP, self.rows - first) and (name in MAY_BE_NULL or not column.null_count):
                 return column
         return None
 
@@ -210,4 +218,6 @@ class _DamagedTable:
 
 def _numbers(name: str, values: pa.Array) -> np.ndarray:
     """A column as `ImageRows` has it."""
+    if name in PHOTO_COLUMNS:
+        return column_array(name, values)
     return np.array(values.to_pylist(), HASH) if name == "content_hash" else nanoseconds(values)
