@@ -9,14 +9,16 @@ from bt_cli.files.shown_path import shown_path
 
 FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "map", "jsonl", "parquet")
 """Every format of a caption file; `captions` says what each one is."""
-FOLDER_FORMATS = ("metadata", "sidecars", "containers", "shard")
-"""What a folder of captions can be, and a tar shard."""
+FOLDER_FORMATS = ("metadata", "sidecars", "containers")
+"""What a folder of captions can be."""
+CONTAINER_FORMATS = ("shard", "parquet", "arrow")
+"""What a container with images and captions can be."""
 
 LONGEST_CAPTION = 1 << 16
 """Characters of the longest text that is taken for a caption. The network reads some fifty tokens; what is a thousand
 times that is a file that went wrong."""
 
-ENTRIES = {"coco": "annotation", "karpathy": "image", "json": "entry", "map": "entry", "parquet": "row"}
+ENTRIES = {"coco": "annotation", "karpathy": "image", "json": "entry", "map": "entry", "parquet": "row", "arrow": "row"}
 """What the captions of a format that has no lines are counted by."""
 
 
@@ -55,7 +57,7 @@ class CaptionSet:
 
     path: str
     format: str
-    """One of `FORMATS`, or for a folder of `FOLDER_FORMATS`."""
+    """One of `FORMATS`, or for a folder of `FOLDER_FORMATS`, for a container of `CONTAINER_FORMATS`."""
     items: list[Caption]
     skipped: int = 0
     """Captions that could not be read and were told to `on_skip`."""

@@ -1,5 +1,5 @@
 """Captions in a container, each of the image there: texts beside the members of a tar shard, columns beside the images
-of a Parquet file.
+of a Parquet or Arrow file.
 
 An image is called by its path into the container, `shards/000.tar/000000012.jpg` or `part.parquet/000000123`, which can
 be opened as it stands.
@@ -18,19 +18,18 @@ from bt_cli.datasets.caption_tables import Entry
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import Misuse, NotFound, UnreadableCaptions, UnreadableImage
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.member import is_container
-from bt_cli.sources.parquet_shard import has_images
-from bt_cli.sources.tar_shard import TarShard, is_shard_name, open_shard
+from bt_cli.sources.image_column import row_name
+from bt_cli.sources.member import has_images, is_container, is_of_rows
+from bt_cli.sources.tar_shard import TarShard, open_shard
 
 SHARD = "shard"
 """The format of captions in a tar shard."""
-PARQUET = "parquet"
 
 
 def holds_captioned_images(path: str) -> bool:
-    """Whether a file is a container whose captions are of the images in it. A Parquet file with a column for images, of
-    which none is in there, is a table that names files."""
-    return is_container(path) and (is_shard_name(path) or has_images(path))
+    """Whether a file is a container whose captions are of the images in it. A table with a column for images, of
+    which none is in there, is one that names files."""
+    return is_container(path) and (not is_of_rows(path) or has_images(path))
 
 
 def parse_container(path: str, format: str | None = None) -> tuple[str, Iterator[Entry]]:
@@ -42,10 +41,10 @@ def parse_container(path: str, format: str | None = None) -> tuple[str, Iterator
         UnreadableCaptions: It can't be opened.
         Misuse: `format` says something else of it.
     """
-    found = SHARD if is_shard_name(path) else PARQUET
+    found = path.rpartition(".")[2].lower() if is_of_rows(path) else SHARD
     if format not in (None, found):
         raise Misuse(f"{shown_path(path)}: holds images; --format says what a caption file holds")
-    return found, _in_shard(path) if found == SHARD else _in_rows(path)
+    return found, _in_shard(path) if found == SHARD else _in_rows(path, found)
 
 
 def _in_shard(path: str) -> Iterator[Entry]:
@@ -87,11 +86,19 @@ def _texts(shard: TarShard) -> dict[str, bytes | UnreadableCaptions]:
     return found
 
 
-def _in_rows(path: str) -> Iterator[Entry]:
-    for entry in sound(caption_tables.rows_of_images(path), path, PARQUET, False):
-        if isinstance(entry, Caption):
-            assert entry.line is not None
-            image = f"{path}/{entry.line - 1:09d}"
-            yield replace(entry, image=image, image_id=entry.image_id or image, file=path, file_format=PARQUET)
-        else:
-            yield entry
+def _in_rows(path: str, format: str) -> Iterator[Entry]:
+    read = caption_tables.arrow_of_images if format == "arrow" else caption_tables.parquet_of_images
+    begun = False
+    try:
+        for entry in sound(read(path), path, format, False):
+            begun = True
+            if isinstance(entry, Caption):
+                assert entry.line is not None
+                image = f"{path}/{row_name(entry.line - 1)}"
+                yield replace(entry, image=image, image_id=entry.image_id or image, file=path, file_format=format)
+            else:
+                yield entry
+    except UnreadableCaptions as error:  # damage within it leaves what was read
+        if not begun:
+            raise
+        yield error

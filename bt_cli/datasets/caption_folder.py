@@ -2,7 +2,8 @@
 
 `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, at the top or in folders below, as the image folders of Hugging
 Face's `datasets` have them: a table whose `file_name` counts from the table's own folder. Where there is none, texts
-beside the images (`caption_sidecars`), and captions in tar shards and Parquet files (`caption_container`).
+beside the images (`caption_sidecars`), and captions in tar shards, Parquet files and saved data sets
+(`caption_container`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "tes
 """Folders that name the split of what is in them."""
 PART = re.compile(r"(\w+)-\d+-of-\d+\.\w+", re.ASCII)
 """How the hub calls a part of a split."""
+SPLIT_DATA_SET = "dataset_dict.json"
+"""What `datasets` writes beside the folders of a data set's splits."""
 
 
 def parse_folder(folder: str) -> tuple[str, Iterator[Entry]]:
@@ -45,16 +48,21 @@ def parse_folder(folder: str) -> tuple[str, Iterator[Entry]]:
     if not (beside.files or containers):
         raise UnreadableCaptions(
             f"{shown_path(folder)}: a folder without metadata.jsonl or metadata.csv, without texts beside its images "
-            "(x.txt beside x.jpg), and without tar or Parquet files of images; name the caption file"
+            "(x.txt beside x.jpg), and without tar, Parquet or Arrow files of images; name the caption file"
         )
     return "sidecars" if beside.files else "containers", _entries(folder, beside, containers)
 
 
-def split_of(path: str) -> str | None:
-    """The split that a file belongs to by its name, `train-00000-of-00002.parquet`, or by a folder's on the way."""
-    *folders, name = path.split(os.sep)
+def split_of(folder: str, path: str) -> str | None:
+    """The split that a file below a folder belongs to: as data sets are saved in splits, by its name
+    (`train-00000-of-00002.parquet`), or by that of a folder on the way."""
+    here, name = os.path.split(path)
+    if os.path.isfile(os.path.join(here, os.pardir, SPLIT_DATA_SET)):
+        return os.path.basename(here)
     part = PART.fullmatch(name)
-    return part[1] if part else next((folder for folder in folders if folder.lower() in SPLITS), None)
+    if part and part[1] != "data":
+        return part[1]
+    return next((each for each in os.path.relpath(here, folder).split(os.sep) if each.lower() in SPLITS), None)
 
 
 def _files(folder: str) -> list[str]:
@@ -84,7 +92,7 @@ def _beside(folder: str, files: list[str]) -> Beside:
 def _entries(folder: str, beside: Beside, containers: list[str]) -> Iterator[Entry]:
     yield from sidecar_captions(beside)
     for path in containers:
-        split = split_of(os.path.relpath(path, folder))
+        split = split_of(folder, path)
         for entry in parse_container(path)[1]:
             if isinstance(entry, Caption):
                 image = os.path.relpath(entry.image or path, folder)
@@ -97,7 +105,7 @@ def _entries(folder: str, beside: Beside, containers: list[str]) -> Iterator[Ent
 def _metadata(folder: str, files: list[str]) -> Iterator[Entry]:
     for file in files:
         here = os.path.relpath(os.path.dirname(file), folder)
-        split = split_of(os.path.relpath(file, folder))
+        split = split_of(folder, file)
         for entry in parse_file(file, None)[1]:
             if isinstance(entry, Caption):
                 image = None if entry.image is None else os.path.normpath(os.path.join(here, entry.image))

@@ -16,7 +16,7 @@ Columns and keys go by their usual names (`COLUMN_NAMES`), upper or lower case; 
 Text is UTF-8, or UTF-16 with a byte order mark. Blank lines are passed over; equal lines are so many captions.
 
 A folder of images holds captions, too: in `metadata.jsonl` or its like, or in a text file beside each image
-(`caption_folder`). So do tar shards and Parquet files with images in them (`caption_container`).
+(`caption_folder`). So do tar shards, Parquet and Arrow files with images in them (`caption_container`).
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def _parsed_containers(paths: list[str], format: str | None) -> tuple[str, Itera
     """The captions of several containers, whose images have the paths of their own in them."""
     for path in paths:
         if not hold_their_images(path):
-            raise Misuse(f"{shown_path(path)}: several are read together where each is a tar or Parquet file of images")
+            raise Misuse(
+                f"{shown_path(path)}: several are read together where each is a tar, Parquet or Arrow file of images"
+            )
     parsed = [parse_container(path, format) for path in paths]
     return parsed[0][0], chain.from_iterable(entries for _, entries in parsed)
 

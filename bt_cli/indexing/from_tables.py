@@ -135,8 +135,9 @@ def _rows_of(parts: Sequence[TablePart], home: str) -> tuple[ImageRows, np.ndarr
 
 def _without_repeats(rows: ImageRows, source: np.ndarray) -> np.ndarray:
     """(n,) ascending: the last row of each path."""
-    last = dict(zip(rows.paths, source.tolist(), strict=True))
-    return source if len(last) == len(rows) else np.array(sorted(last.values()), np.int64)
+    if len(set(rows.paths)) == len(rows):
+        return source
+    return np.array(sorted(dict(zip(rows.paths, source.tolist(), strict=True)).values()), np.int64)
 
 
 def _known_rows(rows: ImageRows, stored: StoredRows) -> tuple[np.ndarray, np.ndarray]:

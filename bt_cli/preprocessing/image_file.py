@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
+from bt_cli.files.bounded_read import at_most
 from bt_cli.files.image_format import EXTRA, HEAD, READERS, image_format
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.plain_file import is_plain
@@ -201,6 +202,15 @@ def read_photo_facts(path: str | os.PathLike[str], *, reserve: Reserve | None = 
         return PhotoFacts()
 
 
+def read_stream(file: IO[bytes], name: str) -> bytes:
+    """What is left of an open file, of at most `BYTE_LIMIT` bytes; `name` is what messages call it.
+
+    Raises:
+        UnreadableImage: There is more, or it can't be read.
+    """
+    return _guarded(lambda: _read_bounded(file), name)
+
+
 def is_image_file(path: str | os.PathLike[str]) -> bool:
     """Whether the first bytes of a file are those of an image that can be opened here; false where it can't be read."""
 
@@ -284,7 +294,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _read_bounded(file: IO[bytes]) -> bytes:
-    content = file.read(BYTE_LIMIT + 1)
+    content = at_most(file, BYTE_LIMIT)
     if len(content) > BYTE_LIMIT:
         raise UnreadableImage(f"more than {BYTE_LIMIT >> 30} GiB, the most that is read of a file")
     return content

@@ -229,10 +229,11 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BrokenIndex(f"{shown_path(path)}: missing from the index; {WAY_OUT}") from error
     except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR):
+        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR, errno.EINVAL):
             raise
-        stated = str(error).splitlines() if isinstance(error, (pa.ArrowException, OSError)) else []
-        reason = stated[0] if stated else "damaged"
+        named = isinstance(error, (pa.ArrowException, OSError))
+        stated = str(getattr(error, "strerror", None) or error) if named else ""
+        reason = stated.partition("\n")[0] or "damaged"
         raise BrokenIndex(f"{shown_path(path)}: {reason}; {WAY_OUT}") from error
 
 

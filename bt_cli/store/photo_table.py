@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from bt_cli.files.photo_facts import PhotoFacts
+from bt_cli.store.block_sums import mapped
 from bt_cli.store.embedding_table import reading
 from bt_cli.store.image_rows import COLUMNS, ImageRows
 from bt_cli.store.photo_columns import (
@@ -39,19 +39,18 @@ class _Part(NamedTuple):
 
     piece: OpenPiece
     name: str
-    content: mmap.mmap | bytes
+    content: np.ndarray
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[pyarrow.parquet.ParquetFile]:
         """Raises BrokenIndex."""
-        import pyarrow as pa
         import pyarrow.parquet
 
-        content = pa.py_buffer(self.content)
+        checked = self.piece.checked_table(self.content)
         with reading(self.name):
-            metadata = pyarrow.parquet.read_metadata(pa.BufferReader(content))
+            metadata = pyarrow.parquet.read_metadata(checked)
             with pyarrow.parquet.ParquetFile(
-                pa.BufferReader(content),
+                checked,
                 metadata=metadata,
                 read_dictionary=[name for name in ("camera",) if name in metadata.schema.to_arrow_schema().names],
                 page_checksum_verification=True,
@@ -94,7 +93,7 @@ class PhotoTable:
     """
 
     def __init__(self, pieces: Sequence[OpenPiece], tables: Sequence[BinaryIO]) -> None:
-        self._parts = [_Part(piece, file.name, _mapped(file)) for piece, file in zip(pieces, tables, strict=True)]
+        self._parts = [_Part(piece, file.name, mapped(file)) for piece, file in zip(pieces, tables, strict=True)]
         self._columns: dict[str, np.ndarray] = {}
         self._cameras: tuple[np.ndarray, list[str]] | None = None
         self._lock = threading.Lock()
@@ -171,10 +170,3 @@ def joined_cameras(parts: Sequence[tuple[np.ndarray, list[str]]]) -> tuple[np.nd
         found = np.array([*(places.setdefault(name, len(places)) for name in names), -1], np.int32)
         codes.append(found[own])
     return np.concatenate(codes), list(places)
-
-
-def _mapped(file: BinaryIO) -> mmap.mmap | bytes:
-    try:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # an empty file, or a file system without maps
-        return file.read()

@@ -7,7 +7,7 @@ read only where something changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,7 @@ class StoredRows:
                         continue
                     column = piece.columns([name]).column(name)
                     if name == "content_hash":
-                        parts.append(np.array(column.to_pylist(), HASH))
+                        parts.append(_digests(column))
                     else:
                         parts.append(nanoseconds(column))
             self._columns[name] = np.concatenate(parts) if parts else getattr(ImageRows.blank([]), name)
@@ -165,6 +165,19 @@ class StoredRows:
                 names = pyarrow.parquet.read_schema(piece.table).names
             lacking[self.first[number] : self.first[number + 1]] = not set(PHOTO_COLUMNS) <= set(names)
         return lacking
+
+    def ids_of_content(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """The smallest id of each of these contents (as `content_hash` has them) that some image has."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.column("content_hash")
+        width = pa.binary(column.itemsize)
+        held = pa.Array.from_buffers(width, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))])
+        wanted = [digest for digest in digests if len(digest) == column.itemsize]
+        place = pc.is_in(held, value_set=pa.array(wanted, width)).to_numpy(zero_copy_only=False)
+        ids = np.flatnonzero(place)[::-1].tolist()
+        return {bytes(column[number]): number for number in ids}
 
     def rows(self, ids: np.ndarray) -> ImageRows:
         """Some rows, all their columns."""
@@ -195,3 +208,15 @@ def joined_paths(parts: Sequence[pa.Array]) -> pa.Array:
     import pyarrow as pa
 
     return parts[0] if len(parts) == 1 else pa.concat_arrays(parts or [path_array([])])
+
+
+def _digests(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
+    array = column.combine_chunks()
+    if array.null_count or not len(array):
+        return np.array(column.to_pylist(), HASH)
+    _, offsets, text = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    if not (np.diff(ends) == np.dtype(HASH).itemsize).all():
+        return np.array(column.to_pylist(), HASH)
+    return np.frombuffer(text, HASH, len(array), int(ends[0]))

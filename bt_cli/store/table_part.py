@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -59,11 +59,16 @@ class TablePart:
             NotFound: It is not there.
             UnreadableTable: It is damaged, no table of bt's, or one of captions or pairs.
         """
+        return cls.read(path, path)
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str] | BinaryIO, path: str | os.PathLike[str]) -> TablePart:
+        """As `open`, of a file that is open already, or at another place than `path`, which names it in errors."""
         import pyarrow as pa
         import pyarrow.parquet
 
         try:
-            with pyarrow.parquet.ParquetFile(path) as file:
+            with pyarrow.parquet.ParquetFile(source) as file:
                 return cls._of(Path(path), file.metadata.num_rows, file.schema_arrow)
         except (pa.ArrowException, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]

@@ -141,9 +141,7 @@ def test_several_shards_as_one_word_or_more() -> None:
     with pytest.raises(NotFound, match="no file fits it as a pattern"):
         read_captions("none-*.tar")
     Path("c.csv").write_text("image,caption\na.jpg,x\n")
-    with pytest.raises(
-        Misuse, match=r"c\.csv: several are read together where each is a tar or Parquet file of images"
-    ):
+    with pytest.raises(Misuse, match=r"c\.csv: several are read together where each is a tar, Parquet or Arrow"):
         read_captions(["0.tar", "c.csv"])
     with pytest.raises(Misuse, match=r"0\.tar: holds images; --format says what a caption file holds"):
         read_captions("0.tar", format="csv")
