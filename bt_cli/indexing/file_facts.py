@@ -6,12 +6,14 @@ import os
 
 from bt_cli.datasets.image_folder import content_hash
 from bt_cli.errors import BtError
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.preprocessing.image_file import decode_image
 from bt_cli.sources.member import read_member, split_path
 from bt_cli.sources.web_address import is_url
 
-Facts = tuple[int, int, str, int, int]
-"""Size in bytes, time of change in nanoseconds, SHA-256 as hex digits, width and height as the image is shown."""
+Facts = tuple[int, int, str, int, int, PhotoFacts]
+"""Size in bytes, time of change in nanoseconds, SHA-256 as hex digits, width and height as the image is shown, and what
+it says of the shot."""
 
 
 def file_facts(path: str) -> Facts | None:
@@ -23,6 +25,6 @@ def file_facts(path: str) -> Facts | None:
         status = os.stat(path if container is None else container[0])
         size = status.st_size if container is None else len(read_member(path))
         image = decode_image(path, draft=1)
-        return size, status.st_mtime_ns, content_hash(path), image.width, image.height
+        return size, status.st_mtime_ns, content_hash(path), image.width, image.height, image.facts
     except (OSError, BtError):
         return None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.plain_file import open_plain
 from bt_cli.store.block_sums import BLOCK, BlockSums, CheckedBytes, damaged
 from bt_cli.store.embedding_table import (
@@ -32,6 +33,7 @@ from bt_cli.store.embedding_table import (
 )
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
 from bt_cli.store.manifest import Manifest, Piece
+from bt_cli.store.photo_columns import PHOTO_COLUMNS, column_array
 from bt_cli.store.piece import sums_of
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.string_table import StringTable
@@ -40,8 +42,10 @@ from bt_cli.store.vector_file import VectorFile
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Facts = Callable[[str], tuple[int, int, str, int, int] | None]
-"""Of a stored path: size, time of change (ns), content hash, width and height as they are now; None where unknown."""
+Facts = Callable[[str], tuple[int, int, str, int, int, PhotoFacts] | None]
+"""Of a stored path: size, time of change (ns), content hash, width, height and what the file says of the shot, as they
+are now; None where unknown."""
+NULLABLE = ("caption_id", *PHOTO_COLUMNS)
 FOOTER = 8
 """Bytes at the end of a Parquet file: the length of what stands before them, and its mark."""
 BLANK = {"size": 0, "mtime": 0, "content_hash": "", "width": 0, "height": 0}
@@ -80,7 +84,8 @@ class TableMending:
             self.manifest.identity, self.manifest.store_dtype, self.manifest.home, kind=self.manifest.kind
         )
         read, proved = np.ones(len(rows), bool), np.ones(len(rows), bool)
-        for name in ARRAYS:
+        names = [name for name in ARRAYS if self._damaged.has(name)]
+        for name in names:
             for first, last in self._damaged.groups():
                 values = self._damaged.values(name, first)
                 read[first:last] &= values is not None
@@ -89,13 +94,15 @@ class TableMending:
                     getattr(rows, name)[first:last] = _numbers(name, values)
         found = ImageRows.joined([rows])  # a copy
         for row in np.flatnonzero(~read).tolist():
-            known = facts(found.paths[row])
-            for name, value in zip(ARRAYS, known or BLANK.values(), strict=True):
+            *known, shot = facts(found.paths[row]) or (*BLANK.values(), PhotoFacts())
+            for name, value in zip(BLANK, known, strict=True):
                 getattr(found, name)[row] = value
+            found.set_facts(np.array([row]), [shot])
         if self._is_restored(target, schema, found):
             return 0
-        for name in ARRAYS:
-            getattr(rows, name)[~proved] = BLANK[name]
+        nothing = ImageRows.blank([""])
+        for name in names:
+            getattr(rows, name)[~proved] = BLANK.get(name, getattr(nothing, name)[0])
         self._write(target, schema, rows)
         return int((~proved).sum())
 
@@ -185,13 +192,17 @@ class _DamagedTable:
         for first in range(0, self.rows, ROW_GROUP):
             yield first, min(first + ROW_GROUP, self.rows)
 
+    def has(self, name: str) -> bool:
+        """Whether the table has a column: those of earlier versions say nothing of the shot."""
+        return self.schema is None or name in self.schema.names
+
     def values(self, name: str, first: int) -> pa.Array | None:
         """A column of the row group that begins with a row; None where its pages are not what was written."""
         if self._file is None:
             return None
         with contextlib.suppress(BrokenIndex, MemoryError), reading(self.path):
             column = self._file.read_row_group(first // ROW_GROUP, columns=[name]).column(name).combine_chunks()
-            if len(column) == min(ROW_GROUP, self.rows - first) and (name == "caption_id" or not column.null_count):
+            if len(column) == min(ROW_GROUP, self.rows - first) and (name in NULLABLE or not column.null_count):
                 return column
         return None
 
@@ -210,4 +221,6 @@ class _DamagedTable:
 
 def _numbers(name: str, values: pa.Array) -> np.ndarray:
     """A column as `ImageRows` has it."""
+    if name in PHOTO_COLUMNS:
+        return column_array(name, values)
     return np.array(values.to_pylist(), HASH) if name == "content_hash" else nanoseconds(values)
