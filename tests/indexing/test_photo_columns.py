@@ -187,6 +187,20 @@ def test_rows_of_a_folder_that_is_away_are_filled_in_when_it_is_back(
     assert facts()["photos/a.jpg"] == A
 
 
+def test_a_damaged_table_of_an_earlier_version_is_mended_and_filled_in(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_index(monkeypatch)
+    (table,) = Path(".bt").glob("images-*.parquet")
+    whole = table.read_bytes()
+    for place in range(0, len(whole) - 40, len(whole) // 5):
+        shutil.rmtree(".bt")
+        old_index(monkeypatch)
+        table.write_bytes(whole[:place] + bytes(255 - byte for byte in whole[place : place + 40]) + whole[place + 40 :])
+        build_index(".bt", [], PhotoEncoder())
+        assert facts() == {"photos/a.jpg": A, "photos/b.jpg": B, "photos/c.jpg": NOTHING}
+
+
 def test_the_first_format_of_all_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(Path(__file__).resolve().parents[1] / "store" / "format_1", tmp_path / ".bt")
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.indexing.build import build_index
 from bt_cli.store import embedding_table, index_writer
 from bt_cli.store.index_folder import IndexFolder
-from bt_cli.store.photo_columns import PHOTO_COLUMNS
+from bt_cli.store.photo_columns import NEVER, UNKNOWN
 
 
 class Numbering(FakeEncoder):
@@ -34,14 +34,14 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(index_writer, "SMALL_PIECE", 0)
     monkeypatch.setattr(embedding_table, "ROW_GROUP", 8)
     for round, count in enumerate((96, 40, 16, 6)):
-        folder = tmp_path / ("p" if round else "old")
-        folder.mkdir(exist_ok=True)
+        pictures = tmp_path / ("p" if round else "old")
+        pictures.mkdir(exist_ok=True)
         for number in range(count):
-            (folder / f"{round}-{number:02}.jpg").write_bytes(b"%d %d" % (round, number))
+            (pictures / f"{round}-{number:02}.jpg").write_bytes(b"%d %d" % (round, number))
         with monkeypatch.context() as earlier:
             if round == 0:
                 earlier.setattr(embedding_table, "photo_fields", list)
-            build_index(".bt", [folder], Numbering())
+            build_index(".bt", [pictures], Numbering())
     for gone in ("1-00", "1-39", "2-05", "3-01"):
         (tmp_path / f"p/{gone}.jpg").unlink()
     build_index(".bt", ["p"], Numbering())
@@ -58,8 +58,11 @@ def wanted(name: str) -> PhotoFacts:
 def test_columns_and_rows_agree(names: list[str]) -> None:
     ids = np.random.default_rng(0).permutation(len(names))
     with IndexFolder.open(".bt") as folder:
-        assert [folder.photos.column(name).null_count for name in PHOTO_COLUMNS] == [96, len(names), 96, 96, 96]
-        assert folder.photos.column("camera").to_pylist() == [wanted(name).camera for name in names]
+        assert [int(np.isnan(folder.photos.column(name)).sum()) for name in ("latitude", "longitude")] == [96, 96]
+        assert int((folder.photos.column("taken") == NEVER).sum()) == 96
+        assert set(folder.photos.column("taken_offset").tolist()) == {UNKNOWN}
+        codes, cameras = folder.photos.cameras()
+        assert [[*cameras, None][code] for code in codes.tolist()] == [wanted(name).camera for name in names]
         assert folder.photos.facts(ids) == [wanted(names[id]) for id in ids]
     few = ids[:60]
     with IndexFolder.open(".bt") as folder:
