@@ -190,8 +190,10 @@ def _digests(column: pa.ChunkedArray) -> np.ndarray:
     """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
     array = column.combine_chunks()
     _, offsets, text = array.buffers()
-    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1] if len(array) else ()
     width = np.dtype(HASH).itemsize
+    ends = np.zeros(1, np.int32)
+    if len(array):
+        ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
     if array.null_count or not len(array) or not (np.diff(ends) == width).all():
         return np.array(column.to_pylist(), HASH)
     return np.frombuffer(text, HASH, len(array), int(ends[0]))
