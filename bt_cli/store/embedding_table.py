@@ -185,10 +185,18 @@ def times(mtime: np.ndarray) -> pa.Array:
 
 
 def nanoseconds(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """The reverse of `times`; a column of integers, as the first format has, comes back as it is."""
+    """The reverse of `times`; a column of integers, as the first format has, comes back as it is. (n,) int64.
+
+    Read from the column's bytes: pyarrow's own conversion imports pandas, where that is installed.
+    """
     import pyarrow as pa
 
-    return np.asarray(column.cast(pa.int64()), np.int64)
+    numbers = column.cast(pa.int64())
+    array = numbers.combine_chunks() if isinstance(numbers, pa.ChunkedArray) else numbers
+    if array.null_count:
+        raise ValueError("a number is missing")
+    values = array.buffers()[1]
+    return np.frombuffer(values, np.int64, len(array), 8 * array.offset) if len(array) else np.empty(0, np.int64)
 
 
 def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:

@@ -18,7 +18,7 @@ from bt_cli.errors import BrokenIndex
 from bt_cli.store.embedding_table import nanoseconds, paths_of, read_columns, read_embeddings, reading
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
 from bt_cli.store.manifest import Piece
-from bt_cli.store.path_lookup import rows_of_paths
+from bt_cli.store.path_lookup import index_array, rows_of_paths
 from bt_cli.store.photo_columns import PHOTO_COLUMNS, photo_array
 from bt_cli.store.piece import sums_of
 from bt_cli.store.string_table import StringTable
@@ -59,7 +59,7 @@ class StoredPiece:
         table = read_columns(self.table, names)
         if len(table) != self.entry.rows:
             raise BrokenIndex(f"{self.table}: another number of rows than the manifest says")
-        return table.take(self.live) if len(self.deleted) else table
+        return table.take(index_array(self.live)) if len(self.deleted) else table
 
     def paths(self) -> pa.Array:
         """The paths' bytes, as large_binary."""
@@ -74,7 +74,7 @@ class StoredPiece:
         ).whole()
         buffers = [None, pa.py_buffer(np.asarray(offsets)), pa.py_buffer(np.asarray(text))]
         array = pa.Array.from_buffers(pa.large_binary(), self.entry.rows, buffers)
-        return array.take(pa.array(self.live)) if len(self.deleted) else array
+        return array.take(index_array(self.live)) if len(self.deleted) else array
 
     def copy_vectors(self, target: VectorFileWriter, places: np.ndarray, rows: np.ndarray) -> None:
         """Bring the vectors of `rows` (of the piece, ascending or not) to their `places` in a file in the making."""
@@ -127,14 +127,7 @@ class StoredRows:
 
     def find(self, paths: Any) -> np.ndarray:
         """Ids (m,) int64 of paths (a large_binary array), -1 for those that are not there."""
-        found = np.full(len(paths), -1, np.int64)
-        left = np.arange(len(paths))
-        for number in sorted(range(len(self.pieces)), key=lambda number: -len(self.pieces[number])):
-            rows = rows_of_paths(paths if len(left) == len(paths) else paths.take(left), self._paths[number])
-            there = rows >= 0
-            found[left[there]] = rows[there] + self.first[number]
-            left = left[~there]
-        return found
+        return rows_of_paths(paths, self._paths)
 
     def column(self, name: str) -> np.ndarray:
         """(n,) a column by its name, as `ImageRows` has it."""

@@ -32,6 +32,8 @@ BATCH = 8
 FIRST_IMAGES = 120
 LARGEST = 400
 """Images beyond which as many leave as come."""
+AT_A_TIME = 20
+"""Kills from one line that is printed to the next."""
 OPERATIONS = ("update", "merge", "compaction")
 
 State = dict[str, bytes]
@@ -55,7 +57,7 @@ class Kills:
         self.folder = home / ".bt"
         self.photos = home / "photos"
         self.chance = random.Random(seed)
-        self.number = 0
+        self.number = self.killed = 0
         self.counts: Counter[str] = Counter()
         self.duration = dict.fromkeys(OPERATIONS, 0.2)
         self.photos.mkdir()
@@ -68,7 +70,7 @@ class Kills:
         """Kill so many runs, and let each one's work be done by the next."""
         done = 0
         while done < kills:
-            operation = OPERATIONS[done % len(OPERATIONS)]
+            operation = OPERATIONS[self.killed % len(OPERATIONS)]
             before = self.state
             options = self.prepare(operation)
             self.state = self.files()
@@ -86,6 +88,7 @@ class Kills:
             self.counts[operation] += was_killed
             self.counts["finished"] += not was_killed
             done += was_killed
+            self.killed += was_killed
 
     def finish(self, options: dict[str, bool], log: Path) -> float:
         """Run to the end, and compare what was encoded with what the killed run had encoded; seconds."""
@@ -204,13 +207,11 @@ def forked(work: Callable[[], object]) -> int:
     return child
 
 
-def with_small_pieces(folder: Path, kills: int, seed: int) -> Counter[str]:
-    """Kill an index whose pieces are joined, and get lists, as large ones do; what was counted."""
+def with_small_pieces(folder: Path, seed: int) -> Kills:
+    """An index whose pieces are joined, and get lists, as large ones do."""
     index_writer.SMALL_PIECE, index_writer.MOST_PIECES = 4, 3
     index_choice.EXACT_NUMBERS, index_choice.GRAPH_NUMBERS = 150 * 16, 0
-    work = Kills(folder, seed)
-    work.kill(kills)
-    return work.counts
+    return Kills(folder, seed)
 
 
 def main() -> None:
@@ -221,9 +222,11 @@ def main() -> None:
     asked = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        counts = with_small_pieces(Path(name), asked.kills, asked.seed)
-    said = ", ".join(f"{what} {count}" for what, count in sorted(counts.items()))
-    print(f"{asked.kills} kills with seed {asked.seed} in {time.monotonic() - begun:.0f} s, none lost: {said}")
+        work = with_small_pieces(Path(name), asked.seed)
+        for done in range(0, asked.kills, AT_A_TIME):
+            work.kill(min(AT_A_TIME, asked.kills - done))
+            said = ", ".join(f"{what} {count}" for what, count in sorted(work.counts.items()))
+            print(f"seed {asked.seed}, {time.monotonic() - begun:.0f} s, none lost: {said}", flush=True)
 
 
 if __name__ == "__main__":

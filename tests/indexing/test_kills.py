@@ -21,7 +21,9 @@ def test_killed_updates_merges_and_compactions(tmp_path: Path, monkeypatch: pyte
         (index_choice, "GRAPH_NUMBERS"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))  # put back at the end
-    counts = with_small_pieces(tmp_path, 6, seed=3)
+    work = with_small_pieces(tmp_path, seed=3)
+    work.kill(6)
+    counts = work.counts
     assert {operation: counts[operation] for operation in OPERATIONS} == dict.fromkeys(OPERATIONS, 2)
     assert counts["old"] + counts["new"] == 6
     assert counts["encoded again"] <= 6 * BATCH
