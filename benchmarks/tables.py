@@ -30,6 +30,7 @@ from bt_cli.indexing.from_tables import index_tables
 from bt_cli.store.embedding_table import TableWriter, image_schema, times, vector_array
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import IndexFolder
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
 ROWS_AT_A_TIME = 1 << 14
 
@@ -126,6 +127,7 @@ def _columns(part: int, first: int, vectors: np.ndarray, generator: np.random.Ge
         "content_hash": [generator.bytes(32).hex() for _ in numbers],
         "width": np.full(len(vectors), 384, np.int32),
         "height": np.full(len(vectors), 384, np.int32),
+        **arrow_columns(facts_arrays((), len(vectors))),
         "embedding": vector_array(vectors, "float16"),
     }
 

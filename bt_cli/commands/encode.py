@@ -183,7 +183,11 @@ def _require_folder(output: str, strict: bool) -> None:
 @app.command("captions")
 def captions(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Caption file of any format, or a folder with captions.")
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Caption file of any format, folder with captions, or tar and Parquet files of images with captions.",
+        ),
     ],
     output: Output,
     format: Annotated[
@@ -222,10 +226,16 @@ def captions(
 
 @app.command("pairs")
 def pairs(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Caption file that names an image for each caption.")],
+    file: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Caption file that names an image for each caption, or tar and Parquet files of images with captions.",
+        ),
+    ],
     output: Output,
     images: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--images", metavar="DIR", help="Folder that the images' names are meant in; else the file's own."
         ),
@@ -247,14 +257,15 @@ def pairs(
 ) -> None:
     """Write one row a pair: caption, image, caption id, and one embedding of both, which a text finds."""
     _require_one_output(output, as_json)
-    from bt_cli.datasets.captions import read_captions
+    from bt_cli.datasets.captions import image_places, read_captions
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_pair_table
 
-    folder = images if images is not None else file.parent
-    items = read_captions(file, format=format, split=split, images=folder).items
+    places = image_places(file) if images is None else images
+    captions = read_captions(file, format=format, split=split, images=places)
+    items = captions.items
     if not any(item.image is not None for item in items):
-        raise UnreadableCaptions(f"{shown_path(file)}: no caption names an image, so there are no pairs")
+        raise UnreadableCaptions(f"{shown_path(captions.path)}: no caption names an image, so there are no pairs")
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
         progress("encoding", "pair") as ticked,

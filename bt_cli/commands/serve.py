@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Model, Quiet, Reranker, Threads, bytes_of_gib, named_folder
+from bt_cli.commands.options import (
+    AllowPrivateUrls,
+    Device,
+    Dtype,
+    Model,
+    Quiet,
+    Reranker,
+    Threads,
+    bytes_of_gib,
+    named_folder,
+)
 from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError
 
@@ -47,6 +57,7 @@ def run(
     seconds: Annotated[
         float, typer.Option("--max-seconds", metavar="S", min=0.1, help="Most time that one request may take.")
     ] = 120.0,
+    allow_private_urls: AllowPrivateUrls = False,
     model: Model = None,
     reranker: Reranker = None,
     device: Device = "auto",
@@ -74,6 +85,7 @@ def run(
         token=token,
         candidates=candidates,
         seconds=seconds,
+        allow_private_urls=allow_private_urls,
         memory_bytes=bytes_of_gib("--memory", memory),
         thumbnail_bytes=bytes_of_gib("--thumbnails", thumbnails),
         thumbnails=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bt" / "thumbnails",

@@ -53,14 +53,18 @@ REMARK_SECONDS = 10.0
 def run(
     context: typer.Context,
     captions: Annotated[
-        Path | None,
-        typer.Argument(metavar="CAPTIONS", help="Caption file of any format, or a folder.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="CAPTIONS...",
+            help="Caption file of any format, folder, or tar and Parquet files of images with captions.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the checkpoint.", show_default=False)
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="Folder that the captions' images lie in.")
+        str | None, typer.Option("--images", metavar="DIR", help="Folder that the captions' images lie in.")
     ] = None,
     model: Model = None,
     from_scratch: Annotated[
@@ -137,7 +141,7 @@ def run(
         int | None, typer.Option(metavar="PIXELS", help="Another input size than the checkpoint's.", min=1)
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(metavar="CAPTIONS", help="Captions to measure recall on (images in --images).")
+        str | None, typer.Option(metavar="CAPTIONS", help="Captions to measure recall on (images in --images).")
     ] = None,
     validation_share: Annotated[
         float,
@@ -174,12 +178,12 @@ def run(
     model_is_default = from_environment(context, "model")
     if out is None:
         raise Misuse("--out DIR is needed: the folder that the trained checkpoint goes to")
-    if recipe is None and captions is None:
+    if recipe is None and not captions:
         raise Misuse("name a caption file to train on, or a --recipe that draws its own scenes")
     if from_scratch is not None and ((model is not None and not model_is_default) or recipe is not None):
         raise Misuse("--from-scratch trains a new network; it can't go with --model or --recipe")
     data = None
-    if captions is not None:
+    if captions:
         data = TrainingData(captions, images, format, split, validation, validation_share)
     stage = Stage(
         steps=steps,

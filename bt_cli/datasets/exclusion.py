@@ -88,6 +88,11 @@ class RootRules:
         if has_file and folder not in self._specs:
             self._specs[folder] = _read_spec(os.path.join(folder, IGNORE_FILE))
 
+    @property
+    def has_globs(self) -> bool:
+        """Whether a glob may say something of a file, found so far; without one, hidden names alone are left out."""
+        return self._own is not None or any(self._specs.values())
+
     def excludes(self, path: str, is_folder: bool) -> bool:
         """Whether a child of a folder that was entered is left out."""
         name = os.path.basename(path)

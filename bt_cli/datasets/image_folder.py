@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,7 @@ from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.member import first_bytes, is_container, open_container, read_member
-from bt_cli.sources.parquet_shard import ParquetShard
+from bt_cli.sources.member import first_bytes, is_container, is_of_rows, open_container, read_member
 from bt_cli.sources.tar_shard import is_shard_name, shard_stamp
 from bt_cli.sources.url_list import is_url_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
@@ -89,7 +89,7 @@ def find_images(
     nothing below /proc or /sys.
 
     A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`;
-    so is a Parquet file with a column of images: its rows come as `x.parquet/000000123`.
+    so is a Parquet or Arrow file with a column of images: its rows come as `x.parquet/000000123`.
 
     Args:
         roots: Folders and single files.
@@ -236,13 +236,31 @@ class _Walk:
                 return
             self.entered.add(identity)
             with os.scandir(folder) as entries:
-                children = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+                children = _in_order(entries)
         except OSError as error:
             self.on_error(folder, error)
             return
         rules.enter(folder, any(entry.name == IGNORE_FILE for entry in children))
+        names_decide = not self.named_files and not rules.has_globs
         for entry in children:
-            yield from self._child(entry, rules)
+            found = self._by_name(entry) if names_decide else None
+            if found is not None:
+                yield found
+            else:
+                yield from self._child(entry, rules)
+
+    def _by_name(self, entry: os.DirEntry[str]) -> ImageFile | None:
+        """A plain file that its name makes an image, which most are; None for what needs a closer look."""
+        stem, _, suffix = entry.name.rpartition(".")
+        if not stem or stem[0] == "." or f".{suffix.lower()}" not in IMAGE_SUFFIXES:
+            return None
+        try:
+            if not entry.is_file(follow_symlinks=False):
+                return None
+            status = entry.stat()
+        except OSError:
+            return None
+        return None if is_kernels(status) else ImageFile(entry.path, status.st_size, status.st_mtime_ns)
 
     def _child(self, entry: os.DirEntry[str], rules: RootRules) -> Iterator[ImageFile]:
         try:
@@ -296,7 +314,7 @@ class _Walk:
             found = ImageFile(f"{shard.path}/{member.name}", member.size, shard.mtime_ns)
             if rules is not None and rules.excludes_below(found.path):
                 self.passed_over.excluded += 1
-            elif member.size if isinstance(opened, ParquetShard) else _may_be_image(found):
+            elif member.size if is_of_rows(shard.path) else _may_be_image(found):
                 images += 1
                 yield found
             else:
@@ -316,6 +334,14 @@ class _Walk:
             self.passed_over.suffixes[SPECIAL] += 1
             return None
         return ImageFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _in_order(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    """What a folder holds by name, compared as bytes; letters that all are ASCII compare alike as they are."""
+    children = sorted(entries, key=attrgetter("name"))
+    if "".join([entry.name for entry in children]).isascii():
+        return children
+    return sorted(children, key=lambda entry: os.fsencode(entry.name))
 
 
 def _may_be_image(file: ImageFile) -> bool:

@@ -31,6 +31,7 @@ from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.factory import kept_factory, require_factory
+from bt_cli.indexing.file_facts import file_facts
 from bt_cli.indexing.listing import shard_of
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
@@ -49,6 +50,7 @@ from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import IMAGES, MIXED, Manifest
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.stored_rows import StoredRows
 
@@ -146,7 +148,9 @@ def build_index(
     require_factory(factory, encoder.identity.dimension)
     with (
         no_folder_for_nothing(run.folder),
-        IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
+        IndexWriter(
+            run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify, facts=file_facts
+        ) as writer,
     ):
         run.report_damages(writer)
         writer.kind = kind
@@ -180,6 +184,8 @@ def build_index(
             _require_folders(run.paths, looked_through, held, plan, exclusion)
         all_roots = _without_gone_files(all_roots, run.paths, plan)
         run.report_unreadable(plan)
+        if plan.facts_read:
+            LOG.warning("date, camera and place read from the heads of %s images", f"{plan.facts_read:,}")
         run.encode_images(plan, writer)
         barren = run.barren(plan, fresh(given, remaining))
         if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
@@ -229,6 +235,11 @@ class _Run:
         if writer.mends:
             LOG.warning(
                 "%s: damaged, and made anew from what is whole: %s", shown_path(self.folder), _listed(writer.mends)
+            )
+        if writer.blank_rows:
+            LOG.warning(
+                "%d images are encoded again where they are there: when they were encoded can't be told any more",
+                writer.blank_rows,
             )
 
     def captions_before(self, writer: IndexWriter) -> CaptionRows | None:
@@ -295,14 +306,11 @@ class _Run:
         current = writer.caption_rows()
         if captions is None and self.pairing is None and current is not None:
             return follow_images(current, plan)
-        gone = set(plan.gone().tolist())
-        paths = [path for number, path in enumerate(_StoredPaths(plan.stored)) if number not in gone]
-        paths += [plan.rows.paths[row] for row in plan.kept()]
         rows: CaptionRows | None
         if self.pairing is not None:
-            rows = self.pairing.rows(paths)
+            rows = self.pairing.rows(_next_paths(plan))
         elif captions is not None:
-            rows = caption_rows(captions, paths, self.paths, roots)
+            rows = caption_rows(captions, _next_paths(plan), self.paths, roots)
         else:
             rows = self.captions_before(writer)
         if rows is None or rows is current:
@@ -332,8 +340,8 @@ class _Run:
 
     def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:
         """The rows whose format some installed package reads; the others are passed over and have no new row."""
-        paths = _Paths(self.opened, plan.rows.paths, todo)
-        readable = [is_readable(path, self.summary.passed_over) for path in paths]
+        names = [plan.rows.paths[row] for row in todo.tolist()]
+        readable = [is_plain_name(name) or is_readable(self.opened(name), self.summary.passed_over) for name in names]
         for row in todo[np.logical_not(readable)].tolist():
             # What the index has of it stays: its reader may only be missing here, or now.
             (plan.kept_own if plan.own[row] >= 0 else plan.failed).add(row)
@@ -418,6 +426,14 @@ class _StoredPaths(Sequence[str]):
 
     def _end(self) -> str:
         raise IndexError
+
+
+def _next_paths(plan: Plan) -> list[str]:
+    """The paths of all images of the next generation."""
+    stays = np.ones(len(plan.stored), bool)
+    stays[plan.gone()] = False
+    before = plan.stored.paths.take(np.flatnonzero(stays)).to_pylist() if stays.any() else []
+    return [*map(os.fsdecode, before), *(plan.rows.paths[row] for row in plan.kept())]
 
 
 class _Paths(Sequence[str]):
@@ -505,9 +521,14 @@ def no_folder_for_nothing(folder: Path) -> Iterator[None]:
         raise
 
 
+def is_plain_name(path: str) -> bool:
+    """Whether a suffix says that any installation reads the file, if it is what it is called."""
+    return path.lower().endswith(PLAIN_SUFFIXES)
+
+
 def is_readable(path: str, passed_over: PassedOver) -> bool:
     """Whether an installed package reads the file's format; one of a format that none reads is counted."""
-    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path, first_bytes(path, HEAD)):
+    if is_plain_name(path) or not lacks_reader(path, first_bytes(path, HEAD)):
         return True
     passed_over.add_unread(path)
     return False
@@ -577,5 +598,6 @@ def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, d
         "content_hash": batch.content_hashes,
         "width": np.asarray(batch.widths, np.int32),
         "height": np.asarray(batch.heights, np.int32),
+        **arrow_columns(facts_arrays(batch.facts, len(texts))),
         "embedding": vector_array(batch.embeddings, dtype),
     }

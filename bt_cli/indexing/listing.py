@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from bt_cli.indexing.roots import is_there
 from bt_cli.sources.member import SUFFIXES as SHARD_SUFFIXES
 from bt_cli.sources.web_address import is_url
 from bt_cli.store.index_paths import RootPaths, is_below
-from bt_cli.store.stored_rows import StoredRows
+from bt_cli.store.path_text import address_rows
+from bt_cli.store.stored_rows import StoredRows, joined_paths, path_array
 
 LATEST = 2**63 - 1
 """Nanoseconds: a file system may know times beyond what a timestamp holds."""
-NAMES_AT_A_TIME = 1 << 14
+FILES_AT_A_TIME = 1 << 14
 
 
 class Listing:
@@ -40,26 +41,26 @@ class Listing:
         self.paths = paths
         present = [path for path in map(opened, roots) if is_url(path) or os.path.exists(path)]
         self.passed_over = PassedOver()
-        names, size, mtime, on_web, unknown = _Names(), array("q"), array("q"), array("b"), array("b")
-        for file in find_images(
+        found = find_images(
             present,
             exclusion=exclusion,
             passed_over=self.passed_over,
             on_error=self._note,
             known_members=shards.members,
-        ):
-            names.add(self._stored(file.path))
-            size.append(file.size)
-            mtime.append(max(min(file.mtime_ns, LATEST), -LATEST))
-            on_web.append(is_url(file.path))
-            unknown.append(file.is_unknown)
-        self.names = names.array()
+        )
+        names: list[Any] = []
+        sizes, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        while block := list(islice(found, FILES_AT_A_TIME)):
+            names.append(_name_array([file.path for file in block], paths.home))
+            sizes.append(np.array([file.size for file in block], np.int64))
+            times.append(_times([file.mtime_ns for file in block]))
+        self.names = joined_paths(names)
         """(n,) large_binary: stored paths."""
-        self.size = np.array(size, np.int64)
-        self.mtime = np.array(mtime, np.int64)
-        self.on_web = np.array(on_web, bool)
+        self.size, self.mtime = np.concatenate(sizes), np.concatenate(times)
+        """(n,) int64 each: bytes and nanoseconds."""
+        self.on_web = _web_addresses(self.names)
         """(n,): those whose path is an address."""
-        self.unknown = np.array(unknown, bool)
+        self.unknown = self.on_web & (self.size == 0) & (self.mtime == 0)
         """(n,): those of which nothing else is known before they are fetched."""
         self.closed = [self._stored(folder) for folder in self.closed_folders]
         self.closed += [self._stored(path) for path, _ in self.unreadable]
@@ -150,26 +151,34 @@ def shard_of(path: str, shards: Container[str]) -> str | None:
     return next((name for name in above if name in shards), None)
 
 
-class _Names:
-    """Gathers paths into one large_binary array, some thousands at a time."""
+def _name_array(paths: list[str], home: str) -> Any:
+    """(n,) large_binary of absolute paths as they are stored, relative where they lie below `home`."""
+    import pyarrow as pa
 
-    def __init__(self) -> None:
-        self.waiting: list[bytes] = []
-        self.parts: list[Any] = []
+    above = os.fsencode(home.rstrip(os.sep) + os.sep)
+    # A byte that no file's name has stands before each, and so all are cut at once.
+    text = (b"\0" + os.fsencode("\0".join(paths))).replace(b"\0" + above, b"\0")
+    begins = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
+    if len(begins) != len(paths):  # an address may have it
+        return path_array([path.removeprefix(os.fsdecode(above)) for path in paths])
+    offsets = np.append(begins, len(text)) - np.arange(len(begins) + 1)
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(text.replace(b"\0", b""))]
+    return pa.Array.from_buffers(pa.large_binary(), len(paths), buffers)
 
-    def add(self, path: str) -> None:
-        self.waiting.append(os.fsencode(path))
-        if len(self.waiting) >= NAMES_AT_A_TIME:
-            self._flush()
 
-    def array(self) -> Any:
-        import pyarrow as pa
+def _times(mtime_ns: list[int]) -> np.ndarray:
+    try:
+        return np.array(mtime_ns, np.int64)
+    except OverflowError:
+        return np.array([max(min(time, LATEST), -LATEST) for time in mtime_ns], np.int64)
 
-        self._flush()
-        return self.parts[0] if len(self.parts) == 1 else pa.concat_arrays(self.parts)
 
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        self.parts.append(pa.array(self.waiting, pa.large_binary()))
-        self.waiting = []
+def _web_addresses(names: Any) -> np.ndarray:
+    """(n,) bool: those of some paths that are addresses."""
+    found = np.zeros(len(names), bool)
+    if len(names):
+        _, offsets, text = names.buffers()
+        rows = address_rows(np.frombuffer(text, np.uint8), np.frombuffer(offsets, np.int64))
+        for row in rows.tolist():
+            found[row] = is_url(os.fsdecode(names[row].as_py()))
+    return found

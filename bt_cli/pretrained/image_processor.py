@@ -21,7 +21,7 @@ from bt_cli.files.json_object import read_json_object
 from bt_cli.preprocessing.image_processor import ImageProcessor, pad_batch
 from bt_cli.preprocessing.image_settings import BICUBIC, CLIP_MEAN, CLIP_STD, DEFAULT_SIZE, ImageSettings
 from bt_cli.pretrained.batch import BatchFeature, tensor_kind
-from bt_cli.pretrained.configuration import made_folder, refuse_push
+from bt_cli.pretrained.save_folder import made_folder, refuse_push
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

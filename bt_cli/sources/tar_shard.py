@@ -237,7 +237,8 @@ ASK_AGAIN = 60.0
 """Seconds in which a shard elsewhere is taken to stay as it is: every read would ask otherwise."""
 
 
-def _current_stamp(path: str) -> tuple[int, int]:
+def current_stamp(path: str) -> tuple[int, int]:
+    """As `shard_stamp`, but one elsewhere is not asked for again within `ASK_AGAIN`."""
     if not is_url(path):
         return shard_stamp(path)
     asked, stamp = _asked.get(path, (0.0, (0, 0)))
@@ -257,7 +258,7 @@ def open_shard(path: str, *, asked_now: bool = False) -> TarShard:
     """
     if asked_now:
         _asked.pop(path, None)
-    key = path if is_url(path) else os.path.abspath(path), _current_stamp(path)
+    key = path if is_url(path) else os.path.abspath(path), current_stamp(path)
     return _opened.get(key, lambda: TarShard(path))
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import CaptionIndex, IndexFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class _Joined:
@@ -74,17 +78,37 @@ class CaptionSet(_Joined):
         return owners
 
 
+class PhotoSet:
+    """As `PhotoTable`, of several indexes."""
+
+    def __init__(self, joined: _Joined) -> None:
+        self._joined = joined
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """As `PhotoTable.column`, counted through the indexes."""
+        import pyarrow as pa
+
+        parts = [part.photos.column(name) for part in self._joined.parts]
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+
+    def facts(self, ids: Any) -> list[PhotoFacts]:
+        """As `PhotoTable.facts`."""
+        return [part.photos.facts([own])[0] for part, own in self._joined._each(ids)]
+
+
 class IndexSet(_Joined):
     """What a search asks of an `IndexFolder`, of several.
 
     Attributes:
         folder: The first index's: its bridge features, where it keeps some, are those that are used.
         captions: Of all that have some, or None.
+        photos: How the images were taken.
     """
 
     def __init__(self, folders: Sequence[IndexFolder]) -> None:
         super().__init__(folders)
         self.folder = folders[0].folder
+        self.photos = PhotoSet(self)
         own = [(folder.captions, int(at)) for folder, at in zip(folders, self.first, strict=False) if folder.captions]
         self.captions = CaptionSet([part for part, _ in own], [at for _, at in own]) if own else None
 

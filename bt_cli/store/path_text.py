@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bt_cli.sources.web_address import SCHEMES
+
 Numbers = NDArray[np.int64]
 Table = NDArray[np.bool_]
 """(256,): which bytes fit."""
@@ -224,3 +226,18 @@ def _bytes_equal(words: NDArray[np.uint64], byte: int) -> NDArray[np.uint64]:
 def length(chunk: Chunk) -> int:
     """Bytes that a chunk takes."""
     return sum(len(part) if isinstance(part, bytes) else 1 for part in chunk)
+
+
+def address_rows(text: NDArray[np.uint8], offsets: Numbers) -> Numbers:
+    """Rows (m,) int64, ascending, whose path is an address on the web or in a store."""
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    found = np.zeros(len(starts), bool)
+    long_enough = np.flatnonzero(lengths > min(map(len, SCHEMES)))
+    firsts = text[starts[long_enough]] | 0x20  # small letters; `:` and `/` stay what they are
+    for scheme in SCHEMES:
+        rows = long_enough[firsts == ord(scheme[0])]
+        rows = rows[lengths[rows] > len(scheme)]
+        for place, letter in enumerate(scheme.encode()):
+            rows = rows[(text[starts[rows] + place] | 0x20) == letter]
+        found[rows] = True
+    return np.flatnonzero(found)

@@ -7,7 +7,7 @@ read only where something changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from bt_cli.errors import BrokenIndex
 from bt_cli.store.embedding_table import nanoseconds, paths_of, read_columns, read_embeddings, reading
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
 from bt_cli.store.manifest import Piece
+from bt_cli.store.path_lookup import rows_of_paths
+from bt_cli.store.photo_columns import PHOTO_COLUMNS, photo_array
 from bt_cli.store.piece import sums_of
 from bt_cli.store.string_table import StringTable
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter
@@ -110,46 +112,79 @@ class StoredRows:
         return int(self.first[-1])
 
     @cached_property
+    def _paths(self) -> list[pa.Array]:
+        return [piece.paths() for piece in self.pieces]
+
+    @property
     def paths(self) -> pa.Array:
         """(n,) large_binary: the paths' bytes."""
-        import pyarrow as pa
-
-        parts = [piece.paths() for piece in self.pieces]
-        return parts[0] if len(parts) == 1 else pa.concat_arrays(parts or [pa.array([], pa.large_binary())])
+        return joined_paths(self._paths)
 
     def path(self, number: int) -> str:
         """One path, as the file system functions take it."""
-        return os.fsdecode(self.paths[number].as_py())
+        piece = int(np.searchsorted(self.first, number, side="right")) - 1
+        return os.fsdecode(self._paths[piece][number - int(self.first[piece])].as_py())
 
     def find(self, paths: Any) -> np.ndarray:
         """Ids (m,) int64 of paths (a large_binary array), -1 for those that are not there."""
-        import pyarrow.compute as pc
-
-        if len(paths) == len(self) and paths.equals(self.paths):
-            return np.arange(len(self))
-        found = pc.index_in(paths, value_set=self.paths)
-        return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        found = np.full(len(paths), -1, np.int64)
+        left = np.arange(len(paths))
+        for number in sorted(range(len(self.pieces)), key=lambda number: -len(self.pieces[number])):
+            rows = rows_of_paths(paths if len(left) == len(paths) else paths.take(left), self._paths[number])
+            there = rows >= 0
+            found[left[there]] = rows[there] + self.first[number]
+            left = left[~there]
+        return found
 
     def column(self, name: str) -> np.ndarray:
-        """(n,) `size`, `mtime`, `content_hash`, `width` or `height`, as `ImageRows` has them."""
+        """(n,) a column by its name, as `ImageRows` has it."""
         if name not in self._columns:
             parts = []
             for piece in self.pieces:
                 with reading(piece.table):
+                    if name in PHOTO_COLUMNS:
+                        # Its size is there in every version, so that the rows can be counted without the other.
+                        parts.append(photo_array(name, piece.columns(["size", name])))
+                        continue
                     column = piece.columns([name]).column(name)
                     if name == "content_hash":
-                        parts.append(np.array(column.to_pylist(), HASH))
+                        parts.append(_digests(column))
                     else:
                         parts.append(nanoseconds(column))
-            empty = np.empty(0, HASH if name == "content_hash" else np.int64)
-            self._columns[name] = np.concatenate(parts) if parts else empty
+            self._columns[name] = np.concatenate(parts) if parts else getattr(ImageRows.blank([]), name)
         return self._columns[name]
+
+    @cached_property
+    def lacks_photo_columns(self) -> np.ndarray:
+        """(n,) bool: rows in the table of an earlier version, in which nobody looked for how they were taken."""
+        import pyarrow.parquet
+
+        lacking = np.zeros(len(self), bool)
+        for number, piece in enumerate(self.pieces):
+            with reading(piece.table):
+                names = pyarrow.parquet.read_schema(piece.table).names
+            lacking[self.first[number] : self.first[number + 1]] = not set(PHOTO_COLUMNS) <= set(names)
+        return lacking
+
+    def ids_of_content(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """The smallest id of each of these contents (as `content_hash` has them) that some image has."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.column("content_hash")
+        width = pa.binary(column.itemsize)
+        held = pa.Array.from_buffers(width, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))])
+        wanted = [digest for digest in digests if len(digest) == column.itemsize]
+        place = pc.is_in(held, value_set=pa.array(wanted, width)).to_numpy(zero_copy_only=False)
+        ids = np.flatnonzero(place)[::-1].tolist()
+        return {bytes(column[number]): number for number in ids}
 
     def rows(self, ids: np.ndarray) -> ImageRows:
         """Some rows, all their columns."""
         paths = [os.fsdecode(path) for path in self.paths.take(ids).to_pylist()] if len(ids) else []
-        size, mtime, digest, width, height = (self.column(name)[ids] for name in ARRAYS)
-        return ImageRows(paths, size, mtime, digest, width.astype(np.int32), height.astype(np.int32))
+        columns = {name: self.column(name)[ids] for name in ARRAYS}
+        columns.update({name: columns[name].astype(np.int32) for name in ("width", "height")})
+        return ImageRows(paths, **columns)
 
     def placed(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(which piece, its row) of each id."""
@@ -166,3 +201,22 @@ def path_array(paths: Sequence[str]) -> pa.Array:
     import pyarrow as pa
 
     return pa.array([os.fsencode(path) for path in paths], pa.large_binary())
+
+
+def joined_paths(parts: Sequence[pa.Array]) -> pa.Array:
+    """Arrays of paths, one after another."""
+    import pyarrow as pa
+
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts or [path_array([])])
+
+
+def _digests(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
+    array = column.combine_chunks()
+    if array.null_count or not len(array):
+        return np.array(column.to_pylist(), HASH)
+    _, offsets, text = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    if not (np.diff(ends) == np.dtype(HASH).itemsize).all():
+        return np.array(column.to_pylist(), HASH)
+    return np.frombuffer(text, HASH, len(array), int(ends[0]))
