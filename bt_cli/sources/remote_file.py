@@ -162,6 +162,13 @@ def write_remote(url: str, path: str | os.PathLike[str]) -> None:
         system.put_file(os.fspath(path), target)
 
 
+def fetch_remote(url: str, path: str | os.PathLike[str]) -> None:
+    """Copy a file of a store to this machine. Raises OSError, also where there is no room for it."""
+    with _reasons():
+        system, source = _system(url)
+        system.get_file(source, os.fspath(path))
+
+
 def remove_remote(url: str) -> None:
     """Remove a file from a store; one that is not there is none to remove. Raises OSError."""
     with _reasons(), contextlib.suppress(FileNotFoundError):

@@ -11,6 +11,7 @@ import numpy as np
 
 from bt_cli.errors import BrokenIndex, IndexMismatch, UnreadableTable
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import COLUMNS, ImageRows
 from bt_cli.store.manifest import Piece
@@ -125,7 +126,9 @@ class TablePart:
             raise self._damaged(error) from error
         if self.home != home:
             below = home.rstrip(os.sep) + os.sep
-            absolute = [os.path.normpath(os.path.join(self.home, path)) for path in rows.paths]
+            absolute = [
+                path if is_url(path) else os.path.normpath(os.path.join(self.home, path)) for path in rows.paths
+            ]
             rows.paths = [path[len(below) :] if path.startswith(below) else path for path in absolute]
         return rows
 

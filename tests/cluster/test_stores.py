@@ -13,6 +13,8 @@ import pytest
 from cluster.conftest import PICTURES, rows_of
 from object_store import PartsServer, forget_stores, object_store, parts_server
 
+from bt_cli.store.index_folder import IndexFolder
+
 if TYPE_CHECKING:
     from conftest import Ran
 
@@ -59,6 +61,11 @@ def test_parts_of_a_store_in_a_store(bt: Bt, store: Any, shards: list[str]) -> N
         assert [row["path"] for row in there] == [f"s3://data/wds/{path}" for path in here["path"]]
         for column in ("size", "content_hash", "width", "height", "embedding"):
             assert [row[column] for row in there] == here[column]
+    assert bt("index", "--tables", "s3://data/parts/", "--index", "below/index").code == 0
+    with IndexFolder.open("below/index") as index:
+        # Addresses stay what they are, wherever relative paths start from.
+        paths = [row["path"] for name in shards for row in stored_rows(store, f"parts/{name}.parquet")]
+        assert index.table(["path"]).column("path").to_pylist() == paths
     before = {key: store.head_object(Bucket="data", Key=key)["ETag"] for key in keys(store, "parts/")}
     store.put_object(Bucket="data", Key="wds/s3/2.jpg", Body=b"\xff\xd8\xff no picture")
     store.put_object(Bucket="data", Key="wds/s1.tar", Body=Path("s1.tar").read_bytes()[:-3000])
@@ -94,6 +101,12 @@ def test_a_store_that_can_not_be_had_is_said_before_anything_is_encoded(
     ):
         ran = bt("encode", "images", *sources, "-o", "parts/")
         assert (ran.code in (1, 2), says in ran.err.splitlines()[-1]) == (True, True), ran.err
+    for name, says in (("wds/s3", "no Parquet table there"), ("none", "no such file or folder")):
+        ran = bt("index", "--tables", f"s3://data/{name}", "--index", "index")
+        assert (ran.code, ran.err) == (1, f"bt: s3://data/{name}: {says}{ran.err.partition(says)[2]}")
+        assert not Path("index").exists()
+    ran = bt("index", "--tables", "s3://data/wds/s0.tar", "--index", "index")
+    assert (ran.code, "s3/data/wds/s0.tar: no table that can be read" in ran.err) == (1, True)
     ran = bt("encode", "images", "s0.tar", "-o", "s3://data/x.parquet")
     assert (ran.code, "name a folder there: s3://data/x.parquet/" in ran.err) == (2, True)
     ran = bt("encode", "images", "s0.tar", "-o", "s3://no-such-bucket/parts/", "--processes", "1")
