@@ -185,7 +185,7 @@ def captions(
     file: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Caption file of any format, folder with captions, or tar and Parquet files of images with captions.",
         ),
     ],
@@ -229,7 +229,7 @@ def pairs(
     file: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Caption file that names an image for each caption, or tar and Parquet files of images with captions.",
         ),
     ],

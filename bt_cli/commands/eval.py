@@ -39,7 +39,7 @@ def run(
     captions: Annotated[
         list[str],
         typer.Argument(
-            metavar="CAPTIONS...",
+            metavar="CAPTIONS",
             help="Caption file of any format, folder with captions, or tar and Parquet files of images with captions.",
         ),
     ],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run(
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="Ids, or paths as bt search prints them.", show_default=False)
+        list[str], typer.Argument(metavar="ID", help="Ids, or paths as bt search prints them.", show_default=False)
     ],
     extract: Annotated[
         str | None, typer.Option("--extract", "-o", metavar="DIR", help="Write each image's file into this folder.")

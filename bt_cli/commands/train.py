@@ -55,7 +55,7 @@ def run(
     captions: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="CAPTIONS...",
+            metavar="CAPTIONS",
             help="Caption file of any format, folder, or tar and Parquet files of images with captions.",
             show_default=False,
         ),
