@@ -31,6 +31,7 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import is_in_store
 
 if TYPE_CHECKING:
     from bt_cli.indexing.encoder import ModelEncoder
@@ -72,6 +73,8 @@ Output = Annotated[
 
 def table_or_folder(value: str) -> str:
     """Where one table goes, as `table_file`, or a folder for a table a shard: one that is there, or ends in a slash."""
+    if is_in_store(value) and not value.endswith("/"):
+        raise typer.BadParameter(f"{value!r}: a store takes parts, a table a shard; name a folder there: {value}/")
     if not value.endswith("/") and not Path(value).is_dir():
         table_file(value)
     return value
@@ -132,7 +135,7 @@ def images(
         with open_models(model, device=device, dtype=dtype, threads=threads) as models:
             parts, _ = encode_into_parts(
                 roots,
-                Path(output),
+                output if is_in_store(output) else Path(output),
                 ModelEncoder(models.retriever()),
                 engine=chosen,
                 share=shards,

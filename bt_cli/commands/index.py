@@ -88,7 +88,7 @@ def run(
         str | None, typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits.")
     ] = None,
     tables: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--tables",
             metavar="DIR",

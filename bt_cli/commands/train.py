@@ -26,7 +26,7 @@ from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.display.skipped import SkipRemarks
 from bt_cli.errors import BadConfig, Misuse
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 from bt_cli.training.data import TrainingData
 from bt_cli.training.recipe import (
     FINE_TUNING,
@@ -253,7 +253,7 @@ def _choose_recipe(named: str | None, options: Recipe, from_scratch: Path | None
     network = None
     if from_scratch is not None:
         missing = "no such file; --from-scratch needs a config.json"
-        network = read_json_object(from_scratch, BadConfig, missing=missing)
+        network = read_json_object(from_scratch, BadConfig, missing=missing, limit=SETTINGS)
     return replace(options, dtype=precision, network=network).checked("options")
 
 

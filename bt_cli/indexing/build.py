@@ -31,6 +31,7 @@ from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.factory import kept_factory, require_factory
+from bt_cli.indexing.file_facts import file_facts
 from bt_cli.indexing.listing import shard_of
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
@@ -147,7 +148,9 @@ def build_index(
     require_factory(factory, encoder.identity.dimension)
     with (
         no_folder_for_nothing(run.folder),
-        IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
+        IndexWriter(
+            run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify, facts=file_facts
+        ) as writer,
     ):
         run.report_damages(writer)
         writer.kind = kind
@@ -233,6 +236,11 @@ class _Run:
         if writer.mends:
             LOG.warning(
                 "%s: damaged, and made anew from what is whole: %s", shown_path(self.folder), _listed(writer.mends)
+            )
+        if writer.blank_rows:
+            LOG.warning(
+                "%d images are encoded again where they are there: when they were encoded can't be told any more",
+                writer.blank_rows,
             )
 
     def captions_before(self, writer: IndexWriter) -> CaptionRows | None:
@@ -333,8 +341,8 @@ class _Run:
 
     def _with_reader(self, plan: Plan, todo: np.ndarray) -> np.ndarray:
         """The rows whose format some installed package reads; the others are passed over and have no new row."""
-        paths = _Paths(self.opened, plan.rows.paths, todo)
-        readable = [is_readable(path, self.summary.passed_over) for path in paths]
+        names = [plan.rows.paths[row] for row in todo.tolist()]
+        readable = [is_plain_name(name) or is_readable(self.opened(name), self.summary.passed_over) for name in names]
         for row in todo[np.logical_not(readable)].tolist():
             # What the index has of it stays: its reader may only be missing here, or now.
             (plan.kept_own if plan.own[row] >= 0 else plan.failed).add(row)
@@ -515,9 +523,14 @@ def no_folder_for_nothing(folder: Path) -> Iterator[None]:
         raise
 
 
+def is_plain_name(path: str) -> bool:
+    """Whether a suffix says that any installation reads the file, if it is what it is called."""
+    return path.lower().endswith(PLAIN_SUFFIXES)
+
+
 def is_readable(path: str, passed_over: PassedOver) -> bool:
     """Whether an installed package reads the file's format; one of a format that none reads is counted."""
-    if path.lower().endswith(PLAIN_SUFFIXES) or not lacks_reader(path, first_bytes(path, HEAD)):
+    if is_plain_name(path) or not lacks_reader(path, first_bytes(path, HEAD)):
         return True
     passed_over.add_unread(path)
     return False

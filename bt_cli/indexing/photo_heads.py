@@ -57,7 +57,12 @@ def facts_at(paths: Mapping[int, str]) -> dict[int, PhotoFacts]:
     if not paths:
         return {}
     from bt_cli.inference.decoding import default_workers
+    from bt_cli.inference.memory_budget import DECODING, Reservation
     from bt_cli.preprocessing.image_file import read_photo_facts
 
+    def facts(path: str) -> PhotoFacts:
+        with Reservation(DECODING) as memory:
+            return read_photo_facts(path, reserve=memory.ask)
+
     with ThreadPoolExecutor(default_workers(), thread_name_prefix="bt-head") as threads:
-        return dict(zip(paths, threads.map(read_photo_facts, paths.values()), strict=True))
+        return dict(zip(paths, threads.map(facts, paths.values()), strict=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -150,7 +151,7 @@ def plan_update(
         facts_read=len(heads),
     )
     encoded = _journal_entries(journal) if len(changed) else {}
-    twins = _Twins(stored, rows.size)
+    asked = []
     unknown = listing.unknown[changed]
     for row, name in enumerate(rows.paths):
         file = (int(rows.size[row]), int(rows.mtime[row]))
@@ -160,7 +161,8 @@ def plan_update(
             plan.source[row] = JOURNAL
             rows.size[row], rows.mtime[row] = encoded[name]
         elif not is_url(name):
-            plan.source[row] = twins.row(paths.absolute(name), file[0], int(plan.own[row]))
+            asked.append(row)
+    _find_twins(plan, asked, paths)
     missing = np.ones(len(stored), bool)
     missing[own[known]] = False
     if pairing is not None:
@@ -266,35 +268,23 @@ def _changed_in_silence(
     return changed
 
 
-class _Twins:
-    """Finds the row that has the same content as a file, hashing only files whose size is that of some row.
-
-    Args:
-        stored: The rows.
-        sizes: Of the files that will be asked for.
-    """
-
-    def __init__(self, stored: StoredRows, sizes: np.ndarray) -> None:
-        self.stored = stored
-        rows = np.flatnonzero(np.isin(stored.column("size"), sizes)) if len(stored) and len(sizes) else sizes[:0]
-        self.rows = rows.tolist()
-        self.sizes = set(stored.column("size")[rows].tolist()) if len(rows) else set()
-        self.by_hash: dict[bytes, int] = {}
-
-    def row(self, path: str, size: int, own_row: int) -> int:
-        """The id of equal content (the file's own row, if it is none of -1, before any other), or ENCODE."""
-        if size not in self.sizes:
-            return ENCODE
-        digests = self.stored.column("content_hash")
-        if not self.by_hash:
-            self.by_hash = {digests[row]: row for row in reversed(self.rows)}
-        try:
-            digest = content_hash(path).encode("ascii")
-        except OSError:
-            return ENCODE  # encoding will say what is wrong with it
-        if own_row >= 0 and digests[own_row] == digest:
-            return own_row
-        return self.by_hash.get(digest, ENCODE)
+def _find_twins(plan: Plan, asked: list[int], paths: RootPaths) -> None:
+    """Give those of the `asked` rows whose content is that of some id this id's embedding, their own before any other;
+    only files whose size is that of some row are read."""
+    stored, rows = plan.stored, plan.rows
+    places = np.array(asked, np.int64)
+    known = places[np.isin(rows.size[places], stored.column("size"))] if len(stored) else places[:0]
+    digests: dict[int, bytes] = {}
+    for row in known.tolist():
+        with suppress(OSError):  # encoding will say what is wrong with it
+            digests[row] = content_hash(paths.absolute(rows.paths[row])).encode("ascii")
+    if not digests:
+        return
+    having = stored.ids_of_content(set(digests.values()))
+    for row, digest in digests.items():
+        own = int(plan.own[row])
+        is_own = own >= 0 and stored.column("content_hash")[own] == digest
+        plan.source[row] = own if is_own else having.get(digest, ENCODE)
 
 
 def _journal_entries(journal: Journal) -> dict[str, tuple[int, int]]:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
+from bt_cli.files.bounded_read import at_most
 from bt_cli.files.image_format import EXTRA, HEAD, READERS, image_format
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.plain_file import is_plain
@@ -176,25 +177,38 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
     return _guarded(read, shown_path(path))
 
 
-def read_photo_facts(path: str | os.PathLike[str]) -> PhotoFacts:
+def read_photo_facts(path: str | os.PathLike[str], *, reserve: Reserve | None = None) -> PhotoFacts:
     """What an image file says of the shot, as `decode_image` finds it, from its head alone where that has it; nothing
-    of a file that can't be read."""
+    of a file that can't be read. A PNG may have its EXIF behind the pixels, so that one without it ahead is decoded:
+    `reserve` is told of that as it is by `decode_image`."""
+    reserve = reserve or (lambda size: None)
 
     def read() -> PhotoFacts:
         with _open_file(os.fspath(path)) as file:
             try:
                 with _identify(file) as image:
                     if not raw_file.is_raw(image):
+                        if image.format == "PNG" and "exif" not in image.info:
+                            reserve(_decoding_bytes(image, image.width * image.height))
                         return photo_facts(image)
             except raw_file.NeedsRawReader:
                 pass
             file.seek(0)
-            return _decode(file, None, lambda size: None).facts
+            return _decode(file, None, reserve).facts
 
     try:
         return _guarded(read, "")
     except UnreadableImage:
         return PhotoFacts()
+
+
+def read_stream(file: IO[bytes], name: str) -> bytes:
+    """What is left of an open file, of at most `BYTE_LIMIT` bytes; `name` is what messages call it.
+
+    Raises:
+        UnreadableImage: There is more, or it can't be read.
+    """
+    return _guarded(lambda: _read_bounded(file), name)
 
 
 def is_image_file(path: str | os.PathLike[str]) -> bool:
@@ -280,7 +294,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _read_bounded(file: IO[bytes]) -> bytes:
-    content = file.read(BYTE_LIMIT + 1)
+    content = at_most(file, BYTE_LIMIT)
     if len(content) > BYTE_LIMIT:
         raise UnreadableImage(f"more than {BYTE_LIMIT >> 30} GiB, the most that is read of a file")
     return content

@@ -15,7 +15,6 @@ from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
 EARTH = 6371.0088
 """Kilometres: the mean radius of the earth, IUGG."""
@@ -32,7 +31,9 @@ _NEAR = re.compile(rf"\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*({'|'.join(
 class Photos(Protocol):
     """How the images of an index were taken: :class:`bt_cli.store.photo_table.PhotoTable`."""
 
-    def column(self, name: str) -> pa.ChunkedArray: ...
+    def column(self, name: str) -> np.ndarray: ...
+
+    def cameras(self) -> tuple[np.ndarray, list[str]]: ...
 
     def facts(self, ids: Any) -> list[PhotoFacts]: ...
 
@@ -190,12 +191,12 @@ def kilometres_from(circle: Circle, latitude: np.ndarray, longitude: np.ndarray)
 def _taken(photos: Photos, after: Bound | None, before: Bound | None) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    from bt_cli.store.photo_columns import NEVER, UNKNOWN, column_array
+    from bt_cli.store.photo_columns import NEVER, UNKNOWN
 
-    clock = column_array("taken", photos.column("taken"))
+    clock = photos.column("taken")
     instant, has_offset = clock, np.zeros(len(clock), bool)
     if any(bound is not None and bound.offset is not None for bound in (after, before)):
-        offset = column_array("taken_offset", photos.column("taken_offset"))
+        offset = photos.column("taken_offset")
         has_offset = offset != UNKNOWN
         instant = np.where(has_offset, clock - offset.astype(np.int64) * 60_000, clock)
     fits = np.ones(len(clock), bool)
@@ -213,25 +214,22 @@ def _taken(photos: Photos, after: Bound | None, before: Bound | None) -> tuple[n
 def _near(photos: Photos, circle: Circle) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    from bt_cli.store.photo_columns import column_array
-
-    latitude, longitude = (column_array(name, photos.column(name)) for name in ("latitude", "longitude"))
-    unknown = np.isnan(latitude) | np.isnan(longitude)
-    with np.errstate(invalid="ignore"):
-        return kilometres_from(circle, latitude, longitude) <= circle.radius, unknown
+    latitude, longitude = (photos.column(name) for name in ("latitude", "longitude"))
+    # Who is too far north or south is too far: of small circles most are, and sines take their time.
+    reach = math.degrees(circle.radius / EARTH) * (1 + 1e-9) + 1e-9
+    near = np.flatnonzero(np.abs(latitude - circle.latitude) <= reach)
+    fits = np.zeros(len(latitude), bool)
+    fits[near] = kilometres_from(circle, latitude[near], longitude[near]) <= circle.radius
+    return fits, np.isnan(latitude) | np.isnan(longitude)
 
 
 def _by_camera(photos: Photos, cameras: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
-    import pyarrow as pa
 
-    column = photos.column("camera").cast(pa.string()).combine_chunks()
-    coded = column.dictionary_encode()
-    names = [name.casefold() for name in coded.dictionary.to_pylist()]
+    codes, names = photos.cameras()
     tests = [_camera_test(camera.strip().casefold()) for camera in cameras]
-    fits = np.array([*(any(test.search(name) for test in tests) for name in names), False], bool)
-    codes = coded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
-    return fits[codes], codes == len(names)
+    fits = [any(test.search(name.casefold()) for test in tests) for name in names]
+    return np.array([*fits, False], bool)[codes], codes < 0
 
 
 def _camera_test(wanted: str) -> re.Pattern[str]:

@@ -1,4 +1,5 @@
-"""Files elsewhere, read in parts: on the web, and in stores of objects (S3, Google's, the hub) through fsspec.
+"""Files elsewhere, read in parts: on the web, and in stores of objects (S3, Google's, the hub) through fsspec; and
+written, whole, to such a store.
 
 The web goes by our own bounded client (`web_image`); a store by its fsspec file system, with the credentials and
 settings that this finds in the environment (AWS_PROFILE, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN).
@@ -9,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
+import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.sources.remote_copy import COPY
@@ -61,6 +65,11 @@ def read_part(url: str, first: int, size: int) -> bytes:
     """`size` bytes of a file elsewhere, from `first` on; fewer at its end. Raises as `remote_stat`."""
     if size <= 0:
         return b""
+    if url in _copies:
+        copy, lock = _copies[url]
+        with lock:
+            copy.seek(first)
+            return copy.read(size)
     with _reasons():
         if is_in_store(url):
             system, path = _system(url)
@@ -116,6 +125,60 @@ def listed(url: str) -> list[RemoteFile] | None:
             RemoteFile(scheme + name, _stat(info))
             for name, info in sorted(files.items(), key=lambda item: item[0].encode("utf-8", "surrogateescape"))
         ]
+
+
+_copies: dict[str, tuple[IO[bytes], threading.Lock]] = {}
+"""What a file elsewhere is copied to, by its address."""
+
+
+@contextlib.contextmanager
+def copied_here(url: str) -> Iterator[None]:
+    """Have a file elsewhere read from a copy, a temporary file, as long as the block lasts: it comes at one go from its
+    beginning to its end, not in thousands of parts.
+
+    Raises:
+        OSError: As `remote_stat`; there is no room for the copy.
+    """
+    with tempfile.TemporaryFile() as copy:
+        with open_remote(url) as source:
+            while block := source.read(AHEAD):
+                try:
+                    copy.write(block)
+                    copy.flush()
+                except OSError as error:
+                    place = tempfile.gettempdir()
+                    raise OSError(error.errno, f"can't be copied to {place}: {error.strerror}") from error
+        _copies[url] = copy, threading.Lock()
+        try:
+            yield
+        finally:
+            del _copies[url]
+
+
+def write_remote(url: str, path: str | os.PathLike[str]) -> None:
+    """Write a file of this machine to a store: there it is whole, or it is not there. Raises OSError."""
+    with _reasons():
+        system, target = _system(url)
+        system.put_file(os.fspath(path), target)
+
+
+def fetch_remote(url: str, path: str | os.PathLike[str]) -> None:
+    """Copy a file of a store to this machine. Raises OSError, also where there is no room for it."""
+    with _reasons():
+        system, source = _system(url)
+        system.get_file(source, os.fspath(path))
+
+
+def remove_remote(url: str) -> None:
+    """Remove a file from a store; one that is not there is none to remove. Raises OSError."""
+    with _reasons(), contextlib.suppress(FileNotFoundError):
+        system, target = _system(url)
+        system.rm_file(target)
+
+
+def require_store(url: str) -> None:
+    """Raises Misuse where a package for such addresses is not installed."""
+    _system(url)
 
 
 class _Parts(io.RawIOBase):

@@ -1,10 +1,5 @@
-"""FAISS indexes that look at a part of the vectors: built within a known memory, tuned by measuring, opened by mapping.
-
-Tuning: how many lists a query probes (IVF) or how many nodes it visits (HNSW) is the smallest number, of powers of
-two, with which sample queries find `WANTED_RECALL` of their ten exact neighbours. The sample is half stored
-vectors, half sums of two of them, which lie between clusters as texts do. What was reached is kept in the manifest.
-Where a graph does not reach it, lists are built instead.
-"""
+"""FAISS indexes that look at a part of the vectors: built within a known memory, tuned by measuring (`tuning`), opened
+by mapping. Where a graph does not reach the recall, lists are built instead."""
 
 from __future__ import annotations
 
@@ -14,36 +9,41 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
+from bt_cli.store import tuning
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
+from bt_cli.store.faiss_index import (
+    faiss_module,
+    graph_of,
+    holds_vectors,
+    list_extent,
+    lists_of,
+    mapped,
+    searched,
+    turned,
+)
 from bt_cli.store.index_choice import Choice, list_choice
-from bt_cli.store.list_file import can_write, write_lists
+from bt_cli.store.list_file import ListSource, can_write, list_file_number, usable, write_lists
 from bt_cli.store.manifest import Piece
+from bt_cli.store.tuning import NEIGHBOURS, RESCORED, SEED, Sample, tuned
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 LOG = logging.getLogger("bt_cli")
 
-WANTED_RECALL = 0.97
-SAMPLE_QUERIES = 400
-SAMPLE_ROWS = 1 << 16
-"""Rows among which sample queries have their exact neighbours: all of a million would take four times as long as
-building the lists."""
-NEIGHBOURS = 10
-RESCORED = 1024
-"""Candidates of a coded index that are ranked by the vectors themselves, at least: the same for every k up to a
-quarter of it, so that a short answer begins a long one."""
 TRAINING_ROWS = 40
 """Training vectors a list: FAISS asks for at least 39; more take longer and change little."""
 MOST_TRAINING_BYTES = 1 << 30
 ROWS_AT_A_TIME = 1 << 15
-GRAPH_EFFORT = 1024
-"""Nodes that a graph visits at most when tuned; more would be no faster than lists."""
 CONSTRUCTION_EFFORT = 80
 TRIAL_SECONDS = 60
 TRIAL_CODES = 16
@@ -52,18 +52,25 @@ LARGEST_NUMBER = 1 << 24
 """Lists, links or codes in a factory string; more would take gigabytes before the first vector."""
 LISTS_IN_MEMORY = 256 << 20
 """Bytes of lists up to which an index is built in memory, which is a little faster."""
-SEED = 20220617
-SCORE_STEP = np.float32(2.0**-20)
-"""Scores are rounded to this step (about 1e-6): below it, sums depend on how FAISS goes through its blocks."""
 
 
-def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, dict[str, Any]]:
+def build_approximate(
+    flat: Path, path: Path, choice: Choice, before: Sequence[ListSource] = ()
+) -> tuple[Choice, dict[str, Any]]:
     """Build the index that `choice` names from a flat vector file and write it to `path`, synced.
+
+    Args:
+        flat: The vector file.
+        path: Of the new index.
+        choice: See `choose_index`.
+        before: Lists of the pieces that stand. Where they are of the wanted kind, and trained on no less than a quarter
+            of the rows, nothing is trained, and rows that one of them has take their list and code over.
 
     Returns:
         The choice that was carried out (another one where the first did not reach the recall, exact search where
         the vectors are too few for it: then nothing is written) and what the search of it was tuned to: `nprobe` or
-        `efSearch`, `recall`, `sample`; where its lists lie in the file (`lists_begin`, `lists_end`).
+        `efSearch`, `recall`, `sample`; where its lists lie in the file (`lists_begin`, `lists_end`); on how many rows
+        its lists were `trained`, and `quantizer`, the number of the file that these were trained for.
 
     Raises:
         Misuse: FAISS does not know the factory string.
@@ -71,19 +78,31 @@ def build_approximate(flat: Path, path: Path, choice: Choice) -> tuple[Choice, d
     vectors = VectorFile(flat)
     if not vectors.rows:
         return Choice(None, f"there are no vectors yet for {choice.factory}"), {}
-    queries, neighbours = _sample(vectors)
+    sample = Sample.of(vectors)
+    sources = usable(before, choice.factory or "", vectors.rows)
     try:
-        index = _built(vectors, choice, path)
-    except _TooFew:
-        return Choice(None, f"{vectors.rows:,} vectors are too few to train {choice.factory}"), {}
-    search = _tuned(index, queries, neighbours)
-    if choice.fallback and search["recall"] < WANTED_RECALL:
+        index = _grown(vectors, sources, path) if sources else None
+    except BrokenIndex as error:
+        LOG.info("%s: lists are trained anew", error)
+        index, sources = None, []
+    if index is not None:
+        choice = replace(choice, factory=sources[0].entry.kind)
+        trained = {"trained": sources[0].trained, "quantizer": sources[0].quantizer}
+    else:
+        try:
+            index = _built(vectors, choice, path)
+        except _TooFew:
+            return Choice(None, f"{vectors.rows:,} vectors are too few to train {choice.factory}"), {}
+        trained = {"trained": vectors.rows, "quantizer": list_file_number(path.name)}
+    search = tuned(index, choice.factory or "", sample, vectors)
+    if choice.fallback and search["recall"] < tuning.WANTED_RECALL:
         LOG.info("%s finds only %.3f of the neighbours: lists instead", choice.factory, search["recall"])
         choice = list_choice(vectors.rows, vectors.dimension, str(vectors.vectors.dtype))
         index = _built(vectors, choice, path)
-        search = _tuned(index, queries, neighbours)
-    faiss = _faiss()
-    extent = list_extent(faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
+        search = tuned(index, choice.factory or "", sample, vectors)
+    if lists_of(index) is not None:
+        search |= trained
+    extent = list_extent(mapped(path))
     if extent is not None and len(extent[0]):
         search |= {"lists_begin": int(extent[0].min()), "lists_end": int((extent[0] + extent[1]).max())}
     return choice, search
@@ -134,10 +153,10 @@ class ApproximateIndex:
     """
 
     def __init__(self, path: Path, entry: Piece, flat: VectorFile | None = None, sums: BlockSums | None = None) -> None:
-        faiss = _faiss()
+        faiss = faiss_module()
 
         self.path = path
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             self.checked = CheckedBytes(path, file, sums)
         # FAISS believes what it reads: all but the lists is checked before, each list when a query probes it.
         first, last = (int(entry.search.get(name, 0)) for name in ("lists_begin", "lists_end"))
@@ -154,7 +173,7 @@ class ApproximateIndex:
         self.dimension: int = self.index.d
         self.tuning = entry.search
         self.flat = flat
-        self.is_exact = re.search(r"(?:^|,)(?:SQfp16|Flat)$", entry.kind) is not None
+        self.is_exact = holds_vectors(entry.kind)
         """Whether its own scores are those of the vectors: then no further candidates are needed."""
         if not last:
             self.checked.require(0, len(self.checked.content))
@@ -175,7 +194,7 @@ class ApproximateIndex:
         self._require_lists(queries, all_lists)
         fetched = min(count, k + NEIGHBOURS if self.is_exact or self.flat is None else max(RESCORED, 4 * k))
         while True:
-            scores, found = _searched(self.index, queries, fetched, self.tuning, ids, all_lists=all_lists)
+            scores, found = searched(self.index, queries, fetched, self.tuning, ids, all_lists=all_lists)
             # Equal scores at the end: those of smaller id may not be among them yet.
             cut = (scores[:, -1] == scores[:, k - 1]) & (found[:, -1] >= 0)
             if fetched == count or not cut.any():
@@ -190,9 +209,9 @@ class ApproximateIndex:
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of these rows, (n, dimension) float32, as exact as the index keeps them."""
-        faiss = _faiss()
+        faiss = faiss_module()
 
-        lists = _lists_of(self.index)
+        lists = lists_of(self.index)
         if lists is not None:
             lists.set_direct_map_type(faiss.DirectMap.Hashtable)
         return (
@@ -202,108 +221,31 @@ class ApproximateIndex:
         )
 
     def _require_lists(self, queries: np.ndarray, all_lists: bool) -> None:
-        """Check the lists that these queries will probe."""
-        extent = list_extent(self.index)
-        if extent is None or not self.tuning.get("lists_end"):
+        """Check the lists that these queries will probe, each once."""
+        if self._unproved is None or self._extent is None:
             return
-        offsets, sizes = extent
-        probed = np.arange(len(offsets))
+        probed = np.arange(len(self._unproved))
         if not all_lists:
-            lists = _lists_of(self.index)
-            rotated = self.index.chain.at(0).apply(queries) if hasattr(self.index, "chain") else queries
+            lists = lists_of(self.index)
             probes = min(lists.nlist, int(self.tuning.get("nprobe", 1)))
-            probed = np.unique(lists.quantizer.search(rotated, probes)[1])
-        for number in probed[probed >= 0].tolist():
+            probed = np.unique(lists.quantizer.search(turned(self.index, queries), probes)[1])
+        probed = probed[probed >= 0]
+        offsets, sizes = self._extent
+        for number in probed[self._unproved[probed]].tolist():
             self.checked.require(int(offsets[number]), int(offsets[number] + sizes[number]))
+            self._unproved[number] = False
 
+    @cached_property
+    def _extent(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where each list lies, as `list_extent` says."""
+        return list_extent(self.index)
 
-def list_extent(index: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Where each list of a mapped IVF index lies in its file: offsets and bytes, each (lists,); None for others."""
-    faiss = _faiss()
-    lists = _lists_of(index)
-    mapped: Any = faiss.downcast_InvertedLists(lists.invlists) if lists is not None else None
-    if type(mapped).__name__ != "OnDiskInvertedLists":
-        return None
-    entries = [mapped.lists.at(number) for number in range(mapped.nlist)]
-    size = mapped.code_size + 8  # each code with its row's number
-    return np.array([e.offset for e in entries], np.int64), np.array([e.capacity * size for e in entries], np.int64)
-
-
-def _searched(
-    index: Any,
-    queries: np.ndarray,
-    k: int,
-    tuning: dict[str, Any],
-    ids: np.ndarray | None = None,
-    *,
-    all_lists: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rounded scores and rows (q, k) as FAISS finds them; among `ids` alone, in all lists or in those probed anyway."""
-    faiss = _faiss()
-
-    selector = None
-    if ids is not None:
-        bits = np.zeros((index.ntotal + 7) // 8, np.uint8)
-        np.bitwise_or.at(bits, ids >> 3, (1 << (ids & 7)).astype(np.uint8))
-        selector = faiss.IDSelectorBitmap(bits)
-    graph, lists = _graph_of(index), _lists_of(index)
-    if graph is not None and (selector is not None or k > GRAPH_EFFORT // 2):
-        # A graph leads past what a filter leaves out, and is no shortcut to a thousand answers: all its vectors, then.
-        storage = faiss.downcast_index(graph.storage)
-        scores, found = storage.search(queries, k) if selector is None else _filtered(storage, queries, k, selector)
-    elif graph is not None:
-        # The same effort for every k, so that a short list is the beginning of a long one.
-        effort = max(tuning.get("efSearch", 0), GRAPH_EFFORT // 2)
-        scores, found = index.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=effort))
-    elif lists is not None:
-        probes = lists.nlist if selector is not None and all_lists else min(lists.nlist, tuning.get("nprobe", 1))
-        parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
-        if lists is not index and isinstance(index, faiss.IndexPreTransform):
-            parameters = faiss.SearchParametersPreTransform(index_params=parameters)
-        scores, found = index.search(queries, k, params=parameters)
-    elif selector is not None:
-        scores, found = _filtered(index, queries, k, selector)
-    else:
-        scores, found = index.search(queries, k)
-    scores = np.where(found < 0, -np.inf, scores)
-    scores = np.round(scores / SCORE_STEP) * SCORE_STEP
-    return scores.astype(np.float32), found
-
-
-def _filtered(index: Any, queries: np.ndarray, k: int, selector: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A filtered search of any kind of index, one that knows no filters included."""
-    faiss = _faiss()
-    try:
-        return index.search(queries, k, params=faiss.SearchParameters(sel=selector))
-    except RuntimeError:
-        scores, found = index.search(queries, index.ntotal)
-        kept = np.array([[row >= 0 and selector.is_member(int(row)) for row in line] for line in found])
-        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-        found = np.where(np.take_along_axis(kept, order, 1), np.take_along_axis(found, order, 1), -1)
-        return np.take_along_axis(scores, order, 1), found
-
-
-def _faiss() -> Any:
-    """FAISS, imported when it is needed. Untyped: its stubs know nothing of keyword arguments."""
-    import faiss
-
-    return faiss
-
-
-def _lists_of(index: Any) -> Any:
-    """The IVF index within an index, or None."""
-    faiss = _faiss()
-
-    try:
-        return faiss.extract_index_ivf(index)
-    except RuntimeError:
-        return None
-
-
-def _graph_of(index: Any) -> Any:
-    faiss = _faiss()
-
-    return index if isinstance(index, faiss.IndexHNSW) else None
+    @cached_property
+    def _unproved(self) -> np.ndarray | None:
+        """(lists,) bool: those that no query has probed yet; None where nothing is left to be proved."""
+        if not self.checked.is_summed or not self.tuning.get("lists_end") or self._extent is None:
+            return None
+        return np.ones(len(self._extent[0]), bool)
 
 
 def _reduced(factory: str, dimension: int) -> str:
@@ -340,7 +282,7 @@ class _TooFew(Exception):
 
 def _empty(factory: str, dimension: int) -> Any:
     """The index that a factory string names, without vectors. Raises Misuse."""
-    faiss = _faiss()
+    faiss = faiss_module()
     try:
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
@@ -349,11 +291,11 @@ def _empty(factory: str, dimension: int) -> Any:
 
 def _built(vectors: VectorFile, choice: Choice, path: Path) -> Any:
     """The index, trained on a sample, holding all vectors and written to `path`; large lists never lie in memory."""
-    faiss = _faiss()
+    faiss = faiss_module()
 
     assert choice.factory is not None
     index = _empty(choice.factory, vectors.dimension)
-    lists, graph = _lists_of(index), _graph_of(index)
+    lists, graph = lists_of(index), graph_of(index)
     if graph is not None:
         graph.hnsw.efConstruction = CONSTRUCTION_EFFORT
     lists = faiss.downcast_index(lists) if lists is not None else None
@@ -364,11 +306,21 @@ def _built(vectors: VectorFile, choice: Choice, path: Path) -> Any:
         _train(index, vectors, choice, lists.nlist if lists is not None else 256)
     if lists is not None and vectors.rows * lists.code_size > LISTS_IN_MEMORY and can_write(index):
         write_lists(index, vectors, path)
-        return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+        return mapped(path)
     for first in range(0, vectors.rows, ROWS_AT_A_TIME):
         index.add(np.asarray(vectors.vectors[first : first + ROWS_AT_A_TIME], dtype=np.float32))
     _write(index, path)
     return index
+
+
+def _grown(vectors: VectorFile, sources: Sequence[ListSource], path: Path) -> Any:
+    """The index with the quantizer, lists and codes of those that stand; None where it is of a kind that packs codes
+    together. Raises BrokenIndex."""
+    index = sources[0].emptied()
+    if not can_write(index):
+        return None
+    write_lists(index, vectors, path, sources)
+    return mapped(path)
 
 
 def _train(index: Any, vectors: VectorFile, choice: Choice, lists: int) -> None:
@@ -380,54 +332,8 @@ def _train(index: Any, vectors: VectorFile, choice: Choice, lists: int) -> None:
         raise _TooFew from error
 
 
-def _sample(vectors: VectorFile) -> tuple[np.ndarray, np.ndarray]:
-    """Queries (q, d) float32 and their exact neighbours (q, 10) among at most `SAMPLE_ROWS` rows, evenly spread.
-
-    The ten nearest of a sample of one row in sixteen are about the 160 nearest of all: what finds them finds the
-    nearest ten the more surely.
-    """
-    generator = np.random.default_rng(SEED)
-    count = min(SAMPLE_QUERIES, vectors.rows)
-    own = vectors.rows_of(np.sort(generator.choice(vectors.rows, count, replace=False)))
-    other = vectors.rows_of(np.sort(generator.choice(vectors.rows, count, replace=False)))
-    between = own[::2] + generator.permutation(other)[: len(own[::2])]
-    queries = np.concatenate([own[1::2], between])
-    queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
-    if vectors.rows <= SAMPLE_ROWS:
-        return queries, vectors.search(queries, NEIGHBOURS)[1]
-    rows = np.linspace(0, vectors.rows - 1, SAMPLE_ROWS).astype(np.int64)
-    products = queries @ vectors.rows_of(rows).T
-    nearest = np.argpartition(-products, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-    return queries, rows[nearest]
-
-
-def _tuned(index: Any, queries: np.ndarray, neighbours: np.ndarray) -> dict[str, Any]:
-    """The least effort that reaches the recall; the most that there is where none does."""
-    lists, graph = _lists_of(index), _graph_of(index)
-    if lists is not None:
-        name, effort, most = "nprobe", min(8, lists.nlist), lists.nlist
-    elif graph is not None:
-        name, effort, most = "efSearch", GRAPH_EFFORT // 2, GRAPH_EFFORT
-    else:
-        return {"recall": _recall(index, queries, neighbours, {}), "sample": len(queries)}
-    while True:
-        recall = _recall(index, queries, neighbours, {name: effort})
-        if recall >= WANTED_RECALL or effort == most:
-            return {name: effort, "recall": round(recall, 4), "sample": len(queries)}
-        effort = min(2 * effort, most)
-
-
-def _recall(index: Any, queries: np.ndarray, neighbours: np.ndarray, tuning: dict[str, Any]) -> float:
-    """The share of the exact neighbours that are found; the worse half of the sample counts."""
-    k = neighbours.shape[1] * max(1, 2 * index.ntotal // SAMPLE_ROWS if index.ntotal > SAMPLE_ROWS else 1)
-    found = _searched(index, queries, k, tuning)[1]
-    hits = np.array([len(np.intersect1d(mine, theirs)) for mine, theirs in zip(found, neighbours, strict=True)])
-    own = len(queries) // 2
-    return float(min(hits[:own].mean(), hits[own:].mean()) / neighbours.shape[1]) if own else 1.0
-
-
 def _write(index: Any, path: Path) -> None:
-    faiss = _faiss()
+    faiss = faiss_module()
 
     try:
         faiss.write_index(index, os.fspath(path))

@@ -185,10 +185,18 @@ def times(mtime: np.ndarray) -> pa.Array:
 
 
 def nanoseconds(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """The reverse of `times`; a column of integers, as the first format has, comes back as it is."""
+    """The reverse of `times`; a column of integers, as the first format has, comes back as it is. (n,) int64.
+
+    Read from the column's bytes: pyarrow's own conversion imports pandas, where that is installed.
+    """
     import pyarrow as pa
 
-    return np.asarray(column.cast(pa.int64()), np.int64)
+    numbers = column.cast(pa.int64())
+    array = numbers.combine_chunks() if isinstance(numbers, pa.ChunkedArray) else numbers
+    if array.null_count:
+        raise ValueError("a number is missing")
+    values = array.buffers()[1]
+    return np.frombuffer(values, np.int64, len(array), 8 * array.offset) if len(array) else np.empty(0, np.int64)
 
 
 def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:
@@ -229,10 +237,11 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BrokenIndex(f"{shown_path(path)}: missing from the index; {WAY_OUT}") from error
     except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR):
+        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR, errno.EINVAL):
             raise
-        stated = str(error).splitlines() if isinstance(error, (pa.ArrowException, OSError)) else []
-        reason = stated[0] if stated else "damaged"
+        named = isinstance(error, (pa.ArrowException, OSError))
+        stated = str(getattr(error, "strerror", None) or error) if named else ""
+        reason = stated.partition("\n")[0] or "damaged"
         raise BrokenIndex(f"{shown_path(path)}: {reason}; {WAY_OUT}") from error
 
 

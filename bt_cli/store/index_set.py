@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import CaptionIndex, IndexFolder
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from bt_cli.store.photo_table import joined_cameras
 
 
 class _Joined:
@@ -84,12 +82,13 @@ class PhotoSet:
     def __init__(self, joined: _Joined) -> None:
         self._joined = joined
 
-    def column(self, name: str) -> pa.ChunkedArray:
+    def column(self, name: str) -> np.ndarray:
         """As `PhotoTable.column`, counted through the indexes."""
-        import pyarrow as pa
+        return np.concatenate([part.photos.column(name) for part in self._joined.parts])
 
-        parts = [part.photos.column(name) for part in self._joined.parts]
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+    def cameras(self) -> tuple[np.ndarray, list[str]]:
+        """As `PhotoTable.cameras`, counted through the indexes."""
+        return joined_cameras([part.photos.cameras() for part in self._joined.parts])
 
     def facts(self, ids: Any) -> list[PhotoFacts]:
         """As `PhotoTable.facts`."""

@@ -17,13 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bt_cli.errors import BrokenIndex, BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.files.lock import WriterLock
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.embedding_table import caption_schema, image_schema, read_embeddings
+from bt_cli.store.embedding_table import caption_schema, image_schema
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_for_piece
@@ -31,17 +32,19 @@ from bt_cli.store.index_folder import BRIDGES, FOLDER, PARTS, ROW_BITS
 from bt_cli.store.index_paths import home_of
 from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import FORMAT, GENERATED, IMAGES, NAME, UNFINISHED_MANIFEST, Manifest, Piece
-from bt_cli.store.piece import damages, open_owners, sums_of
+from bt_cli.store.piece import open_owners, sums_of
 from bt_cli.store.piece_writer import CaptionRows, PieceWriter
+from bt_cli.store.repair import Repair, put_away
 from bt_cli.store.stored_rows import StoredPiece, StoredRows, path_array
+from bt_cli.store.table_mending import Facts
 from bt_cli.version import __version__
+
+if TYPE_CHECKING:
+    from bt_cli.store.list_file import ListSource
 
 SMALL_PIECE = 2048
 """Rows of a piece that is always joined with what is new: writing it anew takes no time."""
 MOST_PIECES = 8
-CHECKED_BYTES = 1 << 30
-"""An index of so many bytes is read from end to end by every writer, which takes a fifth of a second; a larger one when
-it is asked to verify."""
 STABLE_NAMES = ("images.parquet", "vectors.faiss")
 
 
@@ -83,6 +86,10 @@ class IndexWriter:
         identity, dtype: What encodes, and in which precision embeddings are kept.
         kind: What the images' embeddings are of, see `Manifest`; may be set before anything is encoded.
         journal, caption_journal: What interrupted runs encoded, and what this one does.
+        blank_rows: Images of which, after damage, nothing is known but path and embedding.
+
+    Args:
+        facts: What a mended table may say of an image file, see `table_mending`.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class IndexWriter:
         dtype: str | None = None,
         rebuild: bool = False,
         verify: bool = False,
+        facts: Facts | None = None,
     ):
         self.folder = Path(folder)
         self.identity = identity
@@ -102,6 +110,8 @@ class IndexWriter:
         self._lock = WriterLock(self.folder)
         self._current: Manifest | None = None
         self._damaged: set[str] = set()
+        self._facts = facts or (lambda path: None)
+        self.blank_rows = 0
         self._captions: CaptionRows | None = None
         self._number = 0
         self.manifest: Manifest | None = None
@@ -212,8 +222,8 @@ class IndexWriter:
             self._number = before = self._highest_generation()
             identity = self._merged_identity()
             writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self.kind, self._next_number)
-            pieces, places = self._next_pieces(writer, rows, source, gone, compact, tables)
-            pieces = self._with_lists(writer, pieces, factory)
+            pieces, places, ids = self._next_pieces(writer, rows, source, gone, compact, tables)
+            pieces = self._with_lists(writer, pieces, factory, ids)
             next_captions = self._next_captions(writer, captions, places, factory)
             manifest = Manifest(
                 generation=max(self._number, before + 1),
@@ -234,7 +244,7 @@ class IndexWriter:
             )
             self._unlink_stable_names()
             if (self.folder / NAME).is_dir():
-                self._put_away(NAME)
+                put_away(self.folder / NAME)
             manifest.write(self.folder)
         self.manifest = self._current = manifest
         # From here on the new generation stands; what can't be removed now, the next writer removes.
@@ -254,8 +264,9 @@ class IndexWriter:
         gone: np.ndarray,
         compact: bool,
         tables: Sequence[StoredPiece],
-    ) -> tuple[list[Piece], _Places]:
-        """The pieces of the next generation, and where its images are."""
+    ) -> tuple[list[Piece], _Places, np.ndarray]:
+        """The pieces of the next generation, where its images are, and the id before of each row of the new piece,
+        which is the last (-1: it had none)."""
         here, dead = self.stored.placed(gone)
         left = [len(piece) - int((here == number).sum()) for number, piece in enumerate(self.stored.pieces)]
         taken = self._pieces_to_join(left, len(rows), here, compact)
@@ -272,14 +283,15 @@ class IndexWriter:
                     sources.append(ids)
             else:
                 kept.append(piece.entry.without(np.union1d(piece.deleted, dead[here == number])))
-        joined, from_where = ImageRows.joined(parts), np.concatenate(sources)
+        joined, from_where = rows if len(parts) == 1 else ImageRows.joined(parts), np.concatenate(sources)
         new = None
         if len(joined):
             order = joined.in_order()
-            joined = joined.take(order)
+            joined, from_where = joined.take(order), from_where[order]
             sources_of_vectors = StoredRows([*self.stored.pieces, *tables]) if tables else self.stored
-            new = writer.write_images(joined, from_where[order], sources_of_vectors, self.journal)
-        return [*kept, *([new] if new else [])], _Places(self.stored, remaining, taken, joined, new)
+            new = writer.write_images(joined, from_where, sources_of_vectors, self.journal)
+        places = _Places(self.stored, remaining, taken, joined, new)
+        return [*kept, *([new] if new else [])], places, np.where(from_where < len(self.stored), from_where, -1)
 
     def _pieces_to_join(self, left: list[int], new: int, here: np.ndarray, compact: bool) -> set[int]:
         """Which pieces are written anew together with `new` rows; `left` is how many rows of each remain."""
@@ -302,17 +314,42 @@ class IndexWriter:
             size += left[number]
         return taken
 
-    def _with_lists(self, writer: PieceWriter, pieces: list[Piece], factory: str | None) -> list[Piece]:
-        """The pieces, each with the index over its vectors that the rule, or the user, wants."""
+    def _with_lists(
+        self, writer: PieceWriter, pieces: list[Piece], factory: str | None, ids: np.ndarray
+    ) -> list[Piece]:
+        """The pieces, each with the index over its vectors that the rule, or the user, wants; `ids` as `_next_pieces`
+        gives them."""
         total = sum(piece.rows for piece in pieces)
         same = self.manifest is not None and self.manifest.factory == factory
         known = {piece.entry.table for piece in self.stored.pieces} if same else set()
+        none = np.empty(0, np.int64)
         made = []
         for piece in pieces:
             choice = choose_for_piece(piece.rows, total, self.identity.dimension, self.dtype, factory)
             stays = piece.table in known and (piece.lists is not None) == (choice.factory is not None)
-            made.append(piece if stays else writer.with_lists(piece, choice))
+            if not stays and same and choice.factory is not None:
+                is_new = piece.table not in known
+                made.append(writer.with_lists(piece, choice, self._lists_that_stand(ids if is_new else none)))
+            else:
+                made.append(piece if stays else writer.with_lists(piece, choice))
         return made
+
+    def _lists_that_stand(self, ids: np.ndarray) -> list[ListSource]:
+        """The lists of the index as it stands, for a piece whose rows had these ids."""
+        from bt_cli.store.list_file import ListSource
+
+        new_rows = np.flatnonzero(ids >= 0)
+        pieces, rows = self.stored.placed(ids[new_rows])
+        found = []
+        for number, piece in enumerate(self.stored.pieces):
+            entry = piece.entry
+            if entry.lists is not None and not piece.from_table:
+                row_of = np.full(entry.rows, -1, np.int64)
+                mine = pieces == number
+                row_of[rows[mine]] = new_rows[mine]
+                sums = sums_of(self.folder, entry)[entry.lists]
+                found.append(ListSource(self.folder / entry.lists, entry, sums, row_of))
+        return found
 
     def _next_captions(
         self, writer: PieceWriter, captions: CaptionRows | None, places: _Places, factory: str | None
@@ -364,44 +401,15 @@ class IndexWriter:
             self._require_dtype(self.manifest.store_dtype)
             self.dtype = self.manifest.store_dtype
             self._journals()
-            self._find_damages(self.manifest)
+            self._sweep()
+            repair = Repair(self.folder, self.home(), self._facts, self._next_number)
+            self._number = self._highest_generation()
+            self.manifest = repair.whole(self.manifest, everything=self._verify)
+            self._damaged |= repair.damaged
+            self.blank_rows = repair.blank_rows
             self.stored = self._open_pieces(self.manifest)
-        self._sweep()
-
-    def _find_damages(self, manifest: Manifest) -> None:
-        """Look for files that are not what was written. A table can't be made anew without encoding: it is refused.
-
-        Raises:
-            BrokenIndex: A table is damaged.
-        """
-        if not (self._verify or self._bytes(manifest) <= CHECKED_BYTES):
-            return
-        for piece in manifest.all_pieces():
-            for error in damages(self.folder, piece):
-                self._damaged |= {*piece.files()}
-                if piece.table in str(error) or piece.sums is None:
-                    raise error
-            if {*piece.files()} & self._damaged:
-                for _ in read_embeddings(self.folder / piece.table):
-                    pass  # page by page, each with a checksum: the table's block sums may be what is damaged
-                for name in piece.files():
-                    if (self.folder / name).is_dir():
-                        self._put_away(name)
-
-    def _bytes(self, manifest: Manifest) -> int:
-        total = 0
-        for name in manifest.files():
-            with contextlib.suppress(OSError):
-                total += (self.folder / name).stat().st_size
-        return total
-
-    def _put_away(self, name: str) -> None:
-        """Give a folder that stands where a file belongs another name: it may be somebody's."""
-        for number in range(1, 1000):
-            target = self.folder / f"{name}.folder-{number}"
-            if not target.exists():
-                os.rename(self.folder / name, target)
-                return
+        else:
+            self._sweep()
 
     def _open_pieces(self, manifest: Manifest) -> StoredRows:
         return StoredRows(

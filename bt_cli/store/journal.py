@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bt_cli.files.plain_file import open_plain
 from bt_cli.store.embedding_table import vectors_of
 from bt_cli.store.photo_columns import PHOTO_COLUMNS
 
@@ -87,7 +88,7 @@ class Journal:
 
         found = []
         for segment in self._segments():
-            with contextlib.suppress(pa.ArrowInvalid, OSError), open(segment, "rb") as file:
+            with contextlib.suppress(pa.ArrowInvalid, OSError), open_plain(segment) as file:
                 schema = pa.ipc.open_stream(file).schema
                 if self._fits(schema):
                     found.append(schema.metadata[b"bt.precision"].decode())
@@ -117,7 +118,7 @@ class Journal:
     def _batches_of(self, segment: Path) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        with open(segment, "rb") as file:
+        with contextlib.suppress(OSError), open_plain(segment) as file:
             try:
                 reader = pa.ipc.open_stream(file)
                 if not self._fits(reader.schema):

@@ -51,17 +51,33 @@ def photo_array(name: str, table: Any) -> np.ndarray:
 
 def column_array(name: str, column: Any) -> np.ndarray:
     """A pyarrow column as an array; degrees that can't be as null."""
-    import pyarrow as pa
-
     if name == "camera":
-        return _texts(column)
-    if name == "taken":
-        column = column.cast(pa.timestamp("ms")).cast(pa.int64())
-    values = column.fill_null(_BLANKS.get(name, np.nan)).to_numpy(**_copying(column))
-    values = np.array(values, _DTYPES.get(name, np.float64))
+        codes, names = camera_codes(column)
+        return np.array([*names, None], object)[codes]
+    kind = next(field.type for field in photo_fields() if field.name == name)
+    parts = [
+        _numbers(chunk, kind, _DTYPES.get(name, np.float64), _BLANKS.get(name, np.nan)) for chunk in _chunks(column)
+    ]
+    values = np.concatenate(parts) if parts else blank_column(name, 0)
     if name in _MOST:
         values[~(np.abs(values) <= _MOST[name])] = np.nan
     return values
+
+
+def camera_codes(column: Any) -> tuple[np.ndarray, list[str]]:
+    """(n,) int32, the place of each row's camera among the names that follow, -1 for null. An index has millions of
+    pictures and a dozen cameras."""
+    import pyarrow as pa
+
+    places: dict[str, int] = {}
+    parts = []
+    for chunk in _chunks(column):
+        if not pa.types.is_dictionary(chunk.type):
+            chunk = chunk.cast(pa.string()).dictionary_encode()
+        names = chunk.dictionary.to_pylist()
+        found = np.array([*(places.setdefault(name, len(places)) for name in names), -1], np.int32)
+        parts.append(found[_numbers(chunk.indices, pa.int32(), np.int32, -1)])
+    return np.concatenate(parts) if parts else np.empty(0, np.int32), list(places)
 
 
 def arrow_columns(arrays: dict[str, np.ndarray]) -> dict[str, pa.Array]:
@@ -111,19 +127,22 @@ def with_photo_columns(table: pa.Table) -> pa.Table:
     return table
 
 
-def _texts(column: Any) -> np.ndarray:
-    """Equal texts share one object: an index has millions of pictures and a dozen cameras."""
+def _chunks(column: Any) -> list[Any]:
     import pyarrow as pa
 
-    column = column.cast(pa.string())
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    coded = column.dictionary_encode()
-    names = np.array([*coded.dictionary.to_pylist(), None], object)
-    return names[coded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)]
+    return list(column.chunks) if isinstance(column, pa.ChunkedArray) else [column]
 
 
-def _copying(column: Any) -> dict[str, bool]:
-    import pyarrow as pa
-
-    return {} if isinstance(column, pa.ChunkedArray) else {"zero_copy_only": False}
+def _numbers(chunk: Any, kind: pa.DataType, dtype: Any, blank: Any) -> np.ndarray:
+    """A column of numbers by its buffers: what pyarrow offers for it imports pandas, where that is installed, and a
+    search would wait for it."""
+    if chunk.type != kind:
+        chunk = chunk.cast(kind)
+    present, data = chunk.buffers()
+    if data is None:
+        return np.full(len(chunk), blank, dtype)
+    first, last = chunk.offset, chunk.offset + len(chunk)
+    values = np.frombuffer(data, dtype, last)[first:].copy()
+    if present is not None:
+        values[np.unpackbits(np.frombuffer(present, np.uint8), bitorder="little")[first:last] == 0] = blank
+    return values

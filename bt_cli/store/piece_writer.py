@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ from bt_cli.store.vector_file import VectorFileWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from bt_cli.store.list_file import ListSource
 
 
 @dataclass
@@ -179,8 +181,9 @@ class PieceWriter:
             np.save(file, owners)
         return self._summed(replace(piece, owners=f"caption-images-{name}.npy"), f"caption-sums-{name}.bin")
 
-    def with_lists(self, piece: Piece, choice: Choice) -> Piece:
-        """The piece with the index that `choice` names over its vectors, or without one."""
+    def with_lists(self, piece: Piece, choice: Choice, before: Sequence[ListSource] = ()) -> Piece:
+        """The piece with the index that `choice` names over its vectors, or without one; `before` are the lists of
+        pieces that stand, see `build_approximate`."""
         if choice.factory is None:
             if piece.lists is None:
                 return replace(piece, kind="exact", reason=choice.reason)
@@ -190,7 +193,7 @@ class PieceWriter:
 
         of_captions = piece.table.startswith("captions")
         name = f"{'caption-' if of_captions else ''}lists-{self.number():06d}.faiss"
-        choice, search = build_approximate(self.folder / piece.vectors, self.folder / name, choice)
+        choice, search = build_approximate(self.folder / piece.vectors, self.folder / name, choice, before)
         if choice.factory is None:
             return replace(piece, kind="exact", reason=choice.reason)
         piece = replace(piece, lists=name, kind=choice.factory, reason=choice.reason, search=search)

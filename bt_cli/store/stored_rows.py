@@ -7,7 +7,7 @@ read only where something changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from bt_cli.errors import BrokenIndex
 from bt_cli.store.embedding_table import nanoseconds, paths_of, read_columns, read_embeddings, reading
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
 from bt_cli.store.manifest import Piece
-from bt_cli.store.path_lookup import rows_of_paths
+from bt_cli.store.path_lookup import index_array, rows_of_paths
 from bt_cli.store.photo_columns import PHOTO_COLUMNS, photo_array
 from bt_cli.store.piece import sums_of
 from bt_cli.store.string_table import StringTable
@@ -59,7 +59,7 @@ class StoredPiece:
         table = read_columns(self.table, names)
         if len(table) != self.entry.rows:
             raise BrokenIndex(f"{self.table}: another number of rows than the manifest says")
-        return table.take(self.live) if len(self.deleted) else table
+        return table.take(index_array(self.live)) if len(self.deleted) else table
 
     def paths(self) -> pa.Array:
         """The paths' bytes, as large_binary."""
@@ -74,7 +74,7 @@ class StoredPiece:
         ).whole()
         buffers = [None, pa.py_buffer(np.asarray(offsets)), pa.py_buffer(np.asarray(text))]
         array = pa.Array.from_buffers(pa.large_binary(), self.entry.rows, buffers)
-        return array.take(pa.array(self.live)) if len(self.deleted) else array
+        return array.take(index_array(self.live)) if len(self.deleted) else array
 
     def copy_vectors(self, target: VectorFileWriter, places: np.ndarray, rows: np.ndarray) -> None:
         """Bring the vectors of `rows` (of the piece, ascending or not) to their `places` in a file in the making."""
@@ -127,14 +127,7 @@ class StoredRows:
 
     def find(self, paths: Any) -> np.ndarray:
         """Ids (m,) int64 of paths (a large_binary array), -1 for those that are not there."""
-        found = np.full(len(paths), -1, np.int64)
-        left = np.arange(len(paths))
-        for number in sorted(range(len(self.pieces)), key=lambda number: -len(self.pieces[number])):
-            rows = rows_of_paths(paths if len(left) == len(paths) else paths.take(left), self._paths[number])
-            there = rows >= 0
-            found[left[there]] = rows[there] + self.first[number]
-            left = left[~there]
-        return found
+        return rows_of_paths(paths, self._paths)
 
     def column(self, name: str) -> np.ndarray:
         """(n,) a column by its name, as `ImageRows` has it."""
@@ -148,7 +141,7 @@ class StoredRows:
                         continue
                     column = piece.columns([name]).column(name)
                     if name == "content_hash":
-                        parts.append(np.array(column.to_pylist(), HASH))
+                        parts.append(_digests(column))
                     else:
                         parts.append(nanoseconds(column))
             self._columns[name] = np.concatenate(parts) if parts else getattr(ImageRows.blank([]), name)
@@ -165,6 +158,19 @@ class StoredRows:
                 names = pyarrow.parquet.read_schema(piece.table).names
             lacking[self.first[number] : self.first[number + 1]] = not set(PHOTO_COLUMNS) <= set(names)
         return lacking
+
+    def ids_of_content(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """The smallest id of each of these contents (as `content_hash` has them) that some image has."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.column("content_hash")
+        width = pa.binary(column.itemsize)
+        held = pa.Array.from_buffers(width, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))])
+        wanted = [digest for digest in digests if len(digest) == column.itemsize]
+        place = pc.is_in(held, value_set=pa.array(wanted, width)).to_numpy(zero_copy_only=False)
+        ids = np.flatnonzero(place)[::-1].tolist()
+        return {bytes(column[number]): number for number in ids}
 
     def rows(self, ids: np.ndarray) -> ImageRows:
         """Some rows, all their columns."""
@@ -195,3 +201,15 @@ def joined_paths(parts: Sequence[pa.Array]) -> pa.Array:
     import pyarrow as pa
 
     return parts[0] if len(parts) == 1 else pa.concat_arrays(parts or [path_array([])])
+
+
+def _digests(column: pa.ChunkedArray) -> np.ndarray:
+    """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
+    array = column.combine_chunks()
+    if array.null_count or not len(array):
+        return np.array(column.to_pylist(), HASH)
+    _, offsets, text = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    if not (np.diff(ends) == np.dtype(HASH).itemsize).all():
+        return np.array(column.to_pylist(), HASH)
+    return np.frombuffer(text, HASH, len(array), int(ends[0]))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.store.widening import finite_float16, widen_float16
@@ -104,7 +105,7 @@ class VectorFile:
 
     def __init__(self, path: str | os.PathLike[str], sums: BlockSums | None = None) -> None:
         self.path = path
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             self.checked = CheckedBytes(path, file, sums)
             head = self.checked.content[: HEAD.size + FP16_QUANTIZER.size + COUNT.size].tobytes()
             self.checked.require(0, len(head))
@@ -114,12 +115,9 @@ class VectorFile:
             shape = (self.rows, self.dimension)
             if len(self.checked.content) < self.start + self.rows * self.row_bytes:
                 raise BrokenIndex(f"{shown_path(path)}: shorter than its header says; {WAY_OUT}")
-            # A private map: the same pages as a shared one, and torch takes it without a warning about writing.
-            self.vectors = (
-                np.memmap(file, DTYPES[dtype], "c", offset=self.start, shape=shape)
-                if self.rows
-                else np.empty(shape, DTYPES[dtype])
-            )
+            # The bytes that are proved, in the one map: a page that was compared is not fetched a second time.
+            rows = self.checked.content[self.start : self.start + self.rows * self.row_bytes]
+            self.vectors = rows.view(DTYPES[dtype]).reshape(shape)
 
     def require(self, first: int, last: int) -> None:
         """Check rows `first` to `last`. Raises BrokenIndex where they are not what was written."""

@@ -170,11 +170,21 @@ def test_a_table_of_its_own_has_the_columns(bt, album: Path) -> None:
     assert found["plain.jpg"] == ("None", None, None)
 
 
+def test_a_damaged_table_is_mended_with_them(bt, album: Path) -> None:
+    whole = Path(".bt/images.parquet").read_bytes()
+    for place in range(0, len(whole) - 40, len(whole) // 9):
+        table = Path(".bt/images.parquet").resolve()
+        table.write_bytes(whole[:place] + bytes(255 - byte for byte in whole[place : place + 40]) + whole[place + 40 :])
+        ran = bt("index", "--json")
+        assert (ran.code, ran.objects[0]["encoded"]) == (0, 0), ran.err
+        assert Path(".bt/images.parquet").read_bytes() == whole
+
+
 def test_no_torch_is_loaded(album: Path) -> None:
     program = (
         "import sys; from bt_cli.commands.app import main;"
         "code = main(['search', 'a cat', '--after', '2024', '--near', '48,16,900km', '--camera', 'canon', '--json']);"
-        "sys.exit(code or 7 * ('torch' in sys.modules or 'pyarrow.dataset' in sys.modules))"
+        "sys.exit(code or 7 * bool({'torch', 'pandas', 'pyarrow.dataset', 'pyarrow.compute'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout.count("\n")) == (0, 1), ran.stderr

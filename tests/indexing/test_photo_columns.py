@@ -16,6 +16,7 @@ import pytest
 from indexing.fake_encoder import FakeEncoder
 from photographs import photograph
 
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.encoder import EncodedBatch
 from bt_cli.indexing.from_tables import index_tables
@@ -186,11 +187,28 @@ def test_rows_of_a_folder_that_is_away_are_filled_in_when_it_is_back(
     assert facts()["photos/a.jpg"] == A
 
 
+def test_a_damaged_table_of_an_earlier_version_is_mended_and_filled_in(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_index(monkeypatch)
+    (table,) = Path(".bt").glob("images-*.parquet")
+    whole = table.read_bytes()
+    for place in range(0, len(whole) - 40, len(whole) // 5):
+        shutil.rmtree(".bt")
+        old_index(monkeypatch)
+        table.write_bytes(whole[:place] + bytes(255 - byte for byte in whole[place : place + 40]) + whole[place + 40 :])
+        build_index(".bt", [], PhotoEncoder())
+        assert facts() == {"photos/a.jpg": A, "photos/b.jpg": B, "photos/c.jpg": NOTHING}
+
+
 def test_the_first_format_of_all_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(Path(__file__).resolve().parents[1] / "store" / "format_1", tmp_path / ".bt")
     monkeypatch.chdir(tmp_path)
     with IndexFolder.open(".bt") as folder:
         assert set(facts().values()) == {NOTHING}
+        assert folder.photos.facts([3, 7]) == [PhotoFacts(), PhotoFacts()]
+        row = folder.photos.row(3)
+        assert (row.paths, row.size.tolist()) == ([folder.stored_path(3)], [len(b"picture 9")])
         assert [len(batch) for batch in folder.batches(8)] == [8, 8, 4]
         assert all(set(COLUMNS) <= set(batch.column_names) for batch in folder.batches(8))
 

@@ -89,3 +89,38 @@ def test_thirty_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_li
     with IndexFolder.open(".bt") as index:
         assert len(index.table()) == len(index)
     assert Path(".bt/images.parquet").resolve().name == Manifest.read(".bt").pieces[0].table
+
+
+def test_pieces_share_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(index_choice, "EXACT_NUMBERS", 1000 * 16)
+    monkeypatch.setattr(index_choice, "GRAPH_NUMBERS", 0)
+    monkeypatch.setattr(index_writer, "SMALL_PIECE", 3)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+
+    def grow(first: int, last: int, **options: bool) -> list[tuple[int, str, float, float]]:
+        for number in range(first, last):
+            (photos / f"{number * 7919 % 10_000:05d}.jpg").write_bytes(b"image %d" % number)
+        build_index(".bt", ["photos"], FakeEncoder(500), **options)
+        pieces = Manifest.read(".bt").pieces
+        return [(piece.rows, piece.kind, piece.search["trained"], piece.search["quantizer"]) for piece in pieces]
+
+    def found() -> float:
+        with IndexFolder.open(".bt") as index:
+            queries = index.vectors_of(np.arange(0, len(index), 61))
+            exact = index.search(queries, 10, ids=np.arange(len(index)))[1]
+            pairs = zip(index.search(queries, 10)[1], exact, strict=True)
+            return float(np.mean([len(np.intersect1d(mine, theirs)) for mine, theirs in pairs]) / 10)
+
+    [first] = grow(0, 1300)
+    assert first == (1300, "IVF32,SQfp16", 1300, first[3])
+    assert grow(1300, 1800) == [first, (500, "IVF32,SQfp16", 1300, first[3])]
+    assert found() > 0.95
+    assert grow(0, 0, compact=True) == [(1800, "IVF32,SQfp16", 1300, first[3])]
+    assert found() > 0.95
+    assert grow(1800, 5201, compact=True) == [
+        (5201, "IVF64,SQfp16", 5201, Manifest.read(".bt").pieces[0].search["quantizer"])
+    ]
+    assert Manifest.read(".bt").pieces[0].search["quantizer"] != first[3]
+    assert found() > 0.95

@@ -170,6 +170,17 @@ def test_heads_alone_are_read_and_files_that_are_none_say_nothing(tmp_path: Path
         assert read_photo_facts(tmp_path / name) == NOTHING
 
 
+def test_a_png_that_has_to_be_decoded_asks_for_its_memory(tmp_path: Path) -> None:
+    asked: list[int] = []
+    for name, exif in (("plain", None), ("ahead", exif_of(model="X100V").tobytes())):
+        Image.new("RGB", (100, 50)).save(tmp_path / name, "PNG", **({"exif": exif} if exif else {}))
+        read_photo_facts(tmp_path / name, reserve=asked.append)
+    assert asked == [100 * 50 * 4]
+    photograph(tmp_path / "a.jpg", side=256)
+    read_photo_facts(tmp_path / "a.jpg", reserve=asked.append)
+    assert len(asked) == 1
+
+
 def test_a_turned_picture_keeps_its_facts() -> None:
     exif = exif_of("2024:06:03 14:05:09", model="X")
     exif[0x0112] = 6

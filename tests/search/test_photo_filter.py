@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bt_cli.errors import Misuse
 from bt_cli.files.photo_facts import PhotoFacts, clock_milliseconds
 from bt_cli.search.photo_filter import Circle, PhotoFilter, kilometres_from, parse_circle, parse_time
-from bt_cli.store.photo_columns import PHOTO_COLUMNS, arrow_columns, facts_arrays
+from bt_cli.store.photo_columns import PHOTO_COLUMNS, arrow_columns, camera_codes, column_array, facts_arrays
 
 
 class Photos:
@@ -25,9 +25,15 @@ class Photos:
         self.given = facts
         self.columns = arrow_columns(facts_arrays(facts, len(facts)))
 
-    def column(self, name: str) -> pa.ChunkedArray:
+    def halves(self, name: str) -> pa.ChunkedArray:
         half = len(self.given) // 2
         return pa.chunked_array([self.columns[name][:half], self.columns[name][half:]])
+
+    def column(self, name: str) -> np.ndarray:
+        return column_array(name, self.halves(name))
+
+    def cameras(self) -> tuple[np.ndarray, list[str]]:
+        return camera_codes(self.halves("camera"))
 
     def facts(self, ids: Any) -> list[PhotoFacts]:
         return [self.given[id] for id in ids]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bt_cli.errors import BrokenIndex, Misuse
-from bt_cli.store import approximate_index, index_choice
+from bt_cli.store import approximate_index, index_choice, tuning
 from bt_cli.store.approximate_index import ApproximateIndex, build_approximate, check_factory, try_out
 from bt_cli.store.embedding_table import vector_array
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_choice import Choice, choose_index
+from bt_cli.store.index_choice import Choice, choose_index, list_choice
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.manifest import Piece
@@ -111,7 +111,7 @@ def test_fewer_found_than_asked_for(flat: Path, tmp_path: Path) -> None:
 def test_a_graph_that_does_not_reach_the_recall_gives_way_to_lists(
     flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approximate_index, "WANTED_RECALL", 1.01)
+    monkeypatch.setattr(tuning, "WANTED_RECALL", 1.01)
     choice, search = build_approximate(flat, tmp_path / "i", Choice("HNSW4,SQfp16", "", fallback=True))
     assert choice.factory == "IVF64,SQfp16"
     assert search["nprobe"] == 64
@@ -200,3 +200,38 @@ def test_an_index_folder_with_lists(flat: Path, tmp_path: Path, monkeypatch: pyt
     with IndexFolder.open(tmp_path / ".bt") as index:
         assert index.search(vectors[100:101], 3)[1][0, 0] == 100
         assert np.array_equal(index.vectors_of(np.array([5])), vectors[5:6])
+
+
+@pytest.mark.parametrize("forced", ["by memory", "by rows"])
+def test_four_bits_a_number_and_the_vectors_behind_them_find_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forced: str
+) -> None:
+    rows, dimension = 20_000, 64
+    generator = np.random.default_rng(1)
+    centres = generator.standard_normal((500, dimension))
+    vectors = centres[generator.integers(0, 500, rows)] + 0.8 * generator.standard_normal((rows, dimension))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with VectorFileWriter(tmp_path / "flat", rows, dimension, "float16") as writer:
+        writer.write(np.arange(rows), vectors)
+    if forced == "by rows":
+        monkeypatch.setattr(index_choice, "MOST_STORED_ROWS", rows - 1)
+    memory = 64 * GIB if forced == "by rows" else rows * dimension
+    choice, search = build_approximate(
+        tmp_path / "flat", tmp_path / "index", list_choice(rows, dimension, "float16", memory)
+    )
+    assert choice.factory == "IVF128,RaBitQ4"
+    assert search["recall"] >= 0.97
+    assert search["nprobe"] < 128  # lists are passed over: the codes are good enough for it
+    # Half a byte a number, the row's number and some factors: a quarter of the vectors and 32 bytes at most.
+    assert (tmp_path / "index").stat().st_size < rows * (dimension / 2 + 32) + 4 * 128 * dimension + 10_000
+    exact = VectorFile(tmp_path / "flat")
+    index = ApproximateIndex(tmp_path / "index", Piece(rows, "", "", "", kind=choice.factory, search=search), exact)
+    queries = centres[:100] + 0.8 * generator.standard_normal((100, dimension))
+    queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    wanted_scores, wanted = exact.search(queries, 10)
+    for probes, least in ((search["nprobe"], 0.97), (128, 1.0)):  # with all lists looked at, the codes lose nothing
+        index.tuning = {**search, "nprobe": probes}
+        scores, found = index.search(queries, 10)
+        hits = [len(np.intersect1d(mine, theirs)) / 10 for mine, theirs in zip(found, wanted, strict=True)]
+        assert np.mean(hits) >= least
+        assert np.array_equal(scores[found == wanted], wanted_scores[found == wanted])

@@ -37,13 +37,17 @@ def test_against_a_dictionary(monkeypatch: pytest.MonkeyPatch, span: int, most_s
             chance.shuffle(wanted)
         if trial % 3 == 2:
             wanted += chance.choices(wanted, k=3)
-        assert rows_of_paths(array(wanted), array(held)).tolist() == wanted_rows(wanted, held)
+        assert rows_of_paths(array(wanted), [array(held)]).tolist() == wanted_rows(wanted, held)
+        at = chance.randrange(len(held) + 1)
+        parts = [array(held[:at]), array([]), array(held[at:])]
+        assert rows_of_paths(array(wanted), parts).tolist() == wanted_rows(wanted, held)
 
 
 def test_parts_of_arrays_and_none() -> None:
     names = [b"%04d.jpg" % number for number in range(10_000)]
     some = array(names)[100:9000:1]
-    assert np.array_equal(rows_of_paths(some, array(names)), np.arange(100, 9000))
-    assert rows_of_paths(array(names), some).tolist() == wanted_rows(names, names[100:9000])
-    assert rows_of_paths(array([]), some).tolist() == []
-    assert rows_of_paths(array([b""]), array([])).tolist() == [-1]
+    assert np.array_equal(rows_of_paths(some, [array(names)]), np.arange(100, 9000))
+    assert rows_of_paths(array(names), [some]).tolist() == wanted_rows(names, names[100:9000])
+    assert rows_of_paths(array([]), [some]).tolist() == []
+    assert rows_of_paths(array([b""]), [array([])]).tolist() == [-1]
+    assert rows_of_paths(array([b""]), []).tolist() == [-1]
