@@ -15,6 +15,8 @@ from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     AllowPrivateUrls,
     BatchSize,
+    CaptionFormat,
+    CaptionSplit,
     DefaultExcludes,
     Device,
     Dtype,
@@ -190,12 +192,8 @@ def captions(
         ),
     ],
     output: Output,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
-    ] = None,
+    format: CaptionFormat = None,
+    split: CaptionSplit = None,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -240,12 +238,8 @@ def pairs(
             "--images", metavar="DIR", help="Folder that the images' names are meant in; else the file's own."
         ),
     ] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
-    ] = None,
+    format: CaptionFormat = None,
+    split: CaptionSplit = None,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",

@@ -11,7 +11,19 @@ import typer
 
 from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Combination, Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
+from bt_cli.commands.options import (
+    CaptionFormat,
+    CaptionSplit,
+    Combination,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Quiet,
+    Reranker,
+    Strict,
+    bytes_of_gib,
+)
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.display.skipped import SkipRemarks, say_not_shown
@@ -74,12 +86,8 @@ def run(
             show_default="as the checkpoint says, else itm",
         ),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
-    ] = None,
+    split: CaptionSplit = None,
+    format: CaptionFormat = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N images and their captions.")
     ] = None,

@@ -15,6 +15,8 @@ from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     AllowPrivateUrls,
     BatchSize,
+    CaptionFormat,
+    CaptionSplit,
     DefaultExcludes,
     Device,
     Dtype,
@@ -81,12 +83,8 @@ def run(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="With --pairs: take images without a caption, too, embedded alone.")
     ] = False,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Format of the captions, where it is not recognised.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits.")
-    ] = None,
+    format: CaptionFormat = None,
+    split: CaptionSplit = None,
     tables: Annotated[
         list[str] | None,
         typer.Option(

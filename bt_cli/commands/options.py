@@ -165,6 +165,13 @@ Quiet = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Fail on the first file that can't be read, instead of skipping it.")
 ]
+CaptionFormat = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="Format of the captions, where it is not recognised.")
+]
+CaptionSplit = Annotated[
+    str | None,
+    typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits: test, val..."),
+]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bt_cli.commands.options import (
+    CaptionFormat,
+    CaptionSplit,
     Device,
     Dtype,
     Json,
@@ -158,10 +160,8 @@ def run(
         bool, typer.Option("--checkpoint-layers", help="Recompute activations: slower, far less memory.")
     ] = FINE_TUNING.checkpoint_layers,
     seed: Annotated[int, typer.Option(metavar="N", min=0)] = FINE_TUNING.seed,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Of a Karpathy JSON.")] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Of CAPTIONS, where it is not told rightly.")
-    ] = None,
+    split: CaptionSplit = None,
+    format: CaptionFormat = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     workers: Workers = None,
