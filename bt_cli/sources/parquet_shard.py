@@ -9,10 +9,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.sources.image_column import image_bytes, image_column, row_name, row_of
+from bt_cli.sources.remote_copy import COPY
 from bt_cli.sources.tar_shard import Member, current_stamp, opened_file
 from bt_cli.sources.web_address import is_url
 
@@ -49,6 +51,8 @@ class ParquetShard:
         self._held = 0
         self._next = 0
         self._rows: Iterator[bytes] = iter(())
+        self._begins: list[int] = []
+        """Where each image would begin if they lay one behind another; only once rows were asked for in no order."""
         self.members = list(self._listed())
 
     def read(self, name: str, most: int | None = None) -> bytes:
@@ -71,6 +75,10 @@ class ParquetShard:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise UnreadableImage("the Parquet file is damaged there") from error
+
+    @property
+    def _key(self) -> tuple[str, int, int]:
+        return os.path.abspath(self.path), *self.stamp
 
     def _listed(self) -> Iterator[Member]:
         import pyarrow as pa
@@ -107,9 +115,14 @@ class ParquetShard:
 
     def _at(self, row: int) -> bytes:
         if row not in self._window:
+            size = self.members[row].size
+            if self._begins and (kept := COPY.find(self._key, self._begins[row], size)[0]):
+                return kept
             self._approach(row)
         while self._next <= row:
             image = next(self._rows)
+            if self._begins and image:
+                COPY.keep(self._key, self._begins[self._next], image)
             self._window[self._next] = image
             self._next += 1
             self._held += len(image)
@@ -118,11 +131,15 @@ class ParquetShard:
         return self._window[row]
 
     def _approach(self, row: int) -> None:
-        """Goes on from where it is if that is in the row's group and before it, else from the group's beginning."""
+        """Goes on from where it is if that is in the row's group and before it, else from the group's beginning. Who
+        goes back asks in no order, as training does: from then on what is passed is kept on disk, else each image
+        would cost a group."""
         *starts, count = self._groups()
         group = max(number for number, start in enumerate(starts) if start <= row)
         if starts[group] <= self._next <= row and self._window:
             return
+        if self._next > row and not self._begins:
+            self._begins = list(accumulate((member.size for member in self.members), initial=0))
         self._window.clear()
         self._held, self._next = 0, starts[group]
         batches = self._batches(range(group, count))

@@ -1,5 +1,5 @@
 """What was read of files elsewhere, kept on disk as long as the process lives: a shard is listed, then its images are
-read, and it comes over the network once.
+read, and it comes over the network once. So are images of a Parquet file that are asked for in no order.
 
 All of it is in one file without a name, which goes with the process, and takes at most a quarter of the space that is
 free there; what is read beyond that is not kept, and asked for again.

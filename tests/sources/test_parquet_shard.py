@@ -64,6 +64,20 @@ def test_rows_are_read_in_any_order(tmp_path: Path, plain: bool, monkeypatch: py
             shard.read(name)
 
 
+def test_who_asks_in_no_order_has_each_row_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [random.Random(number).randbytes(number) for number in range(60)]
+    shard = ParquetShard(write(tmp_path / "p.parquet", [*images], group=20))
+    monkeypatch.setattr(parquet_shard, "WINDOW", 100)
+    order = list(range(60))
+    random.Random(1).shuffle(order)
+    assert [shard.read(f"{row:09d}") for row in order] == [images[row] for row in order]
+    last_of_groups = [19, 39, 59]
+    assert [shard.read(f"{row:09d}") for row in last_of_groups] == [images[row] for row in last_of_groups]
+    monkeypatch.setattr(ParquetShard, "_batches", None)  # whatever was passed is at hand
+    passed = [row for row in order if row]
+    assert [shard.read(f"{row:09d}") for row in passed] == [images[row] for row in passed]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.none() | st.binary(max_size=9), max_size=40), st.integers(1, 9), st.booleans())
 def test_every_row_is_what_was_written(tmp_path_factory, images: list[bytes | None], group: int, plain: bool) -> None:
