@@ -71,7 +71,9 @@ class TableMending:
         strings = StringTable(folder / entry.strings, self.sums[entry.strings])
         strings.whole()
         self.strings = [strings[number] for number in range(len(strings))]
-        self._damaged = _DamagedTable(folder / entry.table, self.sums[entry.table], entry.rows)
+        made = manifest.identity, manifest.store_dtype, manifest.home
+        self.schema = caption_schema(*made) if entry.owners else image_schema(*made, kind=manifest.kind)
+        self._damaged = _DamagedTable(folder / entry.table, self.sums[entry.table], entry.rows, self.schema)
 
     def images(self, target: Path, facts: Facts) -> int:
         """Write the table of images to `target`; how many of its rows say nothing but path and embedding.
@@ -79,9 +81,7 @@ class TableMending:
         No file has the size and the hash of a row that is blank, so an image that is there is encoded again.
         """
         rows = ImageRows.blank([os.fsdecode(path) for path in self.strings])
-        schema = self._damaged.schema or image_schema(
-            self.manifest.identity, self.manifest.store_dtype, self.manifest.home, kind=self.manifest.kind
-        )
+        schema = self._damaged.schema or self.schema
         read, proved = np.ones(len(rows), bool), np.ones(len(rows), bool)
         for name in self._names(schema):
             for first, last in self._damaged.groups():
@@ -90,15 +90,15 @@ class TableMending:
                 proved[first:last] &= values is not None and self._damaged.is_whole(name, first)
                 if values is not None:
                     getattr(rows, name)[first:last] = _numbers(name, values)
-        found = ImageRows.joined([rows])  # a copy
-        unread = np.flatnonzero(~read)
-        blank = ImageRows.blank([""])
-        for row in unread.tolist():
-            found.copy_rows([row], facts(found.paths[row]) or blank, [0])
-        if self._is_restored(target, schema, found):
+        if self._is_restored(target, schema, self._found_out(rows, ~read, facts)):
+            return 0
+        # The table may be whole and another index's: then nothing of it is this one's.
+        if read.any() and self._is_restored(
+            target, self.schema, self._found_out(rows, np.ones(len(rows), bool), facts)
+        ):
             return 0
         unproved = np.flatnonzero(~proved)
-        rows.copy_rows(unproved, blank, np.zeros_like(unproved))
+        rows.copy_rows(unproved, ImageRows.blank([""]), np.zeros_like(unproved))
         self._write(target, schema, rows)
         return int((~proved).sum())
 
@@ -106,6 +106,15 @@ class TableMending:
     def _names(schema: pa.Schema) -> list[str]:
         """The columns that a table has; one of an earlier version has fewer."""
         return [name for name in ARRAYS if name in schema.names]
+
+    @staticmethod
+    def _found_out(rows: ImageRows, unknown: np.ndarray, facts: Facts) -> ImageRows:
+        """The rows, those that are `unknown` as their files are now."""
+        found = ImageRows.joined([rows])  # a copy
+        blank = ImageRows.blank([""])
+        for row in np.flatnonzero(unknown).tolist():
+            found.copy_rows([row], facts(found.paths[row]) or blank, [0])
+        return found
 
     def captions(self, target: Path, image_of: Callable[[int], str | None], owners: np.ndarray) -> None:
         """Write the table of captions to `target`; `image_of` gives the stored path for one of `owners`.
@@ -115,9 +124,7 @@ class TableMending:
         """
         texts = [text.decode("utf-8") for text in self.strings]
         images = [image_of(int(owner)) for owner in owners]
-        schema = self._damaged.schema or caption_schema(
-            self.manifest.identity, self.manifest.store_dtype, self.manifest.home
-        )
+        schema = self._damaged.schema or self.schema
         ids: list[str | None] = [None] * len(texts)
         sure = True
         for first, last in self._damaged.groups():
@@ -153,11 +160,12 @@ class _DamagedTable:
     """What can be read of it.
 
     Attributes:
-        schema: With the metadata; None where the end of the file can't be read.
+        schema: With the metadata; None where the end of the file can't be read, or its columns are others.
         error: What is wrong with it.
     """
 
-    def __init__(self, path: Path, sums: BlockSums | None, rows: int) -> None:
+    def __init__(self, path: Path, sums: BlockSums | None, rows: int, expected: pa.Schema) -> None:
+        self.expected = expected
         self.path = path
         self.rows = rows
         self.error = damaged(path)
@@ -183,7 +191,7 @@ class _DamagedTable:
         with reading(self.path):
             file = pyarrow.parquet.ParquetFile(pa.py_buffer(content), page_checksum_verification=True)
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-            if sizes == [last - first for first, last in self.groups()]:
+            if sizes == [last - first for first, last in self.groups()] and file.schema_arrow.equals(self.expected):
                 self._file, self.schema = file, file.schema_arrow
                 tail = FOOTER + int.from_bytes(content[-FOOTER:-4].tobytes(), "little")
                 self._ends_whole = self._are_whole(len(content) - tail, len(content))
