@@ -7,14 +7,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 TEST_THREADS ?= 1
 # Set, `make test` also counts the lines that run, and fails below the floor in pyproject.toml.
 COVERAGE ?=
+# Of `make torture`: the same seed makes the same tries.
+SEED ?= 1
+MINUTES ?= 15
 # Processes that retrain tiny: one a core; RANKS=1 with a GPU.
 RANKS ?= 2
 
-.PHONY: help axe demo test coverage lint format bench bench-full bench-start parity tiny eval sample-data clean
+.PHONY: help axe demo test torture coverage lint format bench bench-full bench-start parity tiny eval sample-data clean
 
 help:
 	@echo 'make demo         index sample_data, search, rerank, fill a mask (no network after the install)'
 	@echo 'make test         the whole test suite'
+	@echo 'make torture      damaged files, kills and two at once, for a quarter of an hour; SEED=2 tries others'
 	@echo 'make coverage     the same, and fails where too few lines of the package are run'
 	@echo 'make lint         ruff and mypy;  make format  puts the code into form'
 	@echo 'make axe          fetch the axe-core that the pages are tested with (needs npm)'
@@ -42,6 +46,9 @@ demo: $(VENV)/.package
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=term)
+
+torture: $(VENV)/.dev
+	$(BIN)/python -m tests.torture --seed $(SEED) --minutes $(MINUTES)
 
 coverage:
 	@$(MAKE) --no-print-directory test COVERAGE=1

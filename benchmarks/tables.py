@@ -1,16 +1,24 @@
 """An index from tables: seconds, peak memory, bytes, and what it finds of the exact answers.
 
     python -m benchmarks.tables [--rows 1000000] [--parts 20] [--dimension 512] [--clusters 2000] [--queries 200]
+                                [--factory FACTORY]
 
 The parts are what `bt encode images` writes, with vectors around cluster centres as `benchmarks.large_index` has them.
-Each step runs in a process of its own; queries come one after another, first right after opening, then again.
+Each step runs in a process of its own. Of its memory, what it holds itself (anonymous) is told apart from the pages of
+mapped files, which the system takes back when it needs them. Queries come one after another: first with nothing of the
+index in the page cache, then again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +30,7 @@ from bt_cli.indexing.from_tables import index_tables
 from bt_cli.store.embedding_table import TableWriter, image_schema, times, vector_array
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import IndexFolder
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
 ROWS_AT_A_TIME = 1 << 14
 
@@ -31,26 +40,65 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description="Measure bt index --tables.")
     for name, value in (("rows", 1_000_000), ("parts", 20), ("dimension", 512), ("clusters", 2_000), ("queries", 200)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--factory", help="in place of the automatic choice")
     asked = parser.parse_args()
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         folder = Path(name)
         apart(write_parts, folder / "tables", asked.rows, asked.parts, asked.dimension, asked.clusters)
-        seconds, peak = apart(merge, folder)
-        found, search_peak = apart(search, folder, asked.clusters, asked.queries)
-        again, again_peak = apart(merge, folder)
-        inside = [(path.name, path.stat().st_size) for path in (folder / "index").iterdir() if not path.is_symlink()]
         tables = sum(path.stat().st_size for path in (folder / "tables").iterdir())
+        print(f"{asked.rows:,} x {asked.dimension} in {asked.parts} tables of {tables / 2**30:.2f} GiB", flush=True)
+        for words in ("made", "again, which changes nothing,"):
+            (seconds, processor, own), peak = apart(merge, folder, asked.factory)
+            print(
+                f"{words} in {seconds:.1f} s, {processor:.1f} of the processor; {own:.2f} GiB of its own at the peak, "
+                f"{peak:.2f} with pages of files",
+                flush=True,
+            )
+        inside = [(path.name, path.stat().st_size) for path in (folder / "index").iterdir() if not path.is_symlink()]
         print(
-            f"{asked.rows:,} x {asked.dimension} from {asked.parts} tables of {tables / 2**30:.2f} GiB: "
-            f"{found['kind']}, {found['tuning']}\n"
-            f"made in {seconds:.1f} s with a peak of {peak:.2f} GiB; the same again, which changes nothing: "
-            f"{again:.1f} s, {again_peak:.2f} GiB\n"
             f"index folder {sum(size for _, size in inside) / 2**30:.2f} GiB: "
             + ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in sorted(inside) if size > 1 << 20)
-            + f"\nrecall@{NEIGHBOURS} {found['recall']:.4f}; first pass {found['cold']}; second pass {found['warm']} "
-            f"(median and p99 of {asked.queries} queries); peak of the searching process {search_peak:.2f} GiB"
         )
+        forget_pages(folder / "index")
+        found, _ = apart(search, folder, asked.clusters, asked.queries)
+        print(
+            f"{found['kind']}, {found['tuning']}: recall@{NEIGHBOURS} {found['recall']:.4f}; cold {found['cold']}, "
+            f"warm {found['warm']} (median and p99 of {asked.queries} queries); {found['own']:.2f} GiB of its own at "
+            f"the peak, {found['peak']:.2f} with pages of files"
+        )
+
+
+@contextmanager
+def own_memory() -> Iterator[list[int]]:
+    """A list whose only number is the most memory that this process has had for itself (anonymous), bytes."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
+                now = next((int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon:")), 0)
+            peak[0] = max(peak[0], now)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def forget_pages(folder: Path) -> None:
+    """Have the system drop what it keeps of these files in memory."""
+    for path in folder.iterdir():
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
 
 
 def write_parts(folder: Path, rows: int, parts: int, dimension: int, clusters: int) -> None:
@@ -79,20 +127,24 @@ def _columns(part: int, first: int, vectors: np.ndarray, generator: np.random.Ge
         "content_hash": [generator.bytes(32).hex() for _ in numbers],
         "width": np.full(len(vectors), 384, np.int32),
         "height": np.full(len(vectors), 384, np.int32),
+        **arrow_columns(facts_arrays((), len(vectors))),
         "embedding": vector_array(vectors, "float16"),
     }
 
 
-def merge(folder: Path) -> float:
-    """Seconds that the index takes."""
-    begun = time.perf_counter()
-    index_tables(folder / "index", [folder / "tables"])
-    return time.perf_counter() - begun
+def merge(folder: Path, factory: str | None) -> tuple[float, float, float]:
+    """Seconds that the index takes, by the clock and of the processor, and memory of its own, GiB."""
+    with own_memory() as peak:
+        begun, processor = time.perf_counter(), time.process_time()
+        index_tables(folder / "index", [folder / "tables"], factory=factory)
+        return time.perf_counter() - begun, time.process_time() - processor, peak[0] / 2**30
 
 
 def search(folder: Path, clusters: int, queries: int) -> dict[str, Any]:
-    """Recall of the index, and the times of single queries."""
-    with IndexFolder.open(folder / "index") as index:
+    """Recall of the index, the times of single queries, and what memory these took."""
+    import faiss  # noqa: F401  (its import is no part of a query)
+
+    with IndexFolder.open(folder / "index") as index, own_memory() as own:
         asked = fresh_queries(clusters, index.dimension, queries)
         passes = []
         found: list[np.ndarray] = []
@@ -103,17 +155,21 @@ def search(folder: Path, clusters: int, queries: int) -> dict[str, Any]:
                 found.append(index.search(query[None], NEIGHBOURS)[1][0])
                 seconds.append(time.perf_counter() - begun)
             passes.append(f"{1000 * np.median(seconds):.1f} and {1000 * np.quantile(seconds, 0.99):.1f} ms")
+        memory = {"own": own[0] / 2**30, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
         flat = index.pieces[0].flat
         assert flat is not None
-        exact = np.concatenate([flat.search(query[None], NEIGHBOURS)[1] for query in asked])
+        exact = flat.search(asked, NEIGHBOURS)[1]
         hits = [len(np.intersect1d(mine, theirs)) for mine, theirs in zip(found, exact, strict=True)]
         entry = index.manifest.pieces[0]
         return {
             "kind": entry.kind,
-            "tuning": entry.search,
+            "tuning": {
+                name: entry.search.get(name) for name in ("nprobe", "efSearch", "recall") if name in entry.search
+            },
             "recall": float(np.mean(hits)) / NEIGHBOURS,
             "cold": passes[0],
             "warm": passes[1],
+            **memory,
         }
 
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from bt_cli.errors import MissingHead, NoMask, UnreadableImage
+from bt_cli.files.photo_facts import PhotoFacts
 
 DIMENSION = 64
 
@@ -144,6 +145,10 @@ class FakeIndex:
 
     def paths(self, ids: np.ndarray) -> list[str]:
         return [self._paths[id] for id in ids.tolist()]
+
+    @property
+    def photos(self) -> SimpleNamespace:
+        return SimpleNamespace(facts=lambda ids: [PhotoFacts()] * len(ids))
 
     def matching(self, glob: str) -> np.ndarray:
         import fnmatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,14 @@ def shell(tmp_path, tmp_path_factory):
         )
 
     return run
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_tests_that_a_document_names_are_there(document):
+    file = ""
+    for named, test in re.findall(r"`((?:tests/[\w/]+\.py)?)::(\w+)`", document.read_text("utf-8")):
+        file = named or file  # a name alone is of the file named before
+        assert f"def {test}(" in (ROOT / file).read_text("utf-8"), f"{file}::{test}"
 
 
 @pytest.mark.slow

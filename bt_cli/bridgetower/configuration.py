@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from bt_cli.errors import BadConfig
 from bt_cli.files.atomic_write import write_whole
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "quick_gelu")
 LINK_TOWER_TYPES = ("add", "scaled_add", "interpolate")
@@ -331,7 +331,7 @@ class BridgeTowerConfig(ConfigSection):
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a config.json. Raises NotFound or BadConfig, naming the file."""
     missing = "no such file; a checkpoint folder needs a config.json"
-    return read_json_object(path, BadConfig, missing=missing, way_out="fetch the file again")
+    return read_json_object(path, BadConfig, missing=missing, way_out="fetch the file again", limit=SETTINGS)
 
 
 def with_fields_in_place(values: Mapping[str, Any]) -> dict[str, Any]:

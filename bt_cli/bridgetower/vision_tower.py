@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from bt_cli.bridgetower.attention import QuickGELU, attention, first_row_qkv
 from bt_cli.bridgetower.configuration import BridgeTowerVisionConfig
 from bt_cli.bridgetower.recompute import run_layer
+from bt_cli.errors import BadInput
 
 
 class VisionBlock(nn.Module):
@@ -65,11 +66,17 @@ class VisionTower(nn.Module):
     def embed(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, 1 + patches, w); rows and columns that fill no whole patch are left out.
 
-        At another size than the checkpoint's own the position table is resized (see `resize_positions`).
+        At another size than the checkpoint's own the position table is resized (see `resize_positions`). Raises
+        BadInput for images smaller than one patch.
         """
         batch, channels, height, width = pixel_values.shape
         patch_height, patch_width = self.config.patch
         rows, columns = height // patch_height, width // patch_width
+        if not rows * columns:
+            raise BadInput(
+                f"images of {width} x {height} pixels hold no patch of {patch_width} x {patch_height}; the size in the "
+                "checkpoint's preprocessor_config.json is too small"
+            )
         pixels = pixel_values[:, :, : rows * patch_height, : columns * patch_width]
         cells = pixels.reshape(batch, channels, rows, patch_height, columns, patch_width).permute(0, 2, 4, 1, 3, 5)
         patches = self.patch_embedding(cells.reshape(batch, rows * columns, -1).to(self.class_embedding.dtype))

@@ -18,7 +18,7 @@ from bt_cli.checkpoints.model_names import is_hub_name
 from bt_cli.checkpoints.resolve import resolve
 from bt_cli.checkpoints.tensor_files import NamedTensors, TensorFiles
 from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, MissingHead, NotFound
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -169,7 +169,9 @@ class Checkpoint:
         for name in IMAGE_SETTINGS:
             if (self.folder / name).exists():
                 with _mended_by_download(self.name):
-                    return read_json_object(self.folder / name, BadConfig, way_out="fetch the file again")
+                    return read_json_object(
+                        self.folder / name, BadConfig, way_out="fetch the file again", limit=SETTINGS
+                    )
         return {}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from bt_cli.errors import BadConfig
 from bt_cli.files.atomic_write import write_whole
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 
 COMBINATIONS = ("itm", "itm+itc", "itc")
 """By the match logit, as BridgeTower's paper; by the logit plus the cosine, as BLIP; by the cosine alone."""
@@ -28,5 +28,5 @@ def kept_combination(values: Mapping[str, Any]) -> str:
 def keep_combination(folder: Path, combination: str) -> None:
     """Write it into the config.json of a checkpoint's folder. Raises NotFound, BadConfig, Unwritable."""
     path = folder / "config.json"
-    values = {**read_json_object(path, BadConfig), KEY: combination}
+    values = {**read_json_object(path, BadConfig, limit=SETTINGS), KEY: combination}
     write_whole(path, json.dumps(values, indent=2, sort_keys=True) + "\n")

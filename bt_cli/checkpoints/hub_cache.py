@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bt_cli.checkpoints.tensor_files import choose_weights, shard_names
 from bt_cli.errors import BadConfig, BrokenCheckpoint, NotFound
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 
 CONFIG = "config.json"
 IMAGE_SETTINGS = ("preprocessor_config.json", "processor_config.json")
@@ -92,7 +92,7 @@ def _is_bridgetower(snapshot: Path | None) -> bool:
     if snapshot is None:
         return False
     try:
-        config = read_json_object(snapshot / CONFIG, BadConfig)
+        config = read_json_object(snapshot / CONFIG, BadConfig, limit=SETTINGS)
     except (BadConfig, NotFound):
         return False
     return config.get("model_type") == "bridgetower" or "link_tower_type" in config

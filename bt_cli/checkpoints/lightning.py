@@ -12,14 +12,13 @@ import math
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
 from bt_cli.checkpoints.hub_layout import HubLayout, canonical_name, heads_in
-from bt_cli.checkpoints.pickle_file import holds_named_tensors, load_pickle, want_plain
+from bt_cli.checkpoints.pickle_file import holds_named_tensors, is_archive, load_pickle, want_plain
 from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
 from bt_cli.checkpoints.saving import HubTensor, write_checkpoint
 from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, CheckpointMismatch, NotFound
@@ -103,7 +102,7 @@ def _read(path: Path) -> tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]:
         raise NotFound(f"{shown_path(path)} is a folder; name the Lightning file in it")
     if not path.is_file():
         raise NotFound(f"{shown_path(path)}: no such file")
-    content = load_pickle(path, mapped=zipfile.is_zipfile(path))
+    content = load_pickle(path, mapped=is_archive(path))
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not holds_named_tensors(state):
         raise BrokenCheckpoint(f"{shown_path(path)} is no Lightning checkpoint: it has no state_dict of tensors")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import pickletools
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry, refuse_pointer
+from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry, opened, refuse_pointer
 from bt_cli.errors import BrokenCheckpoint, UnsafePickle
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class PickleFile:
         self.path = path
         self._tensors: Mapping[str, torch.Tensor] | None = None
         self._bytes_read = 0
-        self._whole = not zipfile.is_zipfile(path)
+        self._whole = not is_archive(path)
         self.entries: dict[str, TensorEntry] = {}
         for name, tensor in self._mapping().items():
             code = DTYPE_CODES.get(str(tensor.dtype).removeprefix("torch."))
@@ -70,12 +71,19 @@ class PickleFile:
             self._tensors, self._bytes_read = None, 0
 
 
+def is_archive(path: Path) -> bool:
+    """Whether the file is in torch's zip format. Raises `BrokenCheckpoint` for a pipe or a device."""
+    with opened(path) as file:
+        return zipfile.is_zipfile(file)
+
+
 def load_pickle(path: Path, *, mapped: bool) -> Any:
     """What `torch.load` makes of the file on the CPU without running any code; `mapped` leaves tensors on disk."""
     import torch
 
-    with open(path, "rb") as file:
+    with opened(path) as file:
         refuse_pointer(path, file.read(8))
+        _refuse_compressed(path, file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's remarks on pickle protocols
@@ -93,6 +101,13 @@ def load_pickle(path: Path, *, mapped: bool) -> Any:
         Exception
     ) as error:  # torch reports a broken file as RuntimeError, OSError, EOFError, KeyError, UnicodeError...
         raise BrokenCheckpoint(_broken(path, error)) from None
+
+
+def _refuse_compressed(path: Path, file: BinaryIO) -> None:
+    """Refuse an archive that unpacks to more than it has: torch stores, and would unpack a small file to any size."""
+    with contextlib.suppress(zipfile.BadZipFile, ValueError, NotImplementedError), zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise BrokenCheckpoint(f"{path} is compressed, as torch writes none; ask its author for safetensors")
 
 
 def _named_tensors(path: Path, content: Any) -> Mapping[str, torch.Tensor]:
@@ -130,7 +145,7 @@ def _forbidden_globals(path: Path) -> list[str]:
     """The functions and classes that the pickle names and tensors have no need of, found without running it."""
     import torch
 
-    if zipfile.is_zipfile(path):
+    if is_archive(path):
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     found: set[str] = set()
     strings: list[str] = []

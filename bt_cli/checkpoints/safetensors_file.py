@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bt_cli.errors import BrokenCheckpoint
+from bt_cli.files.plain_file import open_plain
+from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +41,7 @@ NUMPY_NAMES = {**TORCH_NAMES, "BF16": "uint16"}
 """As `mapped` gives them: numpy has no bfloat16, so those are given as their bits."""
 DTYPE_CODES = {name: code for code, name in TORCH_NAMES.items()}
 
-_LARGEST_HEADER = 100 << 20  # the format's own limit
+_LARGEST_HEADER = 16 << 20  # that of a BridgeTower has 0.1 MiB; the format itself allows 100
 _CHUNK_BYTES = 8 << 20  # casting holds no more than this beside the destination
 
 
@@ -70,7 +72,7 @@ class SafetensorsFile:
         self.entries: dict[str, TensorEntry] = {}
         self._starts: dict[str, int] = {}
         self._mapping: mmap.mmap | None = None
-        with open(path, "rb") as file:
+        with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             header, data_start = _read_header(path, file, size)
         for name, fields in header.items():
@@ -189,6 +191,17 @@ def _read_exactly(path: Path, file: Any, buffer: memoryview) -> None:
         if not count:
             raise BrokenCheckpoint(f"{path} is cut short; get it again")
         done += count
+
+
+def opened(path: Path) -> BinaryIO:
+    """A weights file, of whatever format, open for reading; raise `BrokenCheckpoint` for a pipe or a device there."""
+    try:
+        file: BinaryIO = open_plain(path)
+    except OSError as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
+            raise
+        raise BrokenCheckpoint(f"{shown_path(path)}: can't be read: {error.strerror}; get it again") from None
+    return file
 
 
 def refuse_pointer(path: Path, start: bytes) -> None:

@@ -10,7 +10,7 @@ from bt_cli.checkpoints.hub_layout import canonical_name
 from bt_cli.checkpoints.pickle_file import PickleFile
 from bt_cli.checkpoints.safetensors_file import SafetensorsFile, TensorEntry
 from bt_cli.errors import BrokenCheckpoint, CheckpointMismatch, NotFound
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def choose_weights(names: Collection[str]) -> str | None:
 def shard_names(index: Path) -> list[str]:
     """The files that an index of shards names, each once; raises `BrokenCheckpoint` for an index that is none."""
     try:
-        files = sorted(set(read_json_object(index, BrokenCheckpoint)["weight_map"].values()))
+        files = sorted(set(read_json_object(index, BrokenCheckpoint, limit=SETTINGS)["weight_map"].values()))
     except (KeyError, TypeError, AttributeError):
         raise BrokenCheckpoint(f"{index} is no index of weight files") from None
     if not files:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bt_cli.cluster.engine import Engine
-from bt_cli.cluster.shard import ShardTask, is_current
+from bt_cli.cluster.shard import ShardTask, current_ones
 from bt_cli.cluster.worker import Outcome, WorkerSettings
 from bt_cli.errors import UnfinishedShards
 
@@ -82,8 +82,9 @@ def encode_shards(
     started = time.monotonic()
     summary = ShardsSummary()
     todo: list[ShardTask] = []
-    for task in tasks:
-        if is_current(task, settings.identity, settings.store_dtype, settings.exclusion):
+    current = current_ones(tasks, settings.identity, settings.store_dtype, settings.exclusion)
+    for task, is_current in zip(tasks, current, strict=True):
+        if is_current:
             summary.unchanged.append(task)
             if on_shard is not None:
                 on_shard(task, None)

@@ -87,6 +87,9 @@ class RayActors:
     def _connect(self) -> Any:
         # Ray asks for leave to send statistics of its use; bt sends nothing that nobody asked for.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # It also writes to stdout that a worker has died, among the data, whatever `log_to_driver` says; this is its
+        # documented way to have lines left out.
+        os.environ.update({"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "^"})
         try:
             import ray
         except ImportError as error:

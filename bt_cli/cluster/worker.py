@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -9,12 +10,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from bt_cli.cluster.part_file import write_list, written_whole
 from bt_cli.cluster.shard import ShardTask, part_metadata, shard_stamp
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import BtError, Misuse, NotFound, UnreadableImage
-from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.tar_shard import is_shard_name
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.identity import Identity
 from bt_cli.version import __version__
 
@@ -35,6 +38,7 @@ class WorkerSettings:
         exclusion: What is left out.
         allow_private: Fetch URLs of private networks, too.
         extras: Names of the packages in `EXTRAS` that the driver has.
+        stores: An address in each kind of store that shards or parts are in.
         version: Of bt on the driver.
     """
 
@@ -50,6 +54,7 @@ class WorkerSettings:
     exclusion: Exclusion = field(default_factory=Exclusion)
     allow_private: bool = False
     extras: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
     version: str = __version__
 
 
@@ -106,6 +111,11 @@ class Worker:
                 f"{shown_path(settings.folder)}: not here: {error.strerror}; workers need the folder that the command "
                 "runs in, by the same path"
             ) from error
+        if settings.stores:
+            from bt_cli.sources.remote_file import require_store
+
+            for url in settings.stores:
+                require_store(url)
         self.encoder = self._encoder()
         settings.identity.require(self.encoder.identity, "this worker's checkpoint")
 
@@ -142,30 +152,29 @@ class Worker:
         from bt_cli.indexing.table import encode_image_table
 
         settings = self.settings
-        _require_whole(task.source)
-        self._require_unchanged(task)
-        summary = encode_image_table(
-            [task.source],
-            task.part,
-            self.encoder,
-            dtype=settings.store_dtype,
-            exclude=settings.exclusion.globs,
-            default_excludes=settings.exclusion.defaults,
-            allow_private=settings.allow_private,
-            metadata=part_metadata(task, settings.exclusion),
-            before_done=lambda found: self._before_done(task, found),
-        )
+        with _at_hand(task.source):
+            _require_whole(task.source)
+            self._require_unchanged(task)
+            with written_whole(task.part) as part:
+                summary = encode_image_table(
+                    [task.source],
+                    part,
+                    self.encoder,
+                    dtype=settings.store_dtype,
+                    exclude=settings.exclusion.globs,
+                    default_excludes=settings.exclusion.defaults,
+                    allow_private=settings.allow_private,
+                    metadata=part_metadata(task, settings.exclusion),
+                    before_done=lambda found: self._before_done(task, found),
+                )
         outcome.images, outcome.failures = summary.encoded, summary.failures
         outcome.incomplete, outcome.passed_over = summary.incomplete, summary.passed_over
 
     def _before_done(self, task: ShardTask, failures: list[tuple[str, str]]) -> None:
         """The part is written and not yet in its place: what goes with it goes first."""
         self._require_unchanged(task)
-        if failures:
-            lines = [json.dumps({"path": path, "reason": reason}) + "\n" for path, reason in failures]
-            write_whole(task.failures, "".join(lines))
-        else:
-            task.failures.unlink(missing_ok=True)
+        lines = [json.dumps({"path": path, "reason": reason}) + "\n" for path, reason in failures]
+        write_list(task.failures, "".join(lines))
 
     def _require_unchanged(self, task: ShardTask) -> None:
         if shard_stamp(task.source, self.settings.exclusion)[0] != task.stamp:
@@ -176,11 +185,20 @@ class _Changed(BtError):
     pass
 
 
+def _at_hand(source: str) -> contextlib.AbstractContextManager[None]:
+    """A tar file elsewhere is copied here for as long as it is encoded: each image would be a request otherwise."""
+    if is_url(source) and is_shard_name(source):
+        from bt_cli.sources.remote_file import copied_here
+
+        return copied_here(source)
+    return contextlib.nullcontext()
+
+
 def _require_whole(source: str) -> None:
     """Refuse a tar or Parquet file that is cut off or damaged anywhere: its part would lack images in silence."""
     from bt_cli.sources.member import is_container, open_container
 
-    if is_container(source) and os.path.isfile(source):
-        damage = open_container(source).damage
+    if is_container(source) and (is_url(source) or os.path.isfile(source)):
+        damage = open_container(source, asked_now=True).damage
         if damage is not None:
             raise UnreadableImage(f"{shown_path(source)}: shard {damage}")

@@ -31,6 +31,7 @@ COMMANDS = {
     "fill-mask": "The best words for each <mask> of a text, looking at an image.",
     "label": "Which of some labels fits each image.",
     "duplicates": "Images that the index holds more than once, and which to keep.",
+    "show": "What the index knows of an image; writes the image out.",
     "encode": "Embeddings of images or captions as a table, without an index.",
     "export": "An index for LanceDB, Qdrant, webdataset or NumPy.",
     "eval": "Recall, RSUM, median rank and MRR on captioned images.",

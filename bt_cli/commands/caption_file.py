@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from bt_cli.display.skipped import SkipRemarks
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import CaptionSet
-
-PathLike = str | os.PathLike[str]
+    from bt_cli.datasets.captions import CaptionSet, PathLikes
 
 
 def read_caption_file(
-    path: PathLike,
+    path: PathLikes,
     *,
     format: str | None = None,
     split: str | None = None,
-    images: PathLike | None = None,
+    images: PathLikes | None = None,
     strict: bool,
 ) -> CaptionSet:
-    """The captions of a file or folder, as `bt_cli.read_captions` gives them.
+    """The captions of a file or folder, or of shards, as `bt_cli.read_captions` gives them.
 
     Those that can't be read, or whose image is not below `images`, are named and counted, or with `strict` an error.
     """
@@ -31,5 +28,5 @@ def read_caption_file(
     skipped = SkipRemarks()
     skip = None if strict else skipped.add
     captions = read_captions(path, format=format, split=split, images=images, on_missing=skip, on_skip=skip)
-    skipped.close(shown_path(path))
+    skipped.close(shown_path(captions.path))
     return captions

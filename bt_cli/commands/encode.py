@@ -15,6 +15,8 @@ from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     AllowPrivateUrls,
     BatchSize,
+    CaptionFormat,
+    CaptionSplit,
     DefaultExcludes,
     Device,
     Dtype,
@@ -31,6 +33,7 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import is_in_store
 
 if TYPE_CHECKING:
     from bt_cli.indexing.encoder import ModelEncoder
@@ -72,6 +75,8 @@ Output = Annotated[
 
 def table_or_folder(value: str) -> str:
     """Where one table goes, as `table_file`, or a folder for a table a shard: one that is there, or ends in a slash."""
+    if is_in_store(value) and not value.endswith("/"):
+        raise typer.BadParameter(f"{value!r}: a store takes parts, a table a shard; name a folder there: {value}/")
     if not value.endswith("/") and not Path(value).is_dir():
         table_file(value)
     return value
@@ -132,7 +137,7 @@ def images(
         with open_models(model, device=device, dtype=dtype, threads=threads) as models:
             parts, _ = encode_into_parts(
                 roots,
-                Path(output),
+                output if is_in_store(output) else Path(output),
                 ModelEncoder(models.retriever()),
                 engine=chosen,
                 share=shards,
@@ -180,15 +185,15 @@ def _require_folder(output: str, strict: bool) -> None:
 @app.command("captions")
 def captions(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Caption file of any format, or a folder with captions.")
+        list[str],
+        typer.Argument(
+            metavar="FILE",
+            help="Caption file of any format, folder with captions, or tar and Parquet files of images with captions.",
+        ),
     ],
     output: Output,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
-    ] = None,
+    format: CaptionFormat = None,
+    split: CaptionSplit = None,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -219,20 +224,22 @@ def captions(
 
 @app.command("pairs")
 def pairs(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Caption file that names an image for each caption.")],
+    file: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE",
+            help="Caption file that names an image for each caption, or tar and Parquet files of images with captions.",
+        ),
+    ],
     output: Output,
     images: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--images", metavar="DIR", help="Folder that the images' names are meant in; else the file's own."
         ),
     ] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
-    ] = None,
+    format: CaptionFormat = None,
+    split: CaptionSplit = None,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -244,14 +251,15 @@ def pairs(
 ) -> None:
     """Write one row a pair: caption, image, caption id, and one embedding of both, which a text finds."""
     _require_one_output(output, as_json)
-    from bt_cli.datasets.captions import read_captions
+    from bt_cli.datasets.captions import image_places, read_captions
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_pair_table
 
-    folder = images if images is not None else file.parent
-    items = read_captions(file, format=format, split=split, images=folder).items
+    places = image_places(file) if images is None else images
+    captions = read_captions(file, format=format, split=split, images=places)
+    items = captions.items
     if not any(item.image is not None for item in items):
-        raise UnreadableCaptions(f"{shown_path(file)}: no caption names an image, so there are no pairs")
+        raise UnreadableCaptions(f"{shown_path(captions.path)}: no caption names an image, so there are no pairs")
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
         progress("encoding", "pair") as ticked,

@@ -87,7 +87,7 @@ class EngineChoice(NamedTuple):
 
 def encode_into_parts(
     sources: Sequence[str],
-    folder: Path,
+    folder: str | Path,
     encoder: ModelEncoder,
     *,
     engine: EngineChoice,
@@ -102,7 +102,7 @@ def encode_into_parts(
     threads: int | None = None,
     allow_private: bool = False,
     as_json: bool = False,
-) -> tuple[ShardsSummary, list[Path]]:
+) -> tuple[ShardsSummary, list[str]]:
     """Bring the parts of shards up to date, telling of each, and close with a line; also the parts that are whole.
 
     Raises:
@@ -117,7 +117,7 @@ def encode_into_parts(
     exclusion = Exclusion(tuple(exclude or ()), default_excludes is not False)
     chosen = engine.engine()
     exclusion.check()
-    tasks = shard_tasks(sources, folder, exclusion)
+    tasks = shard_tasks(sources, folder, exclusion, allow_private=allow_private)
     tasks = every_nth(tasks, share) if share is not None else tasks
     settings = WorkerSettings(
         folder=os.getcwd(),
@@ -132,6 +132,7 @@ def encode_into_parts(
         exclusion=exclusion,
         allow_private=allow_private,
         extras=installed_extras(),
+        stores=_stores(tasks),
     )
 
     def tell(task: ShardTask, outcome: Outcome | None) -> None:
@@ -146,7 +147,15 @@ def encode_into_parts(
         raise
     _close(summary, folder)
     done = [*(task for task, _ in summary.encoded), *summary.unchanged]
-    return summary, [Path(task.part) for task in tasks if task in set(done)]
+    return summary, [task.part for task in tasks if task in set(done)]
+
+
+def _stores(tasks: Sequence[ShardTask]) -> tuple[str, ...]:
+    """An address in each kind of store that these shards and their parts are in."""
+    from bt_cli.sources.web_address import is_in_store
+
+    places = [place for task in tasks for place in (task.source, task.part) if is_in_store(place)]
+    return tuple({place.partition("://")[0].lower(): place for place in places}.values())
 
 
 def _record(task: ShardTask, outcome: Outcome | None) -> dict[str, Any]:
@@ -165,7 +174,7 @@ def _record(task: ShardTask, outcome: Outcome | None) -> dict[str, Any]:
     }
 
 
-def _close(summary: ShardsSummary, folder: Path) -> None:
+def _close(summary: ShardsSummary, folder: str | Path) -> None:
     from bt_cli.datasets.passed_over import PassedOver
 
     passed_over = PassedOver()

@@ -11,12 +11,25 @@ import typer
 
 from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Combination, Device, Dtype, Json, Model, Quiet, Reranker, Strict, bytes_of_gib
+from bt_cli.commands.options import (
+    CaptionFormat,
+    CaptionSplit,
+    Combination,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Quiet,
+    Reranker,
+    Strict,
+    bytes_of_gib,
+)
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.display.skipped import SkipRemarks, say_not_shown
 from bt_cli.errors import Misuse, UnreadableImage, Unwritable
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.shard_list import shard_list
 
 if TYPE_CHECKING:
     from bt_cli.datasets.captions import CaptionSet
@@ -36,10 +49,14 @@ def _file(name: str, text: str) -> Any:
 
 def run(
     captions: Annotated[
-        Path, typer.Argument(metavar="CAPTIONS", help="Caption file of any format, or a folder with captions.")
+        list[str],
+        typer.Argument(
+            metavar="CAPTIONS",
+            help="Caption file of any format, folder with captions, or tar and Parquet files of images with captions.",
+        ),
     ],
     images: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--images",
             metavar="DIR",
@@ -69,12 +86,8 @@ def run(
             show_default="as the checkpoint says, else itm",
         ),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Split of a file that has splits: test, val...")
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Caption format, where it is not recognised.")
-    ] = None,
+    split: CaptionSplit = None,
+    format: CaptionFormat = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N images and their captions.")
     ] = None,
@@ -175,13 +188,12 @@ def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combi
         raise Misuse(f"--combine {combine} goes with --rerank or --exhaustive")
 
 
-def _gallery(captions: CaptionSet, images: Path | None, limit: int | None, strict: bool) -> Gallery:
-    from bt_cli.datasets.captions import image_folder_of
+def _gallery(captions: CaptionSet, images: str | None, limit: int | None, strict: bool) -> Gallery:
     from bt_cli.evaluation.gallery import Gallery
 
     unclear = SkipRemarks()
-    folder = images or Path(image_folder_of(captions.path))
-    gallery = Gallery.of(captions, folder, on_unclear=None if strict else unclear.add)
+    places = captions.places if images is None else shard_list(images)
+    gallery = Gallery.of(captions, *places, on_unclear=None if strict else unclear.add)
     unclear.close(shown_path(captions.path))
     return gallery if limit is None else gallery.first(limit)
 

@@ -9,18 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Server
+from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
 from bt_cli.errors import NoMask
+from bt_cli.search.candidates import allowed
 from bt_cli.search.filling import word_records
 from bt_cli.search.query import validate_text
 
 
 def run(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A text with <mask> where words are wanted.")],
-    image: Annotated[str, typer.Option("--image", metavar="FILE", help="The image that the text is about.")],
+    image: Annotated[
+        str, typer.Option("--image", metavar="FILE", help="The image, or its URL, that the text is about.")
+    ],
     k: Annotated[
         int, typer.Option("-k", "--top", "--top-k", metavar="N", min=1, help="How many words for each mask.")
     ] = 5,
@@ -28,6 +31,7 @@ def run(
         Path | None,
         typer.Option("--heatmap", metavar="FILE", help="Write where each mask's best word was looked for, as a PNG."),
     ] = None,
+    allow_private_urls: AllowPrivateUrls = False,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -45,6 +49,8 @@ def run(
     if MASK not in text:
         raise NoMask(f"no {MASK} in the text; write it where a word is wanted, as in 'a {MASK} on a table'")
     started = time.perf_counter()
+    if allow_private_urls:
+        image = allowed(image)
     filler: Any
     if server is not None:
         from bt_cli.serving.client import Client, refuse_local_choices

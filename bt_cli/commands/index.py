@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,8 @@ from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
     AllowPrivateUrls,
     BatchSize,
+    CaptionFormat,
+    CaptionSplit,
     DefaultExcludes,
     Device,
     Dtype,
@@ -64,15 +65,15 @@ def run(
     default_excludes: DefaultExcludes = None,
     allow_private_urls: AllowPrivateUrls = False,
     captions: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--captions",
             metavar="FILE",
-            help="Captions to search for, too: a file of any format, or a folder. Repeatable.",
+            help="Captions to search for, too: a file of any format, a folder, tar or Parquet files. Repeatable.",
         ),
     ] = None,
     pairs: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--pairs",
             metavar="FILE",
@@ -82,14 +83,10 @@ def run(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="With --pairs: take images without a caption, too, embedded alone.")
     ] = False,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Format of the captions, where it is not recognised.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits.")
-    ] = None,
+    format: CaptionFormat = None,
+    split: CaptionSplit = None,
     tables: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--tables",
             metavar="DIR",
@@ -222,10 +219,12 @@ def run(
         shards.require_all()
         return
 
-    def read_all(files: list[Path] | None) -> list[tuple[str, CaptionSet]]:
+    def read_all(files: list[str] | None) -> list[tuple[str, CaptionSet]]:
+        from bt_cli.datasets.captions import caption_files
+
         return [
-            (os.fspath(file), read_caption_file(file, format=format, split=split, strict=strict))
-            for file in files or []
+            (file, read_caption_file(file, format=format, split=split, strict=strict))
+            for file in caption_files(files or [])
         ]
 
     read, joined = read_all(captions), read_all(pairs)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def index_tables_command(
     place: Path,
-    tables: list[Path],
+    tables: list[str],
     others: dict[str, Any],
     *,
     rebuild: bool,

@@ -29,7 +29,7 @@ OTHERS = 2
 
 
 def run(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or tar files of them.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Images, folders or tar files of them.")],
     labels: Annotated[
         str,
         typer.Option("--labels", metavar="A,B,...|FILE", help="The labels, divided by commas, or a file, one a line."),

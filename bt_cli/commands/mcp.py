@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt_cli.commands.options import Device, Dtype, Index, Model, Quiet, Reranker
+from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Index, Model, Quiet, Reranker
 from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError
 
@@ -13,6 +13,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     index: Index = None,
+    allow_private_urls: AllowPrivateUrls = False,
     quiet: Quiet = False,
 ) -> None:
     """Offer search, rerank, score and show over the Model Context Protocol, on stdin and stdout.
@@ -29,7 +30,8 @@ def run(
     from bt_cli.store.index_folder import IndexFolder
 
     folder = IndexFolder.locate(index)
-    service = Service([folder], Settings(), model=model, reranker=reranker, device=device, dtype=dtype)
+    settings = Settings(allow_private_urls=allow_private_urls)
+    service = Service([folder], settings, model=model, reranker=reranker, device=device, dtype=dtype)
     try:
         remark(f"{len(service.index(None).current()):,} images, waiting for an assistant on stdin")
         assistant_tools(service).run("stdio")

@@ -33,6 +33,18 @@ def open_models(
         yield SearchModels(model, reranker, device=device, dtype=dtype, threads=threads, progress=fetched)
 
 
+def named_indexes(named: list[Path] | None) -> Sequence[Path | str | None]:
+    """The index folders of `--index`, else those of BT_INDEX: one, or several with `os.pathsep` between them, as in
+    PATH; [None] where neither names any."""
+    if named:
+        return named
+    # Read here: an option that may be given several times would take a name with a space in it for two.
+    value = os.environ.get("BT_INDEX")
+    if not value or os.path.exists(value):
+        return [value]
+    return [name for name in value.split(os.pathsep) if name] or [value]
+
+
 def open_indexes(named: list[Path] | None) -> IndexFolder | IndexSet:
     """The index of `--index`, or several as one; where none is named, the nearest.
 
@@ -42,9 +54,7 @@ def open_indexes(named: list[Path] | None) -> IndexFolder | IndexSet:
     """
     from bt_cli.store.index_folder import IndexFolder
 
-    # Read here: an option that may be given several times would take a name with a space in it for two.
-    wanted: Sequence[Path | str | None] = named or [os.environ.get("BT_INDEX")]
-    folders = [IndexFolder.locate(folder) for folder in wanted]
+    folders = [IndexFolder.locate(folder) for folder in named_indexes(named)]
     if len(folders) == 1:
         return IndexFolder.open(folders[0])
     from bt_cli.store.index_set import IndexSet

@@ -7,6 +7,7 @@ here, so that `--help` stays fast.
 from __future__ import annotations
 
 import math
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +58,14 @@ def from_environment(context: typer.Context, name: str) -> bool:
     """Whether a parameter's value is a variable's of the environment: what to take where nothing is named."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "ENVIRONMENT"
+
+
+def one_index(context: typer.Context, param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Refuse a BT_INDEX of several indexes, as `bt search` and `bt serve` take it, where a command takes one."""
+    several = value is not None and os.pathsep in os.fspath(value) and not value.exists()
+    if several and from_environment(context, param.name or ""):
+        raise typer.BadParameter(f"BT_INDEX names several indexes, and this takes one; name it with {param.opts[0]}")
+    return value
 
 
 def bytes_of_gib(option: str, gib: float) -> int:
@@ -123,6 +132,7 @@ Index = Annotated[
         metavar="DIR",
         envvar="BT_INDEX",
         parser=named_folder,
+        callback=one_index,
         help="Index folder. Default: .bt in the working directory, else the nearest one above it.",
         show_default=False,
     ),
@@ -154,6 +164,13 @@ Quiet = Annotated[
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Fail on the first file that can't be read, instead of skipping it.")
+]
+CaptionFormat = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="Format of the captions, where it is not recognised.")
+]
+CaptionSplit = Annotated[
+    str | None,
+    typer.Option("--split", metavar="NAME", help="Only these captions of a file that has splits: test, val..."),
 ]
 Exclude = Annotated[
     list[str] | None,

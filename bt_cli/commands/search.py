@@ -6,7 +6,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,9 +33,13 @@ from bt_cli.display.remarks import remark
 from bt_cli.display.skipped import say_not_shown
 from bt_cli.errors import Misuse
 from bt_cli.search.candidates import Hit
+from bt_cli.search.photo_filter import PhotoFilter
 from bt_cli.search.query import Query, image_term
 from bt_cli.search.query_image import STDIN, ImageWords
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
+
+if TYPE_CHECKING:
+    from bt_cli.search.many import ManyTexts
 
 SHOWN = 10
 """Answers, where -k does not say how many."""
@@ -109,6 +113,26 @@ def run(
             "--glob", "-g", metavar="GLOB", help="Only images whose path matches; !GLOB: all others. Repeatable."
         ),
     ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after", metavar="TIME", help="Only images taken from then on: 2024, 2024-06, 2024-06-03T14:05."
+        ),
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="TIME", help="Only images taken before then: 2024-09-15 leaves it out."),
+    ] = None,
+    near: Annotated[
+        str | None,
+        typer.Option("--near", metavar="LAT,LON,RADIUS", help="Only images taken around a place: 48.2,16.37,20km."),
+    ] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--camera", metavar="NAME", help="Only images of this camera: a part of its name, or a glob. Repeatable."
+        ),
+    ] = None,
     allow_private_urls: AllowPrivateUrls = False,
     paths: Paths = False,
     nul: Annotated[
@@ -143,6 +167,7 @@ def run(
     """
     if as_json and (paths or nul):
         raise Misuse("--json and --paths exclude each other")
+    photos = PhotoFilter.build(after, before, near, camera)
     if to is To.captions and (paths or nul):
         raise Misuse("--paths prints images; for captions use --json")
     if candidates is not None and not rerank:
@@ -168,9 +193,15 @@ def run(
             raise Misuse("answers to several queries are written as a TREC run or with --json, not as paths")
         if to is To.captions and not as_json:
             raise Misuse("a TREC run names images; for captions use --json")
+        from bt_cli.datasets.trec import read_texts
+        from bt_cli.search.many import ManyTexts
+
         if html is not None or preview or open_it:
             raise Misuse("--html, --open and --preview show the answers to one query; leave out --queries")
-        _search_queries(queries, k, to, glob, min_score, model, device, dtype, index, server, as_json)
+        asked = ManyTexts(
+            read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score, photos, facts=as_json
+        )
+        _search_queries(asked, model, device, dtype, index, server, as_json)
         return
     if unique and (to is To.captions or server is not None):
         raise Misuse("--unique folds images of an index that is here; leave out --to captions and --server")
@@ -186,6 +217,8 @@ def run(
         None if combine is None else combine.value,
         allow_private_urls,
         unique,
+        photos,
+        facts=as_json,
     )
     request.check()
     if server is not None and html is not None:
@@ -218,11 +251,7 @@ def run(
 
 
 def _search_queries(
-    queries: Path,
-    k: int | None,
-    to: To,
-    glob: list[str] | None,
-    min_score: float | None,
+    asked: ManyTexts,
     model: str | None,
     device: str,
     dtype: str,
@@ -231,11 +260,9 @@ def _search_queries(
     as_json: bool,
 ) -> None:
     from bt_cli.commands.search_queries import write_answers
-    from bt_cli.datasets.trec import read_texts
-    from bt_cli.search.many import ManyAnswers, ManyTexts
+    from bt_cli.search.many import ManyAnswers
 
     started = time.perf_counter()
-    asked = ManyTexts(read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score)
     if server is not None:
         from bt_cli.serving.client import Client
 
@@ -307,6 +334,9 @@ def _remark_on_number(request: Request, answer: Answer, *, asked: bool) -> None:
         remark(
             f"-k {request.k} is more than the {request.candidates} candidates that were read; --candidates N reads more"
         )
+    elif not answer.hits and request.photos is not None:
+        globs = "".join(f" --glob {glob}" for glob in request.globs)
+        remark(f"no {noun} fits {request.photos}{globs}" + _floor(request))
     elif not answer.hits and request.globs:
         remark(f"no {noun} matches --glob {' --glob '.join(request.globs)}" + _floor(request))
     elif not answer.hits and request.min_score is not None:
@@ -322,6 +352,8 @@ def _floor(request: Request) -> str:
 def _close(request: Request, answer: Answer, seconds: float) -> None:
     noun = "caption" if request.to_captions else "image"
     done = f"{len(answer.hits)} of {count(answer.searched, noun)}"
+    if answer.unknown and request.photos is not None:
+        done += f" ({request.photos.left_out(answer.unknown)})"
     if answer.read:
         done += f", {answer.read:,} reranked"
         if answer.combine != "itm":

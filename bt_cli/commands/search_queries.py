@@ -33,10 +33,14 @@ def write_answers(answers: ManyAnswers | RemoteAnswers, asked: ManyTexts, *, sta
     noun = "caption" if asked.to_captions else "image"
     closing_line(
         f"{count(found, 'answer')} to {count(len(asked.texts), 'query', 'queries')} "
-        f"from {count(answers.searched, noun)}",
+        f"from {count(answers.searched, noun)}{_left_out(answers, asked)}",
         seconds=time.perf_counter() - started,
         model=answers.engine if asked.texts else None,
     )
+
+
+def _left_out(answers: ManyAnswers | RemoteAnswers, asked: ManyTexts) -> str:
+    return f" ({asked.photos.left_out(answers.unknown)})" if asked.photos is not None and answers.unknown else ""
 
 
 def _run_lines(query: str, hits: list[Hit]) -> Iterator[str]:

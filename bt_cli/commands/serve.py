@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Model, Quiet, Reranker, Threads, bytes_of_gib, named_folder
+from bt_cli.commands.options import (
+    AllowPrivateUrls,
+    Device,
+    Dtype,
+    Model,
+    Quiet,
+    Reranker,
+    Threads,
+    bytes_of_gib,
+    named_folder,
+)
 from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError
 
@@ -30,9 +40,8 @@ def run(
         typer.Option(
             "--index",
             metavar="DIR",
-            envvar="BT_INDEX",
             parser=named_folder,
-            help="Index folder; repeat it for several. Default: the nearest .bt.",
+            help="Index folder; repeat it for several. Default: BT_INDEX, else the nearest .bt.",
             show_default=False,
         ),
     ] = None,
@@ -48,6 +57,7 @@ def run(
     seconds: Annotated[
         float, typer.Option("--max-seconds", metavar="S", min=0.1, help="Most time that one request may take.")
     ] = 120.0,
+    allow_private_urls: AllowPrivateUrls = False,
     model: Model = None,
     reranker: Reranker = None,
     device: Device = "auto",
@@ -64,6 +74,7 @@ def run(
         from bt_cli.serving.application import listen, run_server, server
     except ImportError as error:
         raise BtError(f"bt serve needs an extra: pip install 'bridgetower[serve]' ({error})") from None
+    from bt_cli.commands.opening import named_indexes
     from bt_cli.serving.service import Service
     from bt_cli.serving.settings import Settings
     from bt_cli.store.index_folder import IndexFolder
@@ -74,12 +85,13 @@ def run(
         token=token,
         candidates=candidates,
         seconds=seconds,
+        allow_private_urls=allow_private_urls,
         memory_bytes=bytes_of_gib("--memory", memory),
         thumbnail_bytes=bytes_of_gib("--thumbnails", thumbnails),
         thumbnails=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bt" / "thumbnails",
     )
     settings.check()
-    folders = [IndexFolder.locate(folder) for folder in index] if index else [IndexFolder.locate()]
+    folders = [IndexFolder.locate(folder) for folder in named_indexes(index)]
     listening = listen(settings)
     service = Service(folders, settings, model=model, reranker=reranker, device=device, dtype=dtype, threads=threads)
     try:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bt_cli.commands.options import (
+    CaptionFormat,
+    CaptionSplit,
     Device,
     Dtype,
     Json,
@@ -26,7 +28,7 @@ from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.display.skipped import SkipRemarks
 from bt_cli.errors import BadConfig, Misuse
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 from bt_cli.training.data import TrainingData
 from bt_cli.training.recipe import (
     FINE_TUNING,
@@ -53,14 +55,18 @@ REMARK_SECONDS = 10.0
 def run(
     context: typer.Context,
     captions: Annotated[
-        Path | None,
-        typer.Argument(metavar="CAPTIONS", help="Caption file of any format, or a folder.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="CAPTIONS",
+            help="Caption file of any format, folder, or tar and Parquet files of images with captions.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the checkpoint.", show_default=False)
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="Folder that the captions' images lie in.")
+        str | None, typer.Option("--images", metavar="DIR", help="Folder that the captions' images lie in.")
     ] = None,
     model: Model = None,
     from_scratch: Annotated[
@@ -137,7 +143,7 @@ def run(
         int | None, typer.Option(metavar="PIXELS", help="Another input size than the checkpoint's.", min=1)
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(metavar="CAPTIONS", help="Captions to measure recall on (images in --images).")
+        str | None, typer.Option(metavar="CAPTIONS", help="Captions to measure recall on (images in --images).")
     ] = None,
     validation_share: Annotated[
         float,
@@ -154,10 +160,8 @@ def run(
         bool, typer.Option("--checkpoint-layers", help="Recompute activations: slower, far less memory.")
     ] = FINE_TUNING.checkpoint_layers,
     seed: Annotated[int, typer.Option(metavar="N", min=0)] = FINE_TUNING.seed,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Of a Karpathy JSON.")] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Of CAPTIONS, where it is not told rightly.")
-    ] = None,
+    split: CaptionSplit = None,
+    format: CaptionFormat = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     workers: Workers = None,
@@ -174,12 +178,12 @@ def run(
     model_is_default = from_environment(context, "model")
     if out is None:
         raise Misuse("--out DIR is needed: the folder that the trained checkpoint goes to")
-    if recipe is None and captions is None:
+    if recipe is None and not captions:
         raise Misuse("name a caption file to train on, or a --recipe that draws its own scenes")
     if from_scratch is not None and ((model is not None and not model_is_default) or recipe is not None):
         raise Misuse("--from-scratch trains a new network; it can't go with --model or --recipe")
     data = None
-    if captions is not None:
+    if captions:
         data = TrainingData(captions, images, format, split, validation, validation_share)
     stage = Stage(
         steps=steps,
@@ -249,7 +253,7 @@ def _choose_recipe(named: str | None, options: Recipe, from_scratch: Path | None
     network = None
     if from_scratch is not None:
         missing = "no such file; --from-scratch needs a config.json"
-        network = read_json_object(from_scratch, BadConfig, missing=missing)
+        network = read_json_object(from_scratch, BadConfig, missing=missing, limit=SETTINGS)
     return replace(options, dtype=precision, network=network).checked("options")
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from bt_cli.files.shown_path import shown_path
 
 FORMATS = ("plain", "csv", "tsv", "token", "coco", "karpathy", "json", "map", "jsonl", "parquet")
 """Every format of a caption file; `captions` says what each one is."""
-FOLDER_FORMATS = ("metadata", "sidecars")
+FOLDER_FORMATS = ("metadata", "sidecars", "containers")
 """What a folder of captions can be."""
+CONTAINER_FORMATS = ("shard", "parquet", "arrow")
+"""What a container with images and captions can be."""
 
 LONGEST_CAPTION = 1 << 16
 """Characters of the longest text that is taken for a caption. The network reads some fifty tokens; what is a thousand
 times that is a file that went wrong."""
 
-ENTRIES = {"coco": "annotation", "karpathy": "image", "json": "entry", "map": "entry", "parquet": "row"}
+ENTRIES = {"coco": "annotation", "karpathy": "image", "json": "entry", "map": "entry", "parquet": "row", "arrow": "row"}
 """What the captions of a format that has no lines are counted by."""
 
 
@@ -43,7 +46,9 @@ class Caption:
     line: int | None = None
     """Where it stands in the file, counting from 1: the line, or the entry in a JSON document or Parquet table."""
     file: str | None = None
-    """The file that it stands in, where that is one of a folder of captions."""
+    """The file that it stands in, where that is one of several."""
+    file_format: str | None = None
+    """The format of that file, where it is another one than that of the whole."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,19 @@ class CaptionSet:
 
     path: str
     format: str
-    """One of `FORMATS`, or for a folder of `FOLDER_FORMATS`."""
+    """One of `FORMATS`, or for a folder of `FOLDER_FORMATS`, for a container of `CONTAINER_FORMATS`."""
     items: list[Caption]
     skipped: int = 0
     """Captions that could not be read and were told to `on_skip`."""
+    places: tuple[str, ...] = (os.curdir,)
+    """Where its images are if nothing else is said: beside the file, or in the folder or the containers."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def place(self, item: Caption) -> str:
         """Where one of the captions stands, for a message."""
-        return shown_place(item.file or self.path, item.line, self.format)
+        return shown_place(item.file or self.path, item.line, item.file_format or self.format)
 
     @property
     def images(self) -> list[str]:

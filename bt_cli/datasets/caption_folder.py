@@ -1,37 +1,35 @@
-"""Captions in a folder of images: one `metadata` file for many, or a text file beside each.
+"""Captions in a folder of images: one `metadata` file for many, or beside each, and in the containers there.
 
 `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, at the top or in folders below, as the image folders of Hugging
-Face's `datasets` have them: a table whose `file_name` counts from the table's own folder. Where there is none,
-side-cars: `x.txt` (or `x.caption`) beside `x.jpg`, as kohya's trainers, img2dataset and Tux Paint keep them.
+Face's `datasets` have them: a table whose `file_name` counts from the table's own folder. Where there is none, texts
+beside the images (`caption_sidecars`), and captions in tar shards, Parquet files and saved data sets
+(`caption_container`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from bt_cli.datasets.caption import Caption
-from bt_cli.datasets.caption_formats import parse_file, unsound
+from bt_cli.datasets.caption_container import holds_captioned_images, parse_container
+from bt_cli.datasets.caption_formats import parse_file
+from bt_cli.datasets.caption_sidecars import LARGEST, OBJECT, TEXTS, WAY_OUT, Beside, sidecar_captions
 from bt_cli.datasets.caption_tables import Entry
-from bt_cli.datasets.caption_text import decoded, lines
 from bt_cli.datasets.image_folder import find_images, path_key
-from bt_cli.errors import BtError, NotFound, UnreadableCaptions
+from bt_cli.errors import UnreadableCaptions
 from bt_cli.files.bounded_read import read_bounded
 from bt_cli.files.shown_path import shown_path
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
-"""Folders that name the split of a metadata file in them."""
-SIDECARS = (".txt", ".caption")
-LARGEST_SIDECAR = 1 << 20
-"""Bytes of the largest text file that is read as the captions of one image."""
-WAY_OUT = "a text beside an image holds its captions, one a line"
-
-TRANSLATION = re.compile(r"[a-z]{2,3}([_-][A-Za-z]+)?(@\w+)?\.utf-?8=.*", re.IGNORECASE)
-"""A line in which Tux Paint has the text of the first line in another language: `de.utf8=Ein Pferd`."""
+"""Folders that name the split of what is in them."""
+PART = re.compile(r"(\w+)-\d+-of-\d+\.\w+", re.ASCII)
+"""How the hub calls a part of a split."""
+SPLIT_DATA_SET = "dataset_dict.json"
+"""What `datasets` writes beside the folders of a data set's splits."""
 
 
 def parse_folder(folder: str) -> tuple[str, Iterator[Entry]]:
@@ -39,19 +37,32 @@ def parse_folder(folder: str) -> tuple[str, Iterator[Entry]]:
     counts from the folder.
 
     Raises:
-        UnreadableCaptions: There is neither a metadata file nor a side-car in it.
+        UnreadableCaptions: There is neither a metadata file nor a side-car nor a container with images in it.
     """
     files = _files(folder)
     metadata = [path for path in files if os.path.basename(path) in METADATA]
     if metadata:
         return "metadata", _metadata(folder, metadata)
-    sidecars = [path for path in files if os.path.splitext(path)[1].lower() in SIDECARS]
-    if not sidecars:
+    containers = [path for path in files if holds_captioned_images(path)]
+    beside = _beside(folder, files)
+    if not (beside.files or containers):
         raise UnreadableCaptions(
-            f"{shown_path(folder)}: a folder without metadata.jsonl or metadata.csv, and without texts beside its "
-            "images (x.txt beside x.jpg); name the caption file"
+            f"{shown_path(folder)}: a folder without metadata.jsonl or metadata.csv, without texts beside its images "
+            "(x.txt beside x.jpg), and without tar, Parquet or Arrow files of images; name the caption file"
         )
-    return "sidecars", _sidecars(folder, sidecars)
+    return "sidecars" if beside.files else "containers", _entries(folder, beside, containers)
+
+
+def split_of(folder: str, path: str) -> str | None:
+    """The split that a file below a folder belongs to: as data sets are saved in splits, by its name
+    (`train-00000-of-00002.parquet`), or by that of a folder on the way."""
+    here, name = os.path.split(path)
+    if os.path.isfile(os.path.join(here, os.pardir, SPLIT_DATA_SET)):
+        return os.path.basename(here)
+    part = PART.fullmatch(name)
+    if part and part[1] != "data":
+        return part[1]
+    return next((each for each in os.path.relpath(here, folder).split(os.sep) if each.lower() in SPLITS), None)
 
 
 def _files(folder: str) -> list[str]:
@@ -63,10 +74,38 @@ def _files(folder: str) -> list[str]:
     return sorted(found, key=path_key)
 
 
+def _beside(folder: str, files: list[str]) -> Beside:
+    """The images in the folder itself, and what may be their captions: any text, and objects that stand beside one."""
+    found = find_images([folder], known_members=lambda container: ())
+    images = [os.path.relpath(file.path, folder) for file in found]
+    stems = {stem for image in images for stem in (image, os.path.splitext(image)[0])}
+    names = [os.path.relpath(path, folder) for path in files]
+    texts = [name for name in names if name.lower().endswith(TEXTS)]
+    objects = [name for name in names if name.lower().endswith(OBJECT) and os.path.splitext(name)[0] in stems]
+
+    def read(name: str) -> bytes:
+        return read_bounded(os.path.join(folder, name), UnreadableCaptions, LARGEST, WAY_OUT)
+
+    return Beside(folder, images, [*texts, *objects], read)
+
+
+def _entries(folder: str, beside: Beside, containers: list[str]) -> Iterator[Entry]:
+    yield from sidecar_captions(beside)
+    for path in containers:
+        split = split_of(folder, path)
+        for entry in parse_container(path)[1]:
+            if isinstance(entry, Caption):
+                image = os.path.relpath(entry.image or path, folder)
+                image_id = image if entry.image_id == entry.image else entry.image_id
+                yield replace(entry, image=image, image_id=image_id, split=entry.split or split)
+            else:
+                yield entry
+
+
 def _metadata(folder: str, files: list[str]) -> Iterator[Entry]:
     for file in files:
         here = os.path.relpath(os.path.dirname(file), folder)
-        split = next((part for part in here.split(os.sep) if part.lower() in SPLITS), None)
+        split = split_of(folder, file)
         for entry in parse_file(file, None)[1]:
             if isinstance(entry, Caption):
                 image = None if entry.image is None else os.path.normpath(os.path.join(here, entry.image))
@@ -74,62 +113,3 @@ def _metadata(folder: str, files: list[str]) -> Iterator[Entry]:
                 yield replace(entry, image=image, image_id=image_id, split=entry.split or split, file=file)
             else:
                 yield entry
-
-
-def _sidecars(folder: str, files: list[str]) -> Iterator[Entry]:
-    beside = _images_beside(folder)
-    for file in files:
-        name = os.path.relpath(file, folder)
-        images = beside.get(os.path.splitext(name)[0], [])
-        if len(images) > 1:
-            shown = " and ".join(shown_path(image) for image in images)
-            yield UnreadableCaptions(f"{shown_path(file)}: stands beside {shown}; rename one of them")
-            continue
-        if images:
-            yield from _sidecar(file, images[0])
-        else:
-            yield UnreadableCaptions(f"{shown_path(file)}: no image of this name beside it")
-
-
-def _images_beside(folder: str) -> dict[str, list[str]]:
-    """An image's name from the folder, with and without its suffix, -> images, names from the folder."""
-    found: dict[str, list[str]] = {}
-    for file in find_images([folder]):
-        name = os.path.relpath(file.path, folder)
-        found.setdefault(os.path.splitext(name)[0], []).append(name)
-        found.setdefault(name, []).append(name)
-    return found
-
-
-def _sidecar(file: str, image: str) -> Iterator[Entry]:
-    try:
-        content = read_bounded(file, UnreadableCaptions, LARGEST_SIDECAR, WAY_OUT)
-        text, strays = decoded(content)
-    except ValueError as error:
-        yield UnreadableCaptions(f"{shown_path(file)}:{error.args[1]}: {error.args[0]}")
-        return
-    except BtError as error:  # gone since the folder was listed, a device, too large
-        yield UnreadableCaptions(str(error))
-        return
-    whole = _downloaded_caption(file, text)
-    numbered = [(1, whole)] if whole is not None else list(enumerate(lines(text), 1))
-    filled = [(number, line.strip()) for number, line in numbered if line.strip() and not TRANSLATION.fullmatch(line)]
-    if not filled:
-        yield UnreadableCaptions(f"{shown_path(file)}: no caption")
-    for number, line in filled:
-        item = Caption(line, image, image, line=number, file=file)
-        reason = unsound(item, strays)
-        yield item if reason is None else UnreadableCaptions(f"{shown_path(file)}:{number}: {reason}")
-
-
-def _downloaded_caption(file: str, text: str) -> str | None:
-    """The text as one caption, with its line breaks, where img2dataset wrote it and says so in `x.json` beside it."""
-    if "\n" not in text.strip():
-        return None
-    beside = os.path.splitext(file)[0] + ".json"
-    try:
-        record = json.loads(read_bounded(beside, UnreadableCaptions, LARGEST_SIDECAR, WAY_OUT))
-    except (NotFound, UnreadableCaptions, ValueError, RecursionError):
-        return None
-    caption = record.get("caption") if isinstance(record, dict) else None
-    return caption if isinstance(caption, str) and caption.strip() == text.strip() else None

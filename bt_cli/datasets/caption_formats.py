@@ -42,15 +42,15 @@ def parse_file(path: str, format: str | None) -> tuple[str, Iterator[Entry]]:
     head = _head(path)
     _refuse_nul(head, path)
     if head == PARQUET and format in (None, "parquet"):
-        return "parquet", _sound(caption_tables.parquet(path), path, "parquet", False)
+        return "parquet", sound(caption_tables.parquet(path), path, "parquet", False)
     content = read_bounded(path, UnreadableCaptions, LARGEST, WAY_OUT)
     if format == "parquet" or (format is None and content.startswith(PARQUET)):
-        return "parquet", _sound(caption_tables.parquet(path, content), path, "parquet", False)
+        return "parquet", sound(caption_tables.parquet(path, content), path, "parquet", False)
     text, strays = _text_of(content, path)
     del content
     format = format or _format_of(text)
     entries = READERS[format](text, path) if format in READERS else caption_json.document(text, path, format)
-    return format, _sound(entries, path, format, strays)
+    return format, sound(entries, path, format, strays)
 
 
 def _head(path: str) -> bytes:
@@ -89,8 +89,8 @@ def _format_of(text: str) -> str:
     return "plain"
 
 
-def _sound(entries: Iterator[Entry], path: str, format: str, strays: bool) -> Iterator[Entry]:
-    """The entries, a caption only if whatever comes after can write its texts down and look for its image."""
+def sound(entries: Iterator[Entry], path: str, format: str, strays: bool) -> Iterator[Entry]:
+    """The entries of a file, a caption only if whatever comes after can write its texts down and look for its image."""
     for entry in entries:
         reason = unsound(entry, strays) if isinstance(entry, Caption) else None
         if reason is not None:

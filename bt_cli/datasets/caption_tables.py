@@ -9,7 +9,7 @@ import csv
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bt_cli.datasets.caption import LONGEST_CAPTION, Caption, shown_place
@@ -18,6 +18,8 @@ from bt_cli.datasets.caption_text import lines
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
 from bt_cli.errors import UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.arrow_shard import batches, schema_of
+from bt_cli.sources.parquet_shard import opened_table
 
 Entry = Caption | UnreadableCaptions
 """A caption, or why there is none."""
@@ -262,28 +264,71 @@ def refuse_doubled(columns: Columns, place: str) -> None:
 def parquet(path: str, content: bytes | None = None) -> Iterator[Entry]:
     """A Parquet table; of its columns only those are read that hold anything of interest, of images inside only
     their paths."""
+    yield from _parquet(path, content, names_images=True)
+
+
+def parquet_of_images(path: str) -> Iterator[Entry]:
+    """The captions beside the images of a Parquet file; they name none, each belongs to the image of its row."""
+    yield from _parquet(path, None, names_images=False)
+
+
+def arrow_of_images(path: str) -> Iterator[Entry]:
+    """As `parquet_of_images`, of an Arrow file."""
+    import pyarrow as pa
+
+    try:
+        schema = schema_of(path)
+        columns = _columns(schema, path, names_images=False)
+        yield from _of_batches(_sound_batches(path, columns.used), columns, path, "arrow")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UnreadableCaptions(f"{shown_path(path)}: no whole Arrow file: {_first_line(error)}") from error
+
+
+def _sound_batches(path: str, wanted: list[str]) -> Iterator[Any]:
+    for batch in batches(path):
+        selected = batch.select(wanted)
+        selected.validate()  # places beyond the file's end would be read otherwise
+        yield selected
+
+
+def _parquet(path: str, content: bytes | None, *, names_images: bool) -> Iterator[Entry]:
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(path if content is None else pa.BufferReader(content))
-        columns = Columns.of(table.schema_arrow.names)
-        if not columns.has_caption:
-            raise UnreadableCaptions(
-                f"{shown_path(path)}: no column for captions (caption, text, sentence ...) "
-                f"among {', '.join(columns.names)}"
-            )
-        refuse_doubled(columns, shown_path(path))
-        number = 0
-        for batch in table.iter_batches(1024, columns=_leaves(table.schema_arrow, columns)):
-            for fields in _parquet_rows(batch):
-                number += 1
-                if isinstance(fields, str):
-                    yield unreadable(path, number, f"a value that can't be read: {fields}", "parquet")
-                else:
-                    yield from captions_or_error(columns, fields, path, number, "parquet")
+        table = opened_table(path) if content is None else pyarrow.parquet.ParquetFile(pa.BufferReader(content))
+        columns = _columns(table.schema_arrow, path, names_images=names_images)
+        found = table.iter_batches(1024, columns=_leaves(table.schema_arrow, columns))
+        yield from _of_batches(found, columns, path, "parquet")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UnreadableCaptions(f"{shown_path(path)}: no Parquet: {str(error).splitlines()[0]}") from error
+        raise UnreadableCaptions(f"{shown_path(path)}: no Parquet: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _columns(schema: Any, path: str, *, names_images: bool) -> Columns:
+    columns = Columns.of(schema.names)
+    if not names_images:
+        columns.role.pop("image", None)
+    if not columns.has_caption:
+        raise UnreadableCaptions(
+            f"{shown_path(path)}: no column for captions (caption, text, sentence ...) among {', '.join(columns.names)}"
+        )
+    refuse_doubled(columns, shown_path(path))
+    return columns
+
+
+def _of_batches(found: Iterable[Any], columns: Columns, path: str, format: str) -> Iterator[Entry]:
+    number = 0
+    for batch in found:
+        for fields in _rows_of_batch(batch):
+            number += 1
+            if isinstance(fields, str):
+                yield unreadable(path, number, f"a value that can't be read: {fields}", format)
+            else:
+                yield from captions_or_error(columns, fields, path, number, format)
 
 
 def _leaves(schema: Any, columns: Columns) -> list[str]:
@@ -299,7 +344,7 @@ def _leaves(schema: Any, columns: Columns) -> list[str]:
     return wanted
 
 
-def _parquet_rows(batch: Any) -> Iterator[dict[str, Any] | str]:
+def _rows_of_batch(batch: Any) -> Iterator[dict[str, Any] | str]:
     """The rows of a batch; for one with text that is no UTF-8 or a date beyond Python's, the reason."""
     try:
         yield from batch.to_pylist()

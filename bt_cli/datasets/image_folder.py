@@ -17,10 +17,9 @@ from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.member import first_bytes, is_container, open_container, read_member
-from bt_cli.sources.parquet_shard import ParquetShard
+from bt_cli.sources.member import first_bytes, is_container, is_of_rows, open_container, read_member
 from bt_cli.sources.tar_shard import is_shard_name, shard_stamp
-from bt_cli.sources.url_list import is_url_list, read_url_list
+from bt_cli.sources.url_list import is_url_list, may_be_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
 
 # fmt: off
@@ -90,7 +89,7 @@ def find_images(
     nothing below /proc or /sys.
 
     A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`;
-    so is a Parquet file with a column of images: its rows come as `x.parquet/000000123`.
+    so is a Parquet or Arrow file with a column of images: its rows come as `x.parquet/000000123`.
 
     Args:
         roots: Folders and single files.
@@ -171,8 +170,8 @@ class _Walk:
                 yield from self._below(root, RootRules(root, self.exclusion))
             elif is_in_store(root):
                 yield from self._in_store(root)
-            elif is_url(root) and is_shard_name(root):
-                yield from self._shard_elsewhere(root)
+            elif is_url(root) and (is_shard_name(root) or may_be_list(root)):
+                yield from self._file_elsewhere(root)
             elif is_url(root):
                 yield from self._address(root)
             elif root in first_naming and is_url_list(root):
@@ -208,21 +207,30 @@ class _Walk:
             self.on_error(url, error)
             return
         for file in files:
-            if is_shard_name(file.url):
-                yield from self._members(ImageFile(file.url, *file.stat), None)
+            found = ImageFile(file.url, *file.stat)
+            if is_container(file.url):
+                yield from self._members(found, None)
+            elif file.url == url and is_url_list(url):
+                yield from self._listed(url)
             elif file.url != url and os.path.splitext(file.url)[1].lower() not in IMAGE_SUFFIXES:
                 self.passed_over.add(file.url)
             elif file.url not in self.addresses:
                 self.addresses.add(file.url)
-                yield ImageFile(file.url, file.stat.size, file.stat.stamp_ns)
+                yield found
 
-    def _shard_elsewhere(self, url: str) -> Iterator[ImageFile]:
+    def _file_elsewhere(self, url: str) -> Iterator[ImageFile]:
+        """The images of a container on the web, those that a list there names, or the one that it is."""
         try:
-            stamp = shard_stamp(url)
+            found = ImageFile(url, *shard_stamp(url))
         except OSError as error:
             self.on_error(url, error)
             return
-        yield from self._members(ImageFile(url, *stamp), None)
+        if is_container(url):
+            yield from self._members(found, None)
+        elif is_url_list(url):
+            yield from self._listed(url)
+        else:
+            yield from self._address(url)
 
     def _address(self, url: str) -> Iterator[ImageFile]:
         if url not in self.addresses:
@@ -315,7 +323,7 @@ class _Walk:
             found = ImageFile(f"{shard.path}/{member.name}", member.size, shard.mtime_ns)
             if rules is not None and rules.excludes_below(found.path):
                 self.passed_over.excluded += 1
-            elif member.size if isinstance(opened, ParquetShard) else _may_be_image(found):
+            elif member.size if is_of_rows(shard.path) else _may_be_image(found):
                 images += 1
                 yield found
             else:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.member import is_container
 
 NAMED = 3
 """Files that a message names where a caption's image may be any of them."""
 
 
-def none_below(captions: str, count: int, folder: str | os.PathLike[str]) -> NotFound:
-    """The error for a caption file of which not one of its `count` images is below the folder."""
-    return NotFound(
-        f"{shown_path(captions)}: none of its {count} images is below {shown_path(folder)}; --images names their folder"
-    )
+def shown_places(places: Sequence[str | os.PathLike[str]]) -> str:
+    """The places where images are looked for, for a message."""
+    more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+    return f"{shown_path(places[0])}{more}"
+
+
+def none_below(captions: str, count: int, where: str) -> NotFound:
+    """The error for a caption file of which not one of its `count` images is below a place (see `shown_places`)."""
+    return NotFound(f"{shown_path(captions)}: none of its {count} images is below {where}; --images names their folder")
 
 
 def not_found(name: str, fitting: list[str], where: str) -> str:
@@ -56,17 +61,18 @@ class ImageNames:
         self.paths = list(paths)
 
     @classmethod
-    def below(cls, folder: str | os.PathLike[str]) -> ImageNames:
-        """The images below a folder.
+    def below(cls, *places: str | os.PathLike[str]) -> ImageNames:
+        """The images below folders, and in tar and Parquet files.
 
         Raises:
             NotFound: There is no such folder.
-            Misuse: It is a file.
+            Misuse: One is a file without images in it.
         """
-        folder = os.fspath(folder)
-        if os.path.isfile(folder):
-            raise Misuse(f"{shown_path(folder)}: a file; name the folder that the captions' images lie in")
-        return cls((file.path for file in find_images([folder])), [folder])
+        named = [os.fspath(place) for place in places]
+        for place in named:
+            if os.path.isfile(place) and not is_container(place):
+                raise Misuse(f"{shown_path(place)}: a file; name the folder that the captions' images lie in")
+        return cls((file.path for file in find_images(named)), named)
 
     def find(self, name: str) -> str | None:
         """The path that is meant by `name`; None where nothing fits, or several do equally well (see `fitting`)."""

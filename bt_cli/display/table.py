@@ -95,7 +95,8 @@ def _in_file(rows: Rows, *, unicode: bool) -> str:
     """One line a row, without rich: its import takes as long as all of bt's own."""
     from rich.cells import cell_len
 
-    lines = [[column.heading for column in rows.columns]]
+    headings = [column.heading for column in rows.columns]
+    lines = [headings] if any(headings) else []
     lines += [
         [_written(column, cell, unicode) for column, cell in zip(rows.columns, cells, strict=True)]
         for cells in rows.cells
@@ -167,7 +168,8 @@ def _table(rows: Rows, width: int, *, bars: bool, unicode: bool, links: bool) ->
     from rich.text import Text
 
     shown = [place for place, column in enumerate(rows.columns) if bars or not column.bar]
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    headed = any(column.heading for column in rows.columns)
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=headed)
     for place in shown:
         column = rows.columns[place]
         table.add_column(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.datasets.captions import CaptionSet, image_folder_of, read_captions
+from bt_cli.datasets.captions import CaptionSet, PathLikes, list_of, read_captions
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.protocol import Evaluation, OnSkip, run_protocol
 
@@ -15,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    captions: str | os.PathLike[str] | CaptionSet,
+    captions: PathLikes | CaptionSet,
     model: Model | str,
     *,
-    images: str | os.PathLike[str] | None = None,
+    images: PathLikes | None = None,
     reranker: Model | str | None = None,
     candidates: int | None = None,
     exhaustive: bool = False,
@@ -29,9 +27,10 @@ def evaluate(
     """Measure image-to-text (TR) and text-to-image (IR) retrieval by the published protocol.
 
     Args:
-        captions: A caption file of any format, or what `read_captions` gave.
+        captions: A caption file of any format, shards or Parquet files with images and captions, or what
+            `read_captions` gave.
         model: The model that embeds, or its name.
-        images: The folder of the images; None takes the caption file's own.
+        images: The folder of the images, or shards of them; None takes the captions' own.
         reranker: The model whose ITM head reads pairs; None takes `model` where pairs are to be read.
         candidates: Let the ITM head read so many of the best candidates of each image and caption (at least 10).
         exhaustive: Let it read every pair instead.
@@ -57,7 +56,7 @@ def evaluate(
     if exhaustive and candidates is not None:
         raise Misuse("candidates and exhaustive exclude each other: every pair is read, or the best")
     read = captions if isinstance(captions, CaptionSet) else read_captions(captions, split=split)
-    gallery = Gallery.of(read, Path(images) if images is not None else Path(image_folder_of(read.path)))
+    gallery = Gallery.of(read, *(read.places if images is None else list_of(images)))
     retriever = _opened(model)
     reranking = None
     if exhaustive or candidates is not None:

@@ -8,15 +8,16 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bt_cli.datasets.captions import CaptionSet
-from bt_cli.datasets.image_names import ImageNames, none_below, not_found
+from bt_cli.datasets.image_names import ImageNames, none_below, not_found, shown_places
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.metrics.recall import own_captions
+from bt_cli.sources.member import split_path
+from bt_cli.sources.tar_shard import current_stamp
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,13 @@ class Gallery:
     owner: Sequence[int]
 
     @classmethod
-    def of(cls, captions: CaptionSet, folder: Path, *, on_unclear: Callable[[NotFound], None] | None = None) -> Gallery:
-        """The captions of a file with their images below `folder`, both in the file's order.
+    def of(
+        cls,
+        captions: CaptionSet,
+        *places: str | os.PathLike[str],
+        on_unclear: Callable[[NotFound], None] | None = None,
+    ) -> Gallery:
+        """The captions of a file with their images below `places`, folders or containers, both in the file's order.
 
         Names that lead to one file are one image, called by the first of them. A caption without an id of its own is
         called by its image and its number there, `name.jpg#0`. An image that is not there stays in the gallery, to be
@@ -47,19 +53,19 @@ class Gallery:
         out with its captions.
 
         Raises:
-            Misuse: A caption names no image, or the folder is a file.
+            Misuse: A caption names no image, or a place is a file without images in it.
             NotFound: There is no such folder, or none of the images is in it; without `on_unclear`, an image may be any
                 of several files.
         """
         for item in captions.items:
             if item.image is None:
                 raise Misuse(f"{captions.place(item)}: names no image, and recall needs one a caption")
-        files = ImageNames.below(folder)
+        files = ImageNames.below(*places)
         found = {name: files.fitting(name) for name in captions.images}
         captions = _without_unclear(captions, found, on_unclear)
         if not any(found.values()):
-            raise none_below(captions.path, len(found), folder)
-        path_of = {name: fitting[0] if fitting else str(folder / name) for name, fitting in found.items()}
+            raise none_below(captions.path, len(found), shown_places(places))
+        path_of = {name: fitting[0] if fitting else os.path.join(places[0], name) for name, fitting in found.items()}
         id_of: dict[str, str] = {}
         for name, path in path_of.items():
             id_of.setdefault(path, name)
@@ -144,7 +150,10 @@ def _caption_ids(captions: CaptionSet, images: Sequence[str], owner: Sequence[in
 
 def _file_state(path: str) -> tuple[str, int, int]:
     try:
+        within = split_path(path)
+        if within is not None:
+            return path, *current_stamp(within[0])
         status = os.stat(path)
+        return path, status.st_size, status.st_mtime_ns
     except OSError:
         return path, -1, -1
-    return path, status.st_size, status.st_mtime_ns

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 from bt_cli.errors import BtError, NotFound
+from bt_cli.files.bounded_read import at_most
+from bt_cli.files.plain_file import is_plain, open_plain
 from bt_cli.files.shown_path import shown_path
 
 LARGEST = 64 * 2**20
 """Bytes of the largest file that is read whole; a vocabulary of 250,000 words with its merges takes 17 MiB."""
+SETTINGS = 4 * 2**20
+"""And of one that holds settings: as Python's objects, JSON may take twenty times its bytes."""
 
 
 def read_json_object(
@@ -24,6 +27,7 @@ def read_json_object(
     missing: str = "no such file",
     missing_error: type[BtError] = NotFound,
     way_out: str = "",
+    limit: int = LARGEST,
 ) -> dict[str, Any]:
     """The JSON object that a file holds; every refusal is one line that begins with the file.
 
@@ -36,8 +40,9 @@ def read_json_object(
         missing: What is said of a file that does not exist.
         missing_error: And what is raised then.
         way_out: What helps against a file that is no JSON, such as "fetch the file again".
+        limit: The most bytes that are read.
     """
-    text = read_text_file(path, error, missing=missing, missing_error=missing_error)
+    text = read_text_file(path, error, missing=missing, missing_error=missing_error, limit=limit)
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as reason:  # no JSON, a number of thousands of digits, nested a thousand deep
@@ -58,24 +63,25 @@ def read_text_file(
     *,
     missing: str = "no such file",
     missing_error: type[BtError] = NotFound,
+    limit: int = LARGEST,
 ) -> str:
-    """The text of a regular file of at most 64 MiB, as UTF-8 with or without a byte order mark.
+    """The text of a plain file of at most `limit` bytes, as UTF-8 with or without a byte order mark.
 
     A device or a pipe under the name of a small file has no end, or never begins: neither is opened. Arguments as for
     :func:`read_json_object`.
     """
     path, shown = Path(path), shown_path(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not is_plain(os.stat(path)):
             raise error(f"{shown}: not a regular file")
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+        with open_plain(path) as file:
+            data = at_most(file, limit)
     except (FileNotFoundError, NotADirectoryError):
         raise missing_error(f"{shown}: {missing}") from None
     except (OSError, ValueError) as reason:  # ValueError: a NUL in the name
         raise error(f"{shown}: can't be read: {getattr(reason, 'strerror', None) or reason}") from None
-    if len(data) > LARGEST:
-        raise error(f"{shown}: more than {LARGEST // 2**20} MiB, too large for what it is named")
+    if len(data) > limit:
+        raise error(f"{shown}: more than {limit // 2**20} MiB, too large for what it is named")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as reason:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from functools import cache
+from typing import Any
 
 
 def read_head(path: str | os.PathLike[str], length: int) -> bytes:
@@ -22,6 +24,27 @@ def read_head(path: str | os.PathLike[str], length: int) -> bytes:
             os.close(descriptor)
     except (OSError, ValueError):
         return b""
+
+
+def open_plain(path: str | os.PathLike[str]) -> Any:
+    """A plain file, open for reading bytes without a buffer; nothing else is waited for, or read.
+
+    Raises:
+        FileNotFoundError, PermissionError ...: As `open`.
+        IsADirectoryError: A folder.
+        OSError: A pipe, a device, a socket or a file of the kernel's.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not is_plain(status):
+            raise OSError(errno.EINVAL, "a pipe or a device, not a file", os.fspath(path))
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def is_plain(status: os.stat_result) -> bool:

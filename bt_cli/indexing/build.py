@@ -31,6 +31,7 @@ from bt_cli.indexing.absence import Forgotten, absent_folder
 from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.factory import kept_factory, require_factory
+from bt_cli.indexing.file_facts import file_facts
 from bt_cli.indexing.listing import shard_of
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
@@ -41,7 +42,7 @@ from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
 from bt_cli.sources.member import first_bytes, split_path
 from bt_cli.sources.shard_list import shard_list
-from bt_cli.sources.url_list import is_url_list
+from bt_cli.sources.url_list import is_url_list, may_be_list
 from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import path_columns, times, vector_array
 from bt_cli.store.image_rows import ImageRows
@@ -49,6 +50,7 @@ from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import IMAGES, MIXED, Manifest
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.stored_rows import StoredRows
 
@@ -146,7 +148,9 @@ def build_index(
     require_factory(factory, encoder.identity.dimension)
     with (
         no_folder_for_nothing(run.folder),
-        IndexWriter(run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify) as writer,
+        IndexWriter(
+            run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify, facts=file_facts
+        ) as writer,
     ):
         run.report_damages(writer)
         writer.kind = kind
@@ -171,6 +175,7 @@ def build_index(
                 looked_through,
                 [root for root in all_roots if root not in looked_through],
                 forgets=bool(forgotten.folders),
+                opened=run.opened,
             ),
             opened=run.opened,
             known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
@@ -180,6 +185,8 @@ def build_index(
             _require_folders(run.paths, looked_through, held, plan, exclusion)
         all_roots = _without_gone_files(all_roots, run.paths, plan)
         run.report_unreadable(plan)
+        if plan.facts_read:
+            LOG.warning("date, camera and place read from the heads of %s images", f"{plan.facts_read:,}")
         run.encode_images(plan, writer)
         barren = run.barren(plan, fresh(given, remaining))
         if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
@@ -229,6 +236,11 @@ class _Run:
         if writer.mends:
             LOG.warning(
                 "%s: damaged, and made anew from what is whole: %s", shown_path(self.folder), _listed(writer.mends)
+            )
+        if writer.blank_rows:
+            LOG.warning(
+                "%d images are encoded again where they are there: when they were encoded can't be told any more",
+                writer.blank_rows,
             )
 
     def captions_before(self, writer: IndexWriter) -> CaptionRows | None:
@@ -342,8 +354,9 @@ class _Run:
             return []
         paths = [*(plan.rows.paths[row] for row in plan.kept()), *_StoredPaths(plan.stored)]
         bare = [root for root in roots if not any(is_below(path, root) for path in paths)]
-        lists = {root for root in bare if not is_url(root) and is_url_list(self.paths.absolute(root))}
-        named = WebRows(self.paths, [], sorted(lists))
+        may_be = [root for root in bare if not is_url(root) or may_be_list(root)]
+        lists = {root for root in may_be if is_url_list(self.opened(root))}
+        named = WebRows(self.paths, [], sorted(lists), opened=self.opened)
         return [root for root in bare if root not in lists or not any(map(named.is_named, filter(is_url, paths)))]
 
     def opened(self, stored: str) -> str:
@@ -581,5 +594,6 @@ def _journal_columns(rows: ImageRows, places: np.ndarray, batch: EncodedBatch, d
         "content_hash": batch.content_hashes,
         "width": np.asarray(batch.widths, np.int32),
         "height": np.asarray(batch.heights, np.int32),
+        **arrow_columns(facts_arrays(batch.facts, len(texts))),
         "embedding": vector_array(batch.embeddings, dtype),
     }

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 
-from bt_cli.datasets.captions import Caption, image_folder_of
+from bt_cli.datasets.captions import Caption, hold_their_images, image_places
 from bt_cli.datasets.image_names import ImageNames, not_found
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.index_paths import RootPaths
@@ -32,8 +32,10 @@ def caption_rows(
     rows = CaptionRows([], [], [], [])
     absolute = {paths.absolute(path): path for path in image_paths}
     for file, items in captions:
-        here = os.path.abspath(image_folder_of(file))
-        names = ImageNames(absolute, [here, *(paths.absolute(root) for root in roots)])
+        # A container's captions have their images' paths as they stand; others count from beside the file.
+        here = [os.curdir] if hold_their_images(file) else image_places(file)
+        folders = [os.path.abspath(folder) for folder in here]
+        names = ImageNames(absolute, [*folders, *(paths.absolute(root) for root in roots)])
         fitting: dict[str, list[str]] = {}
         for item in items:
             if item.image is not None and item.image not in fitting:

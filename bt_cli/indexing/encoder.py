@@ -15,6 +15,7 @@ from bt_cli.inference.model_identity import identity_of
 from bt_cli.store.identity import Identity
 
 if TYPE_CHECKING:
+    from bt_cli.files.photo_facts import PhotoFacts
     from bt_cli.inference.decoding import DecodingClock
     from bt_cli.inference.model import Model
 
@@ -39,6 +40,8 @@ class EncodedBatch:
     stamps: list[tuple[int, int] | None] | None = None
     """(size, time of change in nanoseconds) of each image from the web, whose file nobody could look at before; None
     for others, and for a batch without such images."""
+    facts: Sequence[PhotoFacts] = ()
+    """When, with what and where each was taken; none at all where nobody looked."""
 
 
 class FileEncoder(Protocol):
@@ -108,6 +111,7 @@ class ModelEncoder:
                     widths=[width for width, _ in batch.sizes],
                     heights=[height for _, height in batch.sizes],
                     stamps=batch.stamps,
+                    facts=batch.facts,
                     failures=[(number, str(error)) for number, error in batch.errors],
                     incomplete=batch.incomplete,
                 )

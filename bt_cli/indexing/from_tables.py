@@ -6,10 +6,13 @@ Parquet files to their places, a row group at a time: what is held in memory is 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import no_folder_for_nothing
 from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.summary import IndexSummary
+from bt_cli.sources.web_address import is_in_store
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_writer import IndexWriter
@@ -28,6 +32,42 @@ from bt_cli.store.table_part import TablePart, same_maker
 
 LOG = logging.getLogger("bt_cli")
 SUFFIXES = (".parquet", ".pq")
+COPIES_AT_A_TIME = 8
+
+
+@contextlib.contextmanager
+def tables_here(names: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path]]:
+    """The files of `table_files`, those named by an address of a store copied here for as long as the block lasts.
+
+    Raises:
+        NotFound, EmptyFolder: As `table_files`; the store can't be reached, or there is no room for a copy.
+    """
+    with tempfile.TemporaryDirectory(prefix="bt-") as folder, ThreadPoolExecutor(COPIES_AT_A_TIME) as threads:
+        copied: list[str | os.PathLike[str]] = []
+        for name in names:
+            copied += _copied(name, Path(folder), threads) if is_in_store(os.fspath(name)) else [name]
+        yield table_files(copied)
+
+
+def _copied(name: str | os.PathLike[str], folder: Path, threads: ThreadPoolExecutor) -> list[Path]:
+    from bt_cli.sources.remote_file import fetch_remote, listed
+
+    def fetch(url: str) -> Path:
+        scheme, _, path = url.partition("://")
+        here = folder / scheme / path  # so that whatever is said of the copy says which table it is
+        here.parent.mkdir(parents=True, exist_ok=True)
+        fetch_remote(url, here)
+        return here
+
+    url = os.fspath(name)
+    try:
+        found = listed(url)
+        urls = [url] if found is None else [file.url for file in found if file.url.lower().endswith(SUFFIXES)]
+        if not urls:
+            raise EmptyFolder(f"{shown_path(url)}: no Parquet table there; bt encode images -o DIR/ writes them")
+        return list(threads.map(fetch, urls))
+    except OSError as error:
+        raise NotFound(f"{shown_path(url)}: {error.strerror or error}") from error
 
 
 def table_files(names: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -69,7 +109,8 @@ def index_tables(
 
     Args:
         index: The index folder; made where it is missing.
-        tables: Parquet files, and folders of such.
+        tables: Parquet files, and folders of such; those in a store, by their addresses, are copied to this machine
+            for the time that it takes.
         rebuild: Take up nothing of an index that is there.
         factory: As `build_index`.
         compact: As `build_index`.
@@ -81,8 +122,17 @@ def index_tables(
         IndexBusy, BrokenIndex, Unwritable: see `IndexWriter`.
     """
     start = time.monotonic()
+    with tables_here(tables) as paths:
+        summary = _index_tables(index, paths, rebuild, factory, compact)
+    summary.seconds = time.monotonic() - start
+    return summary
+
+
+def _index_tables(
+    index: str | os.PathLike[str], paths: Sequence[Path], rebuild: bool, factory: str | None, compact: bool
+) -> IndexSummary:
     require_name(index)
-    parts = [TablePart.open(path) for path in table_files(tables)]
+    parts = [TablePart.open(path) for path in paths]
     identity = same_maker(parts)
     if "+" in identity.precision:
         LOG.warning("tables of several precisions: %s", identity.precision.replace("+", ", "))
@@ -123,7 +173,6 @@ def index_tables(
         summary.updated = len(new) - summary.added
         summary.unchanged = writer.manifest.rows - len(new) if writer.manifest else 0
         summary.captions = writer.manifest.captions.rows if writer.manifest and writer.manifest.captions else 0
-    summary.seconds = time.monotonic() - start
     return summary
 
 
@@ -135,8 +184,9 @@ def _rows_of(parts: Sequence[TablePart], home: str) -> tuple[ImageRows, np.ndarr
 
 def _without_repeats(rows: ImageRows, source: np.ndarray) -> np.ndarray:
     """(n,) ascending: the last row of each path."""
-    last = dict(zip(rows.paths, source.tolist(), strict=True))
-    return source if len(last) == len(rows) else np.array(sorted(last.values()), np.int64)
+    if len(set(rows.paths)) == len(rows):
+        return source
+    return np.array(sorted(dict(zip(rows.paths, source.tolist(), strict=True)).values()), np.int64)
 
 
 def _known_rows(rows: ImageRows, stored: StoredRows) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,9 @@
 
 A file with the size and time of its row is unchanged and not opened. One whose size is that of some row is hashed;
 where the hash is a row's too, the file was touched, moved or copied and takes that row's vector. All others are
-encoded. Rows vanish only below the roots that were looked at, never below a folder that could not be read, and never
-with a whole folder (`absence`).
+encoded. Where a row is of a table without date, camera and place, the file's head is read for these. Rows vanish only
+below the roots that were looked at, never below a folder that could not be read, and never with a whole folder
+(`absence`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.indexing.absence import unmoved
 from bt_cli.indexing.listing import KnownShards, Listing
 from bt_cli.indexing.pairs import Pairing
+from bt_cli.indexing.photo_heads import facts_at, lacking_facts
 from bt_cli.indexing.roots import is_excluded
 from bt_cli.indexing.web_rows import WebRows, changed_on_web
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.image_rows import OF_CONTENT, ImageRows
 from bt_cli.store.index_paths import RootPaths
 from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import MIXED, PAIRS
@@ -64,6 +66,8 @@ class Plan:
     """Tar files that were found, as stored, with their size and time of change; those that can't be read left out."""
     uncaptioned: int = 0
     """Images that an index of pairs leaves out, since no caption is theirs."""
+    facts_read: int = 0
+    """Images whose heads were read for date, camera and place alone."""
 
     def to_encode(self) -> np.ndarray:
         """Rows that have to be encoded, ascending."""
@@ -128,6 +132,8 @@ def plan_update(
         for place in np.flatnonzero(same).tolist():
             name = listing.name(place)
             same[place] = pairing.is_same(name) and pairing.takes(name)
+    heads = lacking_facts(listing, own, same, stored, opened, verify=verify)
+    same[list(heads)] = False
     place_of = {listing.name(place): place for place in np.flatnonzero(~same).tolist()}  # each path once
     changed = np.array(list(place_of.values()), np.int64)
     rows = ImageRows.blank(list(place_of))
@@ -142,13 +148,16 @@ def plan_update(
         kept_folders=listing.closed_folders,
         passed_over=listing.passed_over,
         shards={name: stamp for name, stamp in shards.seen.items() if name not in listing.closed},
+        facts_read=len(heads),
     )
     encoded = _journal_entries(journal) if len(changed) else {}
     asked = []
     unknown = listing.unknown[changed]
     for row, name in enumerate(rows.paths):
         file = (int(rows.size[row]), int(rows.mtime[row]))
-        if encoded.get(name) == file or (unknown[row] and name in encoded):
+        if int(changed[row]) in heads:
+            plan.source[row] = plan.own[row]
+        elif encoded.get(name) == file or (unknown[row] and name in encoded):
             plan.source[row] = JOURNAL
             rows.size[row], rows.mtime[row] = encoded[name]
         elif not is_url(name):
@@ -160,8 +169,14 @@ def plan_update(
         _join_captions(plan, pairing, missing)
     found = np.flatnonzero(plan.source >= 0)
     if len(found):
-        for column in ("content_hash", "width", "height"):
+        for column in OF_CONTENT:
             getattr(rows, column)[found] = stored.column(column)[plan.source[found]]
+        elsewhere = found[stored.lacks_photo_columns[plan.source[found]]]
+        moved = [row for row in elsewhere.tolist() if int(changed[row]) not in heads]
+        heads |= facts_at({int(changed[row]): paths.absolute(rows.paths[row]) for row in moved})
+    if heads:
+        read = np.array([row for row, place in enumerate(changed.tolist()) if place in heads], np.int64)
+        rows.set_facts(read, [heads[place] for place in changed[read].tolist()])
     arrived = rows.content_hash[(plan.source >= 0) & ~plan.same_content].tolist()
 
     def goes(path: str) -> bool:

@@ -24,6 +24,7 @@ from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.embedding_table import caption_schema, image_schema, path_columns, times, vector_array
 from bt_cli.store.identity import Identity
 from bt_cli.store.npy_file import table_file
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
 TEXTS_AT_A_TIME = 256
 
@@ -214,6 +215,7 @@ def _image_columns(files: list[ImageFile], batch: EncodedBatch, dtype: str) -> d
         "content_hash": batch.content_hashes,
         "width": np.asarray(batch.widths, np.int32),
         "height": np.asarray(batch.heights, np.int32),
+        **arrow_columns(facts_arrays(batch.facts, len(encoded))),
         "embedding": vector_array(batch.embeddings, dtype),
     }
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.sources.fetching import Fetching, fetched_ahead
-from bt_cli.sources.tar_shard import is_shard_name
+from bt_cli.sources.member import SUFFIXES as SHARD_SUFFIXES
+from bt_cli.sources.tar_shard import shard_stamp
 from bt_cli.sources.url_list import is_url_list, may_be_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
 from bt_cli.store.index_paths import RootPaths
@@ -26,12 +27,18 @@ class WebRows:
         looked_through: Roots of this run, as stored.
         others: The other roots that the index will have, as stored; they are read only where rows may go.
         forgets: Whether a root is forgotten in this run.
+        opened: Gives the path to read a root at; None: its own.
     """
 
     def __init__(
-        self, paths: RootPaths, looked_through: Sequence[str], others: Sequence[str] = (), forgets: bool = False
+        self,
+        paths: RootPaths,
+        looked_through: Sequence[str],
+        others: Sequence[str] = (),
+        forgets: bool = False,
+        opened: Callable[[str], str] | None = None,
     ) -> None:
-        self.paths = paths
+        self.opened = opened or paths.absolute
         self.looked_through = looked_through
         self._holders = [root for root in [*looked_through, *others] if is_in_store(root) or _is_shard(root)]
         self.judged = forgets or any(self._is_list(root) or self._is_closed(root) for root in looked_through)
@@ -60,27 +67,37 @@ class WebRows:
         if self._named is None:
             self._named = {root for root in self._others if is_url(root)}
             for root in self._others:
-                if not is_url(root):
+                if not is_url(root) or (may_be_list(root) and is_url_list(self.opened(root))):
                     self._named |= self._read(root)
         return url in self._named
 
     def _read(self, root: str) -> set[str]:
         try:
-            return {listed.url for listed in read_url_list(self.paths.absolute(root)) if listed.url is not None}
+            return {listed.url for listed in read_url_list(self.opened(root)) if listed.url is not None}
         except OSError:
             self.closed.append(root)
             return set()
 
     def _is_list(self, root: str) -> bool:
-        return is_url(root) or is_url_list(self.paths.absolute(root))
+        return is_url(root) or is_url_list(self.opened(root))
 
     def _is_closed(self, root: str) -> bool:
-        path = self.paths.absolute(root)
-        return not is_url(root) and may_be_list(path) and not (os.path.isdir(path) or os.access(path, os.R_OK))
+        path = self.opened(root)
+        if is_url(root):
+            return may_be_list(root) and not _can_be_asked(path)
+        return may_be_list(path) and not (os.path.isdir(path) or os.access(path, os.R_OK))
 
 
 def _is_shard(root: str) -> bool:
-    return is_url(root) and is_shard_name(root)
+    return is_url(root) and root.lower().endswith(SHARD_SUFFIXES)
+
+
+def _can_be_asked(url: str) -> bool:
+    try:
+        shard_stamp(url)
+    except OSError:
+        return False
+    return True
 
 
 def _beginning(root: str) -> str:

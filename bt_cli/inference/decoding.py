@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.shown_path import shown_path
 from bt_cli.inference.memory_budget import DECODING, Reservation
 from bt_cli.preprocessing.image_file import ImageBytes, ImageSource, read_image_file
@@ -44,6 +45,8 @@ class DecodedBatch:
     """What `content_hash` made of each file's bytes; None without it, and for sources that aren't files."""
     stamps: list[tuple[int, int] | None]
     """(bytes, time of change in nanoseconds since 1970 or 0) of each image from the web; None for others."""
+    facts: list[PhotoFacts]
+    """When, with what and where each was taken."""
     errors: list[tuple[int, UnreadableImage]] = field(default_factory=list)
     """Positions in the sources that have no row, and why."""
     incomplete: list[tuple[int, str]] = field(default_factory=list)
@@ -74,6 +77,7 @@ class _Row(NamedTuple):
     seconds: float
     incomplete: str | None
     stamp: tuple[int, int] | None
+    facts: PhotoFacts
 
 
 class _Pending(NamedTuple):
@@ -193,12 +197,12 @@ class DecodeStream:
         with Reservation(DECODING) as memory:
             decoded = self._processor.decoded(source, exact=self._exact, name=name, reserve=memory.ask)
             pixels = self._processor.pixels(decoded, out=out, exact=self._exact)
-            size, missing = (decoded.width, decoded.height), decoded.missing
+            size, missing, facts = (decoded.width, decoded.height), decoded.missing, decoded.facts
             del decoded
         if self._content_hash is not None and isinstance(source, (str, os.PathLike)):
             content_hash = self._content_hash(source)
         incomplete = f"{name}: truncated, the last {missing:.1%} of its rows are filled in" if missing else None
-        return _Row(pixels, size, content_hash, time.perf_counter() - begun, incomplete, stamp)
+        return _Row(pixels, size, content_hash, time.perf_counter() - begun, incomplete, stamp, facts)
 
     def _finish(self, pending: _Pending) -> Iterator[DecodedBatch]:
         """Waits for the batch; where sizes vary, one batch for each run of rows of equal size."""
@@ -261,6 +265,7 @@ def _batch(
         sizes=[row.size for _, row in rows],
         hashes=[row.content_hash for _, row in rows],
         stamps=[row.stamp for _, row in rows],
+        facts=[row.facts for _, row in rows],
         errors=errors,
         incomplete=[(index, row.incomplete) for index, row in rows if row.incomplete],
     )

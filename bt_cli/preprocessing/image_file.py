@@ -18,10 +18,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
+from bt_cli.files.bounded_read import at_most
 from bt_cli.files.image_format import EXTRA, HEAD, READERS, image_format
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.plain_file import is_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing import damaged_image, raw_file
+from bt_cli.preprocessing.exif import photo_facts
 from bt_cli.preprocessing.pillow_settings import pillow_settings
 from bt_cli.sources.member import read_member
 from bt_cli.sources.web_address import is_url
@@ -95,6 +98,8 @@ class DecodedImage(NamedTuple):
     751, of which the image covers 750.5: without this, resizing would shift it."""
     missing: float = 0.0
     """Share of the rows, at the end of the file, that a truncated JPEG lacks; they are filled in by its decoder."""
+    facts: PhotoFacts = PhotoFacts()
+    """When, with what and where it was taken."""
 
 
 def open_image(source: ImageSource, *, draft: int | None = None, name: str | None = None) -> Image.Image:
@@ -172,6 +177,40 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
     return _guarded(read, shown_path(path))
 
 
+def read_photo_facts(path: str | os.PathLike[str], *, reserve: Reserve | None = None) -> PhotoFacts:
+    """What an image file says of the shot, as `decode_image` finds it, from its head alone where that has it; nothing
+    of a file that can't be read. A PNG may have its EXIF behind the pixels, so that one without it ahead is decoded:
+    `reserve` is told of that as it is by `decode_image`."""
+    reserve = reserve or (lambda size: None)
+
+    def read() -> PhotoFacts:
+        with _open_file(os.fspath(path)) as file:
+            try:
+                with _identify(file) as image:
+                    if not raw_file.is_raw(image):
+                        if image.format == "PNG" and "exif" not in image.info:
+                            reserve(_decoding_bytes(image, image.width * image.height))
+                        return photo_facts(image)
+            except raw_file.NeedsRawReader:
+                pass
+            file.seek(0)
+            return _decode(file, None, reserve).facts
+
+    try:
+        return _guarded(read, "")
+    except UnreadableImage:
+        return PhotoFacts()
+
+
+def read_stream(file: IO[bytes], name: str) -> bytes:
+    """What is left of an open file, of at most `BYTE_LIMIT` bytes; `name` is what messages call it.
+
+    Raises:
+        UnreadableImage: There is more, or it can't be read.
+    """
+    return _guarded(lambda: _read_bounded(file), name)
+
+
 def is_image_file(path: str | os.PathLike[str]) -> bool:
     """Whether the first bytes of a file are those of an image that can be opened here; false where it can't be read."""
 
@@ -225,7 +264,8 @@ def _reason(error: Exception) -> str:
         return f"more pixels than the {pixel_limit() or PIXEL_LIMIT:,} allowed; BT_MAX_PIXELS raises the limit"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
-    detail = " ".join(str(getattr(error, "strerror", None) or error).split())
+    # The first sentence alone: some decoders go on with advice for whoever builds them.
+    detail = " ".join(str(getattr(error, "strerror", None) or error).split()).partition(". ")[0]
     return f"broken image: {detail[:200] or type(error).__name__}"
 
 
@@ -254,7 +294,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _read_bounded(file: IO[bytes]) -> bytes:
-    content = file.read(BYTE_LIMIT + 1)
+    content = at_most(file, BYTE_LIMIT)
     if len(content) > BYTE_LIMIT:
         raise UnreadableImage(f"more than {BYTE_LIMIT >> 30} GiB, the most that is read of a file")
     return content
@@ -312,7 +352,9 @@ def _decode_raw(file: IO[bytes], draft: int | None, reserve: Reserve, as_tiff: I
             raise UnreadableImage("not an image that can be read") from None
         return _upright_rgb(as_tiff, draft, reserve)
     with Image.fromarray(preview.pixels) if preview.pixels is not None else _identify(preview.file()) as image:
-        return _upright_rgb(image, draft, reserve, turned=preview.orientation)
+        decoded = _upright_rgb(image, draft, reserve, turned=preview.orientation)
+    stated = PhotoFacts() if as_tiff is None else photo_facts(as_tiff)
+    return decoded if stated == PhotoFacts() else decoded._replace(facts=stated)
 
 
 def _identify(file: IO[bytes]) -> Image.Image:
@@ -389,6 +431,7 @@ def _upright_rgb(
     if factor == 1:  # after loading, since some formats turn themselves
         width, height = image.size
     # Asked after loading, too: PNG and WebP may carry EXIF behind the pixels.
+    facts = photo_facts(image)
     orientation = _orientation(image)
     if orientation not in _UPRIGHT:
         orientation = turned
@@ -401,7 +444,8 @@ def _upright_rgb(
     covered_width, covered_height = width / factor, height / factor
     left = upright.width - covered_width if orientation in _RIGHT_TO_LEFT else 0.0
     top = upright.height - covered_height if orientation in _BOTTOM_TO_TOP else 0.0
-    return DecodedImage(upright, width, height, (left, top, left + covered_width, top + covered_height))
+    box = left, top, left + covered_width, top + covered_height
+    return DecodedImage(upright, width, height, box, facts=facts)
 
 
 def _decoding_bytes(image: Image.Image, whole: int) -> int:

@@ -16,7 +16,7 @@ BICUBIC = 3
 PIPELINES = ("crop", "squash")
 
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-_LARGEST_SIDE = 16_384
+_LARGEST_SIDE = 2048  # a picture of so many pixels squared takes 48 MiB, and no BridgeTower sees 600
 
 
 @dataclass(frozen=True)

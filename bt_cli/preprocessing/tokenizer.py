@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 START, PAD, END, UNKNOWN, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 DEFAULT_MAX_LENGTH = 512
 """RoBERTa has 514 positions, of which padding takes the first two."""
+LARGEST_TABLE = 32 << 20
+"""Bytes of a tokenizer.json, vocab.json or merges.txt; those of 250,000 words take 17 MiB."""
+MOST_MERGES = 1_000_000
 
 
 class TokenBatch(NamedTuple):
@@ -227,7 +230,7 @@ def _text(text: Any) -> str:
 def _from_json(path: Path) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer as Bpe
 
-    text = read_text_file(path, BadTokenizer, missing_error=BadTokenizer)
+    text = read_text_file(path, BadTokenizer, missing_error=BadTokenizer, limit=LARGEST_TABLE)
     try:
         bpe = Bpe.from_str(text)
         kind = type(bpe.model).__name__
@@ -251,14 +254,16 @@ def _from_vocab(vocab_path: Path, merges_path: Path) -> tokenizers.Tokenizer:
     from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
     from tokenizers import Tokenizer as Bpe
 
-    vocab = read_json_object(vocab_path, BadTokenizer, missing_error=BadTokenizer)
+    vocab = read_json_object(vocab_path, BadTokenizer, missing_error=BadTokenizer, limit=LARGEST_TABLE)
     if not all(type(each) is int for each in vocab.values()):
         raise BadTokenizer(f"{shown_path(vocab_path)}: broken: an object from token to id is needed")
     missing = [token for token in (START, PAD, END, UNKNOWN) if token not in vocab]
     if missing:
         raise BadTokenizer(f"{shown_path(vocab_path)}: no {', '.join(missing)} in it, so not RoBERTa's")
     merges = []
-    text = read_text_file(merges_path, BadTokenizer, missing_error=BadTokenizer)
+    text = read_text_file(merges_path, BadTokenizer, missing_error=BadTokenizer, limit=LARGEST_TABLE)
+    if text.count("\n") > MOST_MERGES:
+        raise BadTokenizer(f"{shown_path(merges_path)}: more than {MOST_MERGES:,} merges, which no vocabulary needs")
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or (number == 1 and line.startswith("#version")):
             continue

@@ -17,11 +17,11 @@ from bt_cli.checkpoints.hub_cache import CONFIG, IMAGE_SETTINGS
 from bt_cli.checkpoints.settings_files import settings_folder
 from bt_cli.errors import BadConfig, Misuse
 from bt_cli.files.atomic_write import write_whole
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 from bt_cli.preprocessing.image_processor import ImageProcessor, pad_batch
 from bt_cli.preprocessing.image_settings import BICUBIC, CLIP_MEAN, CLIP_STD, DEFAULT_SIZE, ImageSettings
 from bt_cli.pretrained.batch import BatchFeature, tensor_kind
-from bt_cli.pretrained.configuration import made_folder, refuse_push
+from bt_cli.pretrained.save_folder import made_folder, refuse_push
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -303,7 +303,7 @@ WHERE = ("cache_dir", "force_download", "local_files_only", "token", "revision",
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The JSON object in a file of settings. Raises NotFound or BadConfig, naming the file."""
-    return read_json_object(path, BadConfig, way_out="fetch the file again")
+    return read_json_object(path, BadConfig, way_out="fetch the file again", limit=SETTINGS)
 
 
 def image_settings_in(folder: Path) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from bt_cli.errors import Misuse
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.preprocessing.tokenizer import Tokenizer
 from bt_cli.pretrained.batch import BatchFeature
-from bt_cli.pretrained.configuration import made_folder, refuse_push
 from bt_cli.pretrained.image_processor import DEFAULTS, WHERE, WITHOUT_EFFECT, BridgeTowerImageProcessor
+from bt_cli.pretrained.save_folder import made_folder, refuse_push
 from bt_cli.pretrained.tokenizer import RobertaTokenizer
 
 logger = logging.getLogger("bt_cli")

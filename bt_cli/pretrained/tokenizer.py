@@ -14,8 +14,8 @@ from bt_cli.checkpoints.settings_files import TOKENIZER_SETTINGS, settings_folde
 from bt_cli.errors import Misuse
 from bt_cli.preprocessing.tokenizer import DEFAULT_MAX_LENGTH, END, MASK, PAD, START, UNKNOWN, Tokenizer
 from bt_cli.pretrained.batch import BatchFeature, tensor_kind
-from bt_cli.pretrained.configuration import made_folder, refuse_push
 from bt_cli.pretrained.image_processor import read_settings
+from bt_cli.pretrained.save_folder import made_folder, refuse_push
 
 logger = logging.getLogger("bt_cli")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import EmptyFolder, Misuse
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import is_container
 from bt_cli.sources.url_list import is_url_list
@@ -29,6 +30,7 @@ class Hit:
         itm_logit: Raw logit of "match" from the ITM head.
         itm_prob: Softmax of the two ITM logits, in [0, 1].
         caption: The caption found; None for an image.
+        facts: How the image was taken, where that was asked for.
     """
 
     rank: int
@@ -39,6 +41,7 @@ class Hit:
     itm_logit: float | None = None
     itm_prob: float | None = None
     caption: str | None = None
+    facts: PhotoFacts | None = None
 
     def at(self, rank: int) -> Hit:
         """The same answer at another place."""
@@ -49,13 +52,14 @@ class Hit:
         return replace(self, path=allowed(self.path)) if self.path is not None else self
 
     def record(self) -> dict[str, Any]:
-        """The `--json` object: the contract's keys in the contract's order, `caption` only for captions."""
+        """The `--json` object: the contract's keys in the contract's order, `caption` only for captions, and what is
+        known of how the image was taken behind them."""
         record: dict[str, Any] = {"rank": self.rank, "id": self.id, "path": self.path}
         if self.caption is not None:
             record["caption"] = self.caption
         for name in ("score", "itc", "itm_logit", "itm_prob"):
             record[name] = seven_digits(getattr(self, name))
-        return record
+        return record if self.facts is None else record | self.facts.record()
 
 
 def seven_digits(value: float | None) -> float | None:

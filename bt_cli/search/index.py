@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bt_cli.search.candidates import Hit, from_arguments
 from bt_cli.search.models import SearchModels
+from bt_cli.search.photo_filter import PhotoFilter
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import rerank_images
 from bt_cli.search.two_stage import CANDIDATES, Request, search
@@ -84,6 +85,11 @@ class Index:
         globs: Sequence[str] = (),
         min_score: float | None = None,
         combine: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        near: str | None = None,
+        cameras: Sequence[str] = (),
+        facts: bool = False,
     ) -> list[Hit]:
         """The best answers to a question, best first.
 
@@ -100,20 +106,38 @@ class Index:
             combine: What the candidates are ordered by: "itm", the match logit, "itm+itc", the logit plus the cosine,
                 or "itc", the cosine; None: as the checkpoint keeps as its best, else "itm".
             min_score: Only answers with at least this score: the cosine, or after reranking the match logit.
+            after: Only images taken then or later: `"2024"`, `"2024-06"`, `"2024-06-03"`, `"2024-06-03T14:05"`; with an
+                offset (`"+02:00"`, `"Z"`) an instant, else the clock's time where the image was taken.
+            before: Only images taken before the beginning of that.
+            near: Only images taken within a radius of a place: `"48.2,16.37,20km"`.
+            cameras: Only images taken with one of these: parts of a name, or globs of a whole one.
+            facts: Say of each answer how its image was taken, in `hit.facts`.
 
         Returns:
             At most `k` hits, each with `rank`, `id`, `path`, `score`, `itc` (cosine in [-1, 1]) and, after reranking,
-            `itm_logit` and `itm_prob` (in [0, 1]). The answer for a small `k` is the beginning of a larger one's.
+            `itm_logit` and `itm_prob` (in [0, 1]); with `facts`, a `PhotoFacts` (`taken_text`, `camera`, `latitude`,
+            `longitude`, each None where the file does not say it). The answer for a small `k` is the beginning of a
+            larger one's.
 
         Raises:
-            Misuse: Nothing to look for, or terms that cancel one another out.
+            Misuse: Nothing to look for, terms that cancel one another out, or a time or place that is none.
             IndexMismatch: The model is not the one that made the index.
             MissingHead: The model has no ITC head, or the reranker no ITM head.
             NoIndex: Captions are wanted and the index holds none.
         """
         wanted = os.fspath(image) if isinstance(image, os.PathLike) else image
         query = Query.build(text, wanted, add=add, subtract=subtract)
-        request = Request(query, k, captions, tuple(globs), min_score, candidates if rerank else None, combine=combine)
+        request = Request(
+            query,
+            k,
+            captions,
+            tuple(globs),
+            min_score,
+            candidates if rerank else None,
+            combine=combine,
+            photos=PhotoFilter.build(after, before, near, cameras),
+            facts=facts,
+        )
         return search(self._opened, request, self.models).hits
 
     def rerank(self, text: str, images: Sequence[str], *, k: int | None = None) -> list[Hit]:

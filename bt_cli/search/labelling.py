@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bt_cli.errors import Misuse, UnreadableImage
+from bt_cli.files.bounded_read import read_bounded
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PUBLISHED_SCALE = 1 / 0.07
 """What cosines are multiplied by where a checkpoint keeps no temperature: CLIP's, which BridgeTower starts from."""
 MOST_LABELS = 100_000
+LARGEST_FILE = 16 << 20
+"""Bytes of a file of labels."""
 
 OnError = Callable[[int, UnreadableImage], None]
 Progress = Callable[[int, int], None]
@@ -31,7 +33,8 @@ def read_labels(words: str) -> list[str]:
         Misuse: Fewer than two, since any one label fits for certain; or far too many.
     """
     if os.path.isfile(words):
-        text = Path(words).read_text("utf-8-sig", "replace")
+        content = read_bounded(words, Misuse, LARGEST_FILE, "a label a line is needed")
+        text = content.decode("utf-8-sig", "replace")
         named = [line.strip() for line in text.splitlines()]
         where = shown_path(words)
     else:

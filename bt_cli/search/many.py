@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from bt_cli.errors import NoIndex
 from bt_cli.inference.model_identity import identity_of
 from bt_cli.search.candidates import Hit
-from bt_cli.search.nearest import caption_hits, captions_of, image_hits, matching_images, nearest_each
+from bt_cli.search.nearest import caption_hits, captions_of, image_hits, nearest_each, wanted_images, with_facts
 from bt_cli.search.query import text_embeddings, validate_text
 
 if TYPE_CHECKING:
     from bt_cli.inference.engine import Engine
     from bt_cli.search.models import SearchModels
+    from bt_cli.search.photo_filter import PhotoFilter
     from bt_cli.store.index_folder import IndexFolder
     from bt_cli.store.index_set import IndexSet
 
@@ -31,6 +32,8 @@ class ManyTexts:
     to_captions: bool = False
     globs: tuple[str, ...] = ()
     min_score: float | None = None
+    photos: PhotoFilter | None = None
+    facts: bool = False
 
     def check(self) -> None:
         """Refuse what can't be done, before anything is loaded.
@@ -47,6 +50,7 @@ class ManyAnswers:
 
     Attributes:
         searched: How many images or captions the index holds.
+        unknown: Images left out since nothing is known of what `ManyTexts.photos` asks.
 
     Raises:
         NoIndex: Captions are wanted and the index holds none.
@@ -62,6 +66,7 @@ class ManyAnswers:
         self._retriever = models.at_index(folder).retriever()
         folder.require(identity_of(self._retriever, precision=folder.identity.precision))
         captions = folder.captions
+        self._ids, self.unknown = wanted_images(folder, asked.globs, asked.photos)
         self.searched = len(captions) if asked.to_captions and captions is not None else len(folder)
 
     @property
@@ -72,7 +77,7 @@ class ManyAnswers:
     def __iter__(self) -> Iterator[tuple[str, list[Hit]]]:
         asked, folder, captions = self._asked, self._folder, self._folder.captions
         wanted = captions if asked.to_captions else None
-        ids = matching_images(folder, asked.globs) if wanted is None else captions_of(wanted, folder, asked.globs)
+        ids = self._ids if wanted is None else captions_of(wanted, self._ids)
         queries = list(asked.texts)
         for first in range(0, len(queries), TEXTS_AT_ONCE):
             part = queries[first : first + TEXTS_AT_ONCE]
@@ -80,4 +85,5 @@ class ManyAnswers:
             index = folder if wanted is None else wanted
             found = nearest_each(index, embeddings, asked.k, ids=ids, min_score=asked.min_score)
             for query, best in zip(part, found, strict=True):
-                yield query, image_hits(folder, *best) if wanted is None else caption_hits(wanted, folder, *best)
+                hits = image_hits(folder, *best) if wanted is None else caption_hits(wanted, folder, *best)
+                yield query, with_facts(folder, wanted, hits) if asked.facts else hits

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bt_cli.search.candidates import Hit
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from bt_cli.search.photo_filter import PhotoFilter, Photos
 
 LOG = logging.getLogger("bt_cli")
 
@@ -35,6 +38,9 @@ class ImageSearch(VectorSearch, Protocol):
 
     def matching(self, glob: str) -> np.ndarray: ...
 
+    @property
+    def photos(self) -> Photos: ...
+
 
 class CaptionSearch(VectorSearch, Protocol):
     """An index of captions, each belonging to an image or (-1) to none."""
@@ -44,8 +50,33 @@ class CaptionSearch(VectorSearch, Protocol):
     def image_ids(self, ids: np.ndarray) -> np.ndarray: ...
 
 
+class Wanted(NamedTuple):
+    """The images that may be answers.
+
+    Attributes:
+        ids: (m,) int64, ascending; None for all.
+        unknown: How many others were left out since nothing is known of what is asked of them.
+    """
+
+    ids: np.ndarray | None
+    unknown: int = 0
+
+
+def wanted_images(index: ImageSearch, globs: Sequence[str] = (), photos: PhotoFilter | None = None) -> Wanted:
+    """The images that globs (see `matching_images`) and a filter leave."""
+    ids = matching_images(index, globs)
+    if photos is None:
+        return Wanted(ids)
+    import numpy as np
+
+    fits, unknown = photos.images(index.photos)
+    if ids is None:
+        return Wanted(np.flatnonzero(fits), int(unknown.sum()))
+    return Wanted(ids[fits[ids]], int(unknown[ids].sum()))
+
+
 def search_images(
-    index: ImageSearch, embedding: np.ndarray, k: int, *, globs: Sequence[str] = (), min_score: float | None = None
+    index: ImageSearch, embedding: np.ndarray, k: int, *, ids: np.ndarray | None = None, min_score: float | None = None
 ) -> list[Hit]:
     """The `k` images nearest to `embedding` `(d,) float32`, ties by id.
 
@@ -53,10 +84,10 @@ def search_images(
         index: Where to look.
         embedding: The query, of norm 1.
         k: Most answers; fewer come where fewer images fit.
-        globs: Only images that match one of these and none that begins with `!`. Applied before the best are taken.
+        ids: Only these images. Applied before the best are taken.
         min_score: Only images whose cosine is at least this.
     """
-    return image_hits(index, *nearest(index, embedding, k, ids=matching_images(index, globs), min_score=min_score))
+    return image_hits(index, *nearest(index, embedding, k, ids=ids, min_score=min_score))
 
 
 def image_hits(index: ImageSearch, scores: np.ndarray, ids: np.ndarray) -> list[Hit]:
@@ -71,23 +102,22 @@ def search_captions(
     embedding: np.ndarray,
     k: int,
     *,
-    globs: Sequence[str] = (),
+    ids: np.ndarray | None = None,
     min_score: float | None = None,
 ) -> list[Hit]:
-    """The `k` captions nearest to `embedding`, ties by id; `globs` speak of the images that captions belong to."""
-    ids = captions_of(captions, images, globs)
+    """The `k` captions nearest to `embedding`, ties by id; `ids` are images, whose captions alone are looked at."""
+    ids = captions_of(captions, ids)
     return caption_hits(captions, images, *nearest(captions, embedding, k, ids=ids, min_score=min_score))
 
 
-def captions_of(captions: CaptionSearch, images: ImageSearch, globs: Sequence[str]) -> np.ndarray | None:
-    """Ids `(m,) int64`, ascending, of the captions whose images the globs leave, or None where there are no globs."""
-    allowed = matching_images(images, globs)
-    if allowed is None:
+def captions_of(captions: CaptionSearch, images: np.ndarray | None) -> np.ndarray | None:
+    """Ids `(m,) int64`, ascending, of the captions of images, or None for all."""
+    if images is None:
         return None
     import numpy as np
 
     owners = captions.image_ids(np.arange(len(captions)))
-    return np.flatnonzero(np.isin(owners, allowed))
+    return np.flatnonzero(np.isin(owners, images))
 
 
 def caption_hits(captions: CaptionSearch, images: ImageSearch, scores: np.ndarray, ids: np.ndarray) -> list[Hit]:
@@ -101,6 +131,18 @@ def caption_hits(captions: CaptionSearch, images: ImageSearch, scores: np.ndarra
         paths[place] = path
     found = zip(ids.tolist(), paths, captions.texts(ids), scores.tolist(), strict=True)
     return [Hit(rank, id, path, itc, itc=itc, caption=text) for rank, (id, path, text, itc) in enumerate(found, 1)]
+
+
+def with_facts(images: ImageSearch, captions: CaptionSearch | None, hits: Sequence[Hit]) -> list[Hit]:
+    """The answers with how their images were taken; `captions` where they are captions."""
+    import numpy as np
+
+    ids = np.array([hit.id for hit in hits], np.int64)
+    if captions is not None and len(ids):
+        ids = captions.image_ids(ids)
+    known = np.flatnonzero(ids >= 0).tolist()
+    facts = dict(zip(known, images.photos.facts(ids[known]), strict=True)) if known else {}
+    return [replace(hit, facts=facts.get(place)) for place, hit in enumerate(hits)]
 
 
 def matching_images(index: ImageSearch, globs: Sequence[str]) -> np.ndarray | None:

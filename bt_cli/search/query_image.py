@@ -49,10 +49,10 @@ class ImageWords:
         """
         if word != STDIN and (not self._is_url(word) or os.path.exists(word)):
             return word
-        from bt_cli.preprocessing.image_file import open_image
+        from bt_cli.preprocessing.image_file import open_image, read_stream
 
         if word == STDIN:
-            data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+            data = b"" if sys.stdin is None else read_stream(sys.stdin.buffer, "the image on stdin")
             return open_image(data, name="the image on stdin")
         from bt_cli.sources.remote_image import remote_bytes
 

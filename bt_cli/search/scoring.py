@@ -11,6 +11,7 @@ from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.search.candidates import seven_digits
 from bt_cli.search.rerank import match_probability, none_can_be_read
+from bt_cli.sources.member import split_path
 
 if TYPE_CHECKING:
     from bt_cli.datasets.captions import CaptionSet
@@ -97,12 +98,12 @@ def pairs_of(captions: CaptionSet) -> list[tuple[str, str]]:
     Raises:
         Misuse: A caption without an image.
     """
-    from bt_cli.datasets.captions import image_folder_of
-
-    pairs, beside = [], image_folder_of(captions.path)
+    pairs = []
     for item in captions.items:
         if item.image is None:
             raise Misuse(f"{captions.place(item)}: names no image; give image and text in two columns")
-        places = [os.path.join(folder, name) for name in (item.image, item.image.strip()) for folder in ("", beside)]
-        pairs.append((next((place for place in places if os.path.exists(place)), item.image), item.text))
+        folders = ("", *captions.places)
+        places = [os.path.join(folder, name) for name in (item.image, item.image.strip()) for folder in folders]
+        found = (place for place in places if os.path.exists(place) or split_path(place) is not None)
+        pairs.append((next(found, item.image), item.text))
     return pairs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bt_cli.errors import Misuse, NoIndex
 from bt_cli.inference.model_identity import identity_of
 from bt_cli.search.candidates import Hit, from_hits
-from bt_cli.search.nearest import search_captions, search_images
+from bt_cli.search.nearest import search_captions, search_images, wanted_images, with_facts
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import Reranked, rerank_captions, rerank_images, reranked_texts
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bt_cli.inference.engine import Engine
     from bt_cli.inference.model import Model
     from bt_cli.search.models import SearchModels
+    from bt_cli.search.photo_filter import PhotoFilter
     from bt_cli.store.index_folder import IndexFolder
     from bt_cli.store.index_set import IndexSet
 
@@ -46,6 +47,8 @@ class Request:
         combine: What candidates are ordered by: "itm", "itm+itc" or "itc"; None: as the checkpoint keeps as its best.
         unique: Leave out answers that are near twins (`duplicates.NEAR`) of a better one.
         allow_private_urls: Images on the web may be read from this machine's own networks, too.
+        photos: Only images taken then, there and with that.
+        facts: Say of each answer how its image was taken.
     """
 
     query: Query
@@ -58,6 +61,8 @@ class Request:
     combine: str | None = None
     allow_private_urls: bool = False
     unique: bool = False
+    photos: PhotoFilter | None = None
+    facts: bool = False
 
     def check(self) -> None:
         """Refuse what can't be done, before anything is loaded.
@@ -85,6 +90,7 @@ class Answer:
         first_ranks: After a second stage, the place that the first gave each candidate, from 1, by its id.
         combine: What the candidates were ordered by.
         folded: Answers left out as twins of better ones.
+        unknown: Images left out since nothing is known of what `Request.photos` asks.
         checkpoint: What found, and what reranked where that is another one, by name; "" where nobody said.
     """
 
@@ -98,6 +104,7 @@ class Answer:
     combine: str = "itm"
     checkpoint: str = ""
     folded: int = 0
+    unknown: int = 0
 
 
 def search(
@@ -127,18 +134,30 @@ def search(
     embedding = request.query.embedding(retriever)
     wanted = request.k if request.candidates is None else request.candidates
     floor = None if second_stage else request.min_score
+    ids, unknown = wanted_images(folder, request.globs, request.photos)
     if request.to_captions and captions is not None:
         searched = len(captions)
         folded = 0
-        hits = search_captions(captions, folder, embedding, wanted, globs=request.globs, min_score=floor)
+        hits = search_captions(captions, folder, embedding, wanted, ids=ids, min_score=floor)
     else:
         searched = len(folder)
-        hits, folded = _images(folder, embedding, wanted, request, floor)
+        hits, folded = _images(folder, embedding, wanted, request, ids, floor)
+    asked = captions if request.to_captions else None
+
+    def shown(hits: list[Hit]) -> list[Hit]:
+        return with_facts(folder, asked, hits) if request.facts else hits
+
     if request.allow_private_urls:
         hits = [hit.allowed() for hit in hits]
     if not second_stage or not hits:
         return Answer(
-            hits, searched, 0, retriever.engine, checkpoint=names_of(retriever.checkpoint.name), folded=folded
+            shown(hits),
+            searched,
+            0,
+            retriever.engine,
+            checkpoint=names_of(retriever.checkpoint.name),
+            folded=folded,
+            unknown=unknown,
         )
     found_by = retriever.checkpoint.name
     del retriever
@@ -152,7 +171,7 @@ def search(
     read = len(reranked.hits)
     names = names_of(found_by, reranker.checkpoint.name)
     return Answer(
-        best[: request.k],
+        shown(best[: request.k]),
         searched,
         read,
         reranker.engine,
@@ -162,11 +181,17 @@ def search(
         combine,
         names,
         folded,
+        unknown,
     )
 
 
 def _images(
-    folder: IndexFolder | IndexSet, embedding: np.ndarray, wanted: int, request: Request, floor: float | None
+    folder: IndexFolder | IndexSet,
+    embedding: np.ndarray,
+    wanted: int,
+    request: Request,
+    ids: np.ndarray | None,
+    floor: float | None,
 ) -> tuple[list[Hit], int]:
     """The nearest images, and how many twins of better ones were left out among them."""
     import numpy as np
@@ -175,7 +200,7 @@ def _images(
 
     count = wanted
     while True:
-        hits = search_images(folder, embedding, count, globs=request.globs, min_score=floor)
+        hits = search_images(folder, embedding, count, ids=ids, min_score=floor)
         if not request.unique or not hits:
             return hits, 0
         kept = fold_twins(folder.vectors_of(np.array([hit.id for hit in hits])))

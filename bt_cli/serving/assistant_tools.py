@@ -12,6 +12,7 @@ from pydantic import Field
 
 from bt_cli.errors import BtError
 from bt_cli.search.candidates import Candidate
+from bt_cli.search.photo_filter import PhotoFilter
 from bt_cli.search.query import Query, validate_text
 from bt_cli.search.scoring import every_pair
 from bt_cli.search.two_stage import Request
@@ -47,16 +48,34 @@ def assistant_tools(service: Service) -> MCPServer[Any]:
         k: Count = 10,
         rerank: bool = False,
         glob: list[str] | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        near: str | None = None,
+        camera: str | None = None,
     ) -> dict[str, Any]:
         """Find images by a description. With rerank a second model reads the best candidates together with the
-        description: slower, and it sees who does what and where. glob keeps only paths that match, as in "2024/**"."""
+        description: slower, and it sees who does what and where. glob keeps only paths that match, as in "2024/**";
+        after and before (2024, 2024-06, 2024-06-03) keep what was taken from the one on and before the other, near
+        (48.2,16.37,20km) what was taken around a place, camera what was taken with it. unknown in the answer counts
+        images left out because they don't say when, where or with what they were taken."""
 
         def answer() -> dict[str, Any]:
             folder = index.current()
-            request = Request(Query.build(query), k, globs=tuple(glob or ()), candidates=100 if rerank else None)
+            request = Request(
+                Query.build(query),
+                k,
+                globs=tuple(glob or ()),
+                candidates=100 if rerank else None,
+                photos=PhotoFilter.build(after, before, near, [camera] if camera else []),
+                facts=True,
+            )
             found = service.search(folder, request, Job())
             captions = folder.captions is not None
-            return {"hits": hit_records(folder, found.hits, captions=captions), "searched": found.searched}
+            return {
+                "hits": hit_records(folder, found.hits, captions=captions),
+                "searched": found.searched,
+                "unknown": found.unknown,
+            }
 
         return await _in_thread(answer)
 

@@ -9,10 +9,12 @@ import json
 import os
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError, Misuse, UnreadableImage
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.shown_path import shown_path
 from bt_cli.search.candidates import Hit
 from bt_cli.search.query import Query, Term
@@ -132,7 +134,7 @@ class Client:
         hits = [hit_of(record, got["home"]) for record in got["hits"]]
         first = {record["id"]: record["before"] for record in got["hits"] if "before" in record}
         made = (model_of(got), got["skipped"], got["reading"], first, got["combine"], got["by"])
-        return Answer(hits, got["searched"], got["read"], *made), got
+        return Answer(hits, got["searched"], got["read"], *made, unknown=got["unknown"]), got
 
     def _exchange(self, method: str, path: str, value: dict[str, Any] | None = None) -> tuple[int, bytes]:
         """Status and body of the answer to a request."""
@@ -177,6 +179,7 @@ class RemoteAnswers:
 
     Attributes:
         searched: How many images or captions the index holds.
+        unknown: As `ManyAnswers.unknown`.
         engine: What the texts were encoded with.
     """
 
@@ -187,6 +190,7 @@ class RemoteAnswers:
         self._portion = max(1, min(TEXTS, ANSWERS // asked.k))
         self._first = self._ask(0)  # what is refused is refused at once
         self.searched: int = self._first["searched"]
+        self.unknown: int = self._first["unknown"]
         self.engine = model_of(self._first)
 
     def __iter__(self) -> Iterator[tuple[str, list[Hit]]]:
@@ -233,7 +237,11 @@ def _asked(request: Request) -> dict[str, Any]:
 
 def _filters(asked: Request | ManyTexts) -> dict[str, Any]:
     filters: dict[str, Any] = {"glob": [_anchored(pattern) for pattern in asked.globs]} if asked.globs else {}
-    return filters if asked.min_score is None else filters | {"min_score": asked.min_score}
+    if asked.min_score is not None:
+        filters["min_score"] = asked.min_score
+    if asked.photos is not None:
+        filters |= asked.photos.record()
+    return filters | {"facts": True} if asked.facts else filters
 
 
 def _texts(query: Query) -> dict[str, list[str]]:
@@ -267,7 +275,9 @@ def hit_of(record: dict[str, Any], home: str | None) -> Hit:
     if home is not None and path is not None:
         path = path_from(os.getcwd(), path, home)
     itc, logit, chance = (record[name] for name in ("itc", "itm_logit", "itm_prob"))
-    return Hit(record["rank"], record["id"], path, record["score"], itc, logit, chance, record.get("caption"))
+    hit = Hit(record["rank"], record["id"], path, record["score"], itc, logit, chance, record.get("caption"))
+    facts = PhotoFacts.from_record(record)
+    return replace(hit, facts=facts) if facts != PhotoFacts() else hit
 
 
 def model_of(got: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from bt_cli.errors import NoMask, UnreadableImage
 from bt_cli.preprocessing.tokenizer import MASK
 from bt_cli.search.candidates import Candidate
 from bt_cli.search.many import ManyTexts
+from bt_cli.search.photo_filter import PhotoFilter
 from bt_cli.search.query import Query, Term, validate_text
 from bt_cli.search.scoring import every_pair
 from bt_cli.search.two_stage import CANDIDATES, Request
@@ -29,7 +30,8 @@ from bt_cli.serving.thumbnails import SIDES
 Result = TypeVar("Result")
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
-FILTERS = ("glob", "min_score", "to", "index")
+PHOTOS = ("after", "before", "near", "cameras")
+FILTERS = ("glob", "min_score", "to", "index", *PHOTOS, "facts")
 SEARCH = ("q", "k", "offset", "rerank", "candidates", "combine", "add", "subtract", *FILTERS, "images")
 SEARCH_OF_URL = (*(name for name in SEARCH if name != "images"), "like")
 SEARCH_MANY = ("texts", "k", *FILTERS)
@@ -101,6 +103,7 @@ class Endpoints:
             return {
                 **_from(index, folder),
                 "searched": found.searched,
+                "unknown": found.unknown,
                 "read": found.read,
                 "combine": found.combine,
                 "by": found.checkpoint,
@@ -124,7 +127,15 @@ class Endpoints:
         most = 10 * self.settings.answers
         if len(texts) * k > most:
             raise invalid(f"{len(texts):,} texts with {k:,} answers each; at most {most:,} in one request")
-        asked = ManyTexts(texts, k, to == "captions", tuple(fields.texts("glob")), fields.number("min_score"))
+        asked = ManyTexts(
+            texts,
+            k,
+            to == "captions",
+            tuple(fields.texts("glob")),
+            fields.number("min_score"),
+            _photos(fields),
+            fields.flag("facts"),
+        )
         started = time.perf_counter()
 
         def answer(job: Job) -> dict[str, Any]:
@@ -133,6 +144,7 @@ class Endpoints:
             return {
                 **_from(index, folder),
                 "searched": answers.searched,
+                "unknown": answers.unknown,
                 "answers": [hit_records(folder, hits, captions=False) for hits in found],
                 **made_by(answers.engine, started),
                 "seconds": round(time.perf_counter() - started, 6),
@@ -279,6 +291,8 @@ class Endpoints:
             fields.number("min_score"),
             fields.whole("candidates", CANDIDATES, most=self.settings.candidates) if fields.flag("rerank") else None,
             combine=combine,
+            photos=_photos(fields),
+            facts=fields.flag("facts"),
         )
 
     def _depth(self, request: Request, offset: int) -> int:
@@ -320,6 +334,11 @@ def _pair(pair: Any, images: int, texts: int) -> tuple[int, int]:
     if not whole or not (0 <= pair[0] < images and 0 <= pair[1] < texts):
         raise invalid("a pair has to be [number of an image, number of a text], counted from 0")
     return pair[0], pair[1]
+
+
+def _photos(fields: Fields) -> PhotoFilter | None:
+    after, before, near = (fields.text(name) for name in PHOTOS[:3])
+    return PhotoFilter.build(after, before, near, fields.texts("cameras"))
 
 
 def _wanted(fields: Fields) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bt_cli.serving.endpoints import FILTERS
 from bt_cli.serving.thumbnails import SIDES
 from bt_cli.version import __version__
 
@@ -27,6 +28,11 @@ _SEARCH = {
     "min_score": _NUMBER,
     "to": {"type": "string", "enum": ["images", "captions"]},
     "index": _TEXT,
+    "after": _TEXT,
+    "before": _TEXT,
+    "near": _TEXT,
+    "cameras": _TEXTS,
+    "facts": _FLAG,
 }
 _DOCUMENT = {
     "anyOf": [_TEXT, {"type": "object", "properties": {"text": _TEXT, "image": _TEXT}}],
@@ -40,7 +46,7 @@ def document() -> dict[str, Any]:
         "/api/search": ("Images or captions nearest to a query", {**_SEARCH, "images": _IMAGES}, []),
         "/api/search-many": (
             "Every text a query of its own",
-            {"texts": _TEXTS, **{name: _SEARCH[name] for name in ("k", "glob", "min_score", "to", "index")}},
+            {"texts": _TEXTS, **{name: _SEARCH[name] for name in ("k", *FILTERS)}},
             ["texts"],
         ),
         "/api/rerank": (

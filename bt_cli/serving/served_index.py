@@ -15,7 +15,7 @@ from bt_cli.errors import BtError
 from bt_cli.serving.micro_batches import MicroBatches
 from bt_cli.serving.refusals import not_found
 from bt_cli.serving.settings import Settings
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import NAME, Manifest
 
@@ -45,9 +45,11 @@ class ServedFolder(IndexFolder):
         super().__init__(folder, manifest)
         self._batches: MicroBatches[tuple[np.ndarray, int], Found] | None = None
         self._of_images: tuple[np.ndarray, np.ndarray] | None = None
+        self._allow_private = False
 
     def answer_in_batches(self, settings: Settings, counted: Counted) -> None:
-        """Share passes over the vectors from now on."""
+        """Share passes over the vectors from now on, and fetch images from where the settings allow it."""
+        self._allow_private = settings.allow_private_urls
         self._batches = MicroBatches(
             self._search_all, most=settings.batch, wait=settings.batch_wait, name="vectors", counted=counted
         )
@@ -81,7 +83,9 @@ class ServedFolder(IndexFolder):
         if not 0 <= id < len(self):
             raise not_found(f"no image {id}: the index has {len(self):,}, counted from 0")
         path = self.stored_path(id)
-        return path if is_url(path) else os.path.join(self.home, path)
+        if is_url(path):
+            return WebImage(path) if self._allow_private else path
+        return os.path.join(self.home, path)
 
     def close(self) -> None:
         """Close what is open; searches under way end as they began."""

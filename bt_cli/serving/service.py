@@ -105,6 +105,7 @@ class Service:
 
     def search(self, folder: ServedFolder, request: Request, job: Job) -> Answer:
         """As `two_stage.search`."""
+        request = replace(request, allow_private_urls=self.settings.allow_private_urls)
         answer = search(folder, request, self.models(folder), progress=lambda done, total: self._between(job))
         self.measures.pairs.inc(answer.read)
         return answer

@@ -28,6 +28,7 @@ class Settings:
         answers: Most answers of one search, those scrolled past included.
         candidates: Most candidates that one request has the ITM head read.
         seconds: Most time that a request may take, waiting in line included.
+        allow_private_urls: Images of an index that lie on the web may be fetched from this machine's own networks, too.
         waiting: Most requests that may wait in one lane; those beyond are told to come back.
         searches: Searches that run at a time.
         memory_bytes: Most memory for the bridge features of pictures seen before.
@@ -49,6 +50,7 @@ class Settings:
     answers: int = 10_000
     candidates: int = 1000
     seconds: float = 120.0
+    allow_private_urls: bool = False
     waiting: int = 256
     searches: int = 16
     memory_bytes: int = 256 * MIB

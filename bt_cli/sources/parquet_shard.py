@@ -1,6 +1,6 @@
 """A Parquet file with images in it, as the hub keeps data sets: which rows have one, and its bytes.
 
-An image goes by its row, `part.parquet/000000123`: the paths within such files are often all alike, or missing.
+An image goes by its row, `part.parquet/000000123` (see `image_column`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import UnreadableImage
-from bt_cli.sources.tar_shard import Member, shard_stamp
+from bt_cli.sources.image_column import image_bytes, image_column, row_name, row_of
+from bt_cli.sources.tar_shard import Member, current_stamp, opened_file
+from bt_cli.sources.web_address import is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIX = ".parquet"
-COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "img_bytes", "bytes", "content")
-"""What a column of images is called, in any case, the first that there is: a struct with a binary field `bytes`, as
-`datasets` writes its feature `Image`, or binary itself."""
 BATCH = 32
 """Rows that are read at a time."""
 WINDOW = 64 << 20
@@ -42,7 +41,7 @@ class ParquetShard:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.stamp = shard_stamp(path)
+        self.stamp = current_stamp(path)
         self.damage: str | None = None
         self._lock = threading.Lock()
         self._window: OrderedDict[int, bytes] = OrderedDict()
@@ -60,8 +59,8 @@ class ParquetShard:
             UnreadableImage: The file is damaged there.
             OSError: The file can't be read.
         """
-        row = int(name) if name.isascii() and name.isdigit() else -1
-        if not (0 <= row < len(self.members) and self.members[row].name == name):
+        row = row_of(name)
+        if not 0 <= row < len(self.members):
             raise FileNotFoundError(2, "no such row", f"{self.path}/{name}")
         import pyarrow as pa
 
@@ -81,7 +80,7 @@ class ParquetShard:
         try:
             for images in self._batches(range(self._groups()[-1])):
                 for size in pc.fill_null(pc.binary_length(images), 0).to_pylist():
-                    yield Member(f"{row:09d}", row, size)
+                    yield Member(row_name(row), row, size)
                     row += 1
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
@@ -90,7 +89,7 @@ class ParquetShard:
 
     def _groups(self) -> list[int]:
         """The first row of each row group, and at the end how many groups there are."""
-        with _opened(self.path) as file:
+        with opened_table(self.path) as file:
             starts, at = [], 0
             for group in range(file.num_row_groups):
                 starts.append(at)
@@ -98,13 +97,13 @@ class ParquetShard:
             return [*starts, file.num_row_groups]
 
     def _batches(self, groups: range) -> Iterator[pa.Array]:
-        with _opened(self.path) as file:
+        with opened_table(self.path) as file:
             column = image_column(file.schema_arrow)
             if column is None:
                 return
             for group in groups:  # one at a time, so that a batch with damage in it takes no sound group away
                 for batch in file.iter_batches(BATCH, row_groups=[group], columns=[column], use_threads=False):
-                    yield _binary(batch.column(0))
+                    yield image_bytes(batch.column(0))
 
     def _at(self, row: int) -> bytes:
         if row not in self._window:
@@ -130,44 +129,46 @@ class ParquetShard:
         self._rows = (image or b"" for images in batches for image in images.to_pylist())
 
 
-def image_column(schema: pa.Schema) -> str | None:
-    """The column of images of a Parquet file (see `COLUMNS`), or None."""
-    import pyarrow as pa
-
-    names = {name.lower(): name for name in reversed(schema.names)}
-    for wanted in COLUMNS:
-        kind = schema.field(names[wanted]).type if wanted in names else None
-        if kind is not None and pa.types.is_struct(kind):
-            place = kind.get_field_index("bytes")
-            kind = kind.field(place).type if place >= 0 else None
-        if kind is not None and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            return str(names[wanted])
-    return None
-
-
 def holds_images(path: str) -> bool:
-    """Whether a file is a Parquet file with images in it, or one by its name that can't be read: who opens it will
-    say so. An address is none."""
-    if not path.lower().endswith(SUFFIX) or not os.path.isfile(path):
+    """Whether a file, here or at an address, is a Parquet file with images in it, or one by its name that can't be
+    read: who opens it will say so."""
+    if not path.lower().endswith(SUFFIX) or not (is_url(path) or os.path.isfile(path)):
         return False
     import pyarrow as pa
 
     try:
-        with _opened(path) as file:
+        with opened_table(path) as file:
             return image_column(file.schema_arrow) is not None
     except (pa.ArrowException, OSError):
         return True
 
 
-def _binary(images: Any) -> pa.Array:
+def has_images(path: str) -> bool:
+    """Whether a Parquet file with a column of images has the bytes of any, as far as it tells without their being read;
+    its rows may name files instead. One that can't be read is taken to have some: who opens it will say so."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    # struct_field, unlike flatten by place, keeps the nulls of rows that have no struct
-    return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+    try:
+        with opened_table(path) as file:
+            column = image_column(file.schema_arrow)
+            leaf = next(
+                number
+                for number in range(len(file.schema))
+                if file.schema.column(number).path in (column, f"{column}.bytes")
+            )
+            groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+            return any(_may_have_values(group.column(leaf).statistics, group.num_rows) for group in groups)
+    except (pa.ArrowException, OSError):
+        return True
 
 
-def _opened(path: str) -> Any:
+def _may_have_values(statistics: Any, rows: int) -> bool:
+    return statistics is None or not statistics.has_null_count or int(statistics.null_count) < rows
+
+
+def opened_table(path: str) -> Any:
+    """A Parquet file, here or at an address. Raises OSError, pyarrow.ArrowException."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
+    source = opened_file(path, current_stamp(path)) if is_url(path) else path
+    return pq.ParquetFile(source, memory_map=False, pre_buffer=False)

@@ -1,4 +1,5 @@
-"""Files elsewhere, read in parts: on the web, and in stores of objects (S3, Google's, the hub) through fsspec.
+"""Files elsewhere, read in parts: on the web, and in stores of objects (S3, Google's, the hub) through fsspec; and
+written, whole, to such a store.
 
 The web goes by our own bounded client (`web_image`); a store by its fsspec file system, with the credentials and
 settings that this finds in the environment (AWS_PROFILE, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN).
@@ -9,13 +10,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
+import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from bt_cli.errors import BtError, Misuse, UnreadableImage
+from bt_cli.sources.remote_copy import COPY
 from bt_cli.sources.web_address import is_in_store
 from bt_cli.sources.web_image import fetch_part
 
@@ -60,6 +65,11 @@ def read_part(url: str, first: int, size: int) -> bytes:
     """`size` bytes of a file elsewhere, from `first` on; fewer at its end. Raises as `remote_stat`."""
     if size <= 0:
         return b""
+    if url in _copies:
+        copy, lock = _copies[url]
+        with lock:
+            copy.seek(first)
+            return copy.read(size)
     with _reasons():
         if is_in_store(url):
             system, path = _system(url)
@@ -67,10 +77,29 @@ def read_part(url: str, first: int, size: int) -> bytes:
         return fetch_part(url, first, size).content
 
 
-def open_remote(url: str) -> BinaryIO:
-    """A file elsewhere, open for reading and seeking; it is asked for `AHEAD` bytes at a time. Raises as
-    `remote_stat`."""
-    return io.BufferedReader(_Parts(url, remote_stat(url).size), AHEAD)
+def copied_part(url: str, stat: RemoteStat, first: int, size: int, *, ahead: bool = False) -> bytes:
+    """As `read_part`, of the version that `stat` is of: what was read `ahead` is kept and found here again. Reading
+    ahead may give fewer bytes, and gives some where there are any."""
+    key = str(url), *stat
+    size = min(size, stat.size - first)
+    found: list[bytes] = []
+    while size > 0:
+        content, missing = COPY.find(key, first, size)
+        if not content:
+            content = read_part(url, first, min(missing, size))
+            if ahead:
+                COPY.keep(key, first, content)
+        found.append(content)
+        first, size = first + len(content), size - len(content)
+        if ahead or not content:
+            break
+    return b"".join(found)
+
+
+def open_remote(url: str, stat: RemoteStat | None = None) -> BinaryIO:
+    """A file elsewhere, open for reading and seeking, as it was when `stat` was asked for; it is asked for `AHEAD`
+    bytes at a time, which are kept (see `remote_copy`). Raises as `remote_stat`."""
+    return io.BufferedReader(_Parts(url, stat or remote_stat(url)), AHEAD)
 
 
 def listed(url: str) -> list[RemoteFile] | None:
@@ -98,11 +127,65 @@ def listed(url: str) -> list[RemoteFile] | None:
         ]
 
 
-class _Parts(io.RawIOBase):
-    """A file elsewhere as a stream without a buffer: each read asks for a part."""
+_copies: dict[str, tuple[IO[bytes], threading.Lock]] = {}
+"""What a file elsewhere is copied to, by its address."""
 
-    def __init__(self, url: str, size: int) -> None:
-        self._url, self._size, self._at = url, size, 0
+
+@contextlib.contextmanager
+def copied_here(url: str) -> Iterator[None]:
+    """Have a file elsewhere read from a copy, a temporary file, as long as the block lasts: it comes at one go from its
+    beginning to its end, not in thousands of parts.
+
+    Raises:
+        OSError: As `remote_stat`; there is no room for the copy.
+    """
+    with tempfile.TemporaryFile() as copy:
+        with open_remote(url) as source:
+            while block := source.read(AHEAD):
+                try:
+                    copy.write(block)
+                    copy.flush()
+                except OSError as error:
+                    place = tempfile.gettempdir()
+                    raise OSError(error.errno, f"can't be copied to {place}: {error.strerror}") from error
+        _copies[url] = copy, threading.Lock()
+        try:
+            yield
+        finally:
+            del _copies[url]
+
+
+def write_remote(url: str, path: str | os.PathLike[str]) -> None:
+    """Write a file of this machine to a store: there it is whole, or it is not there. Raises OSError."""
+    with _reasons():
+        system, target = _system(url)
+        system.put_file(os.fspath(path), target)
+
+
+def fetch_remote(url: str, path: str | os.PathLike[str]) -> None:
+    """Copy a file of a store to this machine. Raises OSError, also where there is no room for it."""
+    with _reasons():
+        system, source = _system(url)
+        system.get_file(source, os.fspath(path))
+
+
+def remove_remote(url: str) -> None:
+    """Remove a file from a store; one that is not there is none to remove. Raises OSError."""
+    with _reasons(), contextlib.suppress(FileNotFoundError):
+        system, target = _system(url)
+        system.rm_file(target)
+
+
+def require_store(url: str) -> None:
+    """Raises Misuse where a package for such addresses is not installed."""
+    _system(url)
+
+
+class _Parts(io.RawIOBase):
+    """A file elsewhere as a stream without a buffer: each read asks for a part that was not read before."""
+
+    def __init__(self, url: str, stat: RemoteStat) -> None:
+        self._url, self._stat, self._at = url, stat, 0
 
     def readable(self) -> bool:
         return True
@@ -111,7 +194,7 @@ class _Parts(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._stat.size}[whence]
         self._at = max(start + offset, 0)
         return self._at
 
@@ -119,7 +202,7 @@ class _Parts(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        content = read_part(self._url, self._at, min(len(buffer), self._size - self._at))
+        content = copied_part(self._url, self._stat, self._at, min(len(buffer), AHEAD), ahead=True)
         buffer[: len(content)] = content
         self._at += len(content)
         return len(content)

@@ -8,9 +8,8 @@ import threading
 from bt_cli.errors import BtError, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources import web_image
-from bt_cli.sources.member import split_path
+from bt_cli.sources.member import open_container, split_path
 from bt_cli.sources.remote_file import read_part, remote_stat
-from bt_cli.sources.tar_shard import open_shard
 from bt_cli.sources.web_address import WebImage, is_in_store
 from bt_cli.sources.web_image import Fetched, fetch
 
@@ -69,7 +68,7 @@ def _read(url: str) -> Fetched:
     place = split_path(url)
     if place is not None:
         container, member = place
-        shard = open_shard(container)
+        shard = open_container(container)
         return Fetched(shard.read(member), shard.stamp[1])
     found = remote_stat(url)
     if found.size > web_image.BYTES:

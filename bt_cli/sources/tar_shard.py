@@ -63,7 +63,7 @@ class TarShard:
         self.stamp = shard_stamp(path)
         self.packed = not path.lower().endswith(".tar")
         self.damage: str | None = None
-        self._stream = _GzipWindow(path) if self.packed else None
+        self._stream = _GzipWindow(path, self.stamp) if self.packed else None
         self.members = member_names(self._listed())
         self._by_name = {member.name: member for member in self.members}
 
@@ -84,9 +84,9 @@ class TarShard:
         if self._stream is not None:
             data = self._stream.read(member.offset, size)
         elif is_url(self.path):
-            from bt_cli.sources.remote_file import read_part
+            from bt_cli.sources.remote_file import RemoteStat, copied_part
 
-            data = read_part(self.path, member.offset, size)
+            data = copied_part(self.path, RemoteStat(*self.stamp), member.offset, size)
         else:
             with open(self.path, "rb") as file:
                 file.seek(member.offset)
@@ -126,7 +126,7 @@ class TarShard:
             self.damage = f"cut off or damaged at byte {at:,}"
 
     def _open(self) -> IO[bytes]:
-        return _unpacked(self.path) if self.packed else _opened_file(self.path)
+        return (_unpacked if self.packed else opened_file)(self.path, self.stamp)
 
     def _length(self, file: IO[bytes]) -> int:
         """Of the archive; of a compressed one nobody knows before its end, where reading fails by itself."""
@@ -143,8 +143,8 @@ class TarShard:
 class _GzipWindow:
     """Reads a compressed file forwards, keeps what it passed last, and begins anew for what lies further back."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, stamp: tuple[int, int]) -> None:
+        self.path, self.stamp = path, stamp
         self._lock = threading.Lock()
         self._file: IO[bytes] | None = None
         self._kept: OrderedDict[int, bytes] = OrderedDict()
@@ -164,7 +164,7 @@ class _GzipWindow:
     def _restart(self) -> None:
         if self._file is not None:
             self._file.close()
-        self._file = _unpacked(self.path)
+        self._file = _unpacked(self.path, self.stamp)
         self._kept.clear()
         self._end = 0
 
@@ -203,16 +203,17 @@ def shard_stamp(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _opened_file(path: str) -> IO[bytes]:
+def opened_file(path: str, stamp: tuple[int, int]) -> IO[bytes]:
+    """A file, open for reading; one elsewhere as it was when it had this stamp. Raises OSError."""
     if is_url(path):
-        from bt_cli.sources.remote_file import open_remote  # which a search in files need not wait for
+        from bt_cli.sources.remote_file import RemoteStat, open_remote  # which a search in files need not wait for
 
-        return open_remote(path)
+        return open_remote(path, RemoteStat(*stamp))
     return open(path, "rb")
 
 
-def _unpacked(path: str) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=_opened_file(path)))
+def _unpacked(path: str, stamp: tuple[int, int]) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=opened_file(path, stamp)))
 
 
 def member_names(entries: Iterator[tuple[str, int, int]]) -> list[Member]:
@@ -237,7 +238,8 @@ ASK_AGAIN = 60.0
 """Seconds in which a shard elsewhere is taken to stay as it is: every read would ask otherwise."""
 
 
-def _current_stamp(path: str) -> tuple[int, int]:
+def current_stamp(path: str) -> tuple[int, int]:
+    """As `shard_stamp`, but one elsewhere is not asked for again within `ASK_AGAIN`."""
     if not is_url(path):
         return shard_stamp(path)
     asked, stamp = _asked.get(path, (0.0, (0, 0)))
@@ -255,10 +257,14 @@ def open_shard(path: str, *, asked_now: bool = False) -> TarShard:
     Raises:
         OSError: It can't be read.
     """
+    return _opened.get(shard_key(path, asked_now=asked_now), lambda: TarShard(path))
+
+
+def shard_key(path: str, *, asked_now: bool = False) -> tuple[str, tuple[int, int]]:
+    """By which a shard is kept open; arguments and errors as of `open_shard`."""
     if asked_now:
         _asked.pop(path, None)
-    key = path if is_url(path) else os.path.abspath(path), _current_stamp(path)
-    return _opened.get(key, lambda: TarShard(path))
+    return path if is_url(path) else os.path.abspath(path), current_stamp(path)
 
 
 def is_shard_name(path: str) -> bool:

@@ -8,16 +8,18 @@ without), JSON lines and Parquet. A list is read as it is needed, never whole.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from bt_cli.files.plain_file import read_head
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.parquet_shard import holds_images
+from bt_cli.sources.parquet_shard import holds_images, opened_table
+from bt_cli.sources.tar_shard import opened_file, shard_stamp
 from bt_cli.sources.web_address import is_url
 
 SUFFIXES = (".txt", ".urls", ".lst", ".csv", ".tsv", ".jsonl", ".parquet")
@@ -48,10 +50,11 @@ def may_be_list(path: str) -> bool:
 
 
 def is_url_list(path: str) -> bool:
-    """Whether a file is a list of addresses, as its name and its first lines say; no more of it is read."""
+    """Whether a file, here or at an address, is a list of addresses, as its name and its first lines say; no more of it
+    is read."""
     if not may_be_list(path):
         return False
-    head = read_head(path, HEAD_BYTES)
+    head = _head(path, HEAD_BYTES)
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".parquet" or head[:4] == b"PAR1":
         # Addresses beside images, as img2dataset writes them, are not fetched: the images are there.
@@ -73,11 +76,28 @@ def read_url_list(path: str) -> Iterator[Listed]:
         OSError: The file can't be read.
     """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix == ".parquet" or read_head(path, 4) == b"PAR1":
+    if suffix == ".parquet" or _head(path, 4) == b"PAR1":
         yield from _parquet(path)
         return
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with _opened(path) as file:
         yield from _entries(path, suffix, _bounded(file))
+
+
+def _opened(path: str) -> IO[str]:
+    if not is_url(path):
+        return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    file = opened_file(path, shard_stamp(path))
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _head(path: str, length: int) -> bytes:
+    if not is_url(path):
+        return read_head(path, length)
+    try:
+        with opened_file(path, shard_stamp(path)) as file:
+            return file.read(length)
+    except OSError:
+        return b""
 
 
 def _bounded(file: Any) -> Iterator[str]:
@@ -167,10 +187,9 @@ def _column(cells: list[str], may_be_header: bool) -> tuple[int | None, bool]:
 def _parquet_column(path: str) -> str | None:
     """The column of addresses of a Parquet table; None where it has none."""
     import pyarrow as pa
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with opened_table(path) as file:
             schema = file.schema_arrow
             names = {
                 field.name.lower(): field.name
@@ -189,14 +208,13 @@ def _parquet_column(path: str) -> str | None:
 
 def _parquet(path: str) -> Iterator[Listed]:
     import pyarrow as pa
-    import pyarrow.parquet
 
     column = _parquet_column(path)
     if column is None:
         raise OSError(f"{shown_path(path)}: no column of addresses ({', '.join(COLUMNS)})")
     row = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with opened_table(path) as file:
             for batch in file.iter_batches(ROWS_AT_A_TIME, columns=[column]):
                 for value in batch.column(0).to_pylist():
                     yield _listed(path, row, (value or "").strip())

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex, Misuse
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store import tuning
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
@@ -155,7 +156,7 @@ class ApproximateIndex:
         faiss = faiss_module()
 
         self.path = path
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             self.checked = CheckedBytes(path, file, sums)
         # FAISS believes what it reads: all but the lists is checked before, each list when a query probes it.
         first, last = (int(entry.search.get(name, 0)) for name in ("lists_begin", "lists_end"))

@@ -8,22 +8,27 @@ its own.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import xxhash
 
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.bounded_read import at_most
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 
 BLOCK = 1 << 16
 """Bytes: small enough to look up one path, large enough that the sums are 1/8192 of what they prove."""
 HEAD = struct.Struct("<QQ")
 """Bytes of a file, number of its sums."""
+LARGEST_SUMS = 1 << 30
+"""Bytes of a file of sums that is read: those of 8 TiB."""
 WAY_OUT = "bt index --verify mends it where its table is whole, --rebuild makes it anew"
 
 
@@ -55,25 +60,31 @@ class BlockSums:
     __hash__ = None  # type: ignore[assignment]
 
 
+def mapped(file: IO[bytes]) -> np.ndarray:
+    """(bytes,) uint8: an open file's content, which stays readable when the file is closed or its name is gone."""
+    size = os.fstat(file.fileno()).st_size
+    # A private map: the same pages as a shared one, and torch takes arrays of it without a warning about writing.
+    return np.memmap(file, np.uint8, "c", shape=(size,)) if size else np.empty(0, np.uint8)
+
+
 class CheckedBytes:
     """A mapped file whose blocks are compared with their sums when they are first asked for.
 
     Args:
         path: For messages.
-        file: Open; may be closed afterwards.
+        file: Open; may be closed afterwards. Or its content, `mapped`.
         sums: What was written; None trusts the file, as indexes of the first format have to be.
 
     Raises:
         BrokenIndex: The file has another length.
     """
 
-    def __init__(self, path: str | os.PathLike[str], file: IO[bytes], sums: BlockSums | None) -> None:
+    def __init__(self, path: str | os.PathLike[str], file: IO[bytes] | np.ndarray, sums: BlockSums | None) -> None:
         self.path = path
-        size = os.fstat(file.fileno()).st_size
+        size = len(file) if isinstance(file, np.ndarray) else os.fstat(file.fileno()).st_size
         if sums is not None and size != sums.size:
             raise damaged(path)
-        # A private map: the same pages as a shared one, and torch takes arrays of it without a warning about writing.
-        self.content: np.ndarray = np.memmap(file, np.uint8, "c", shape=(size,)) if size else np.empty(0, np.uint8)
+        self.content = file if isinstance(file, np.ndarray) else mapped(file)
         self._sums = sums
         self._view = self.content.data
         self._seen = np.zeros(-(-size // BLOCK) if sums is not None else 0, bool)
@@ -103,6 +114,45 @@ class CheckedBytes:
             self.require(block * BLOCK, (block + 1) * BLOCK)
 
 
+class CheckedFile(io.RawIOBase):
+    """`CheckedBytes` as a file to read and seek in, for readers that take no bytes; what they touch is checked.
+
+    Args:
+        path: For messages.
+        file: Open; may be closed afterwards. Or its content, `mapped`.
+        sums: What was written, or None.
+
+    Raises:
+        BrokenIndex: On opening or reading, the file is not what was written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], file: IO[bytes] | np.ndarray, sums: BlockSums | None) -> None:
+        self._checked = CheckedBytes(path, file, sums)
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: len(self._checked.content)}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        last = min(self._place + len(buffer), len(self._checked.content))
+        count = max(0, last - self._place)
+        self._checked.require(self._place, last)
+        memoryview(buffer).cast("B")[:count] = self._checked.content[self._place : last].data
+        self._place += count
+        return count
+
+
 def write_sums(path: Path, files: Sequence[Path]) -> str:
     """Write the sums of `files`, in their order, to a new file on the disk; its own checksum."""
     parts = []
@@ -122,11 +172,11 @@ def read_sums(path: Path, expected: str, count: int) -> list[BlockSums]:
     """The sums of `count` files.
 
     Raises:
-        BrokenIndex: The file is not the one whose checksum is `expected`.
+        BrokenIndex: The file is not the one whose checksum is `expected`, or larger than any.
     """
-    with open(path, "rb") as file:
-        content = file.read()
-    if checksum(content) != expected:
+    with open_plain(path) as file:
+        content = at_most(file, LARGEST_SUMS)
+    if len(content) > LARGEST_SUMS or checksum(content) != expected:
         raise damaged(path)
     found, place = [], 0
     for _ in range(count):

@@ -10,10 +10,12 @@ checksum, is forgotten and counts as absent.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
+import stat
 import struct
 import warnings
 import zlib
@@ -23,8 +25,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from bt_cli.errors import Misuse, Unwritable
+from bt_cli.errors import BtError, Misuse, Unwritable
 from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.bounded_read import at_most
+from bt_cli.files.json_object import SETTINGS, read_json_object
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import split_path
 
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+LARGEST_KEYS = 1 << 30
+"""Bytes of keys that are read: those of 44 million images."""
 _KEY = struct.Struct("<16sII")
 _ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -44,10 +51,10 @@ def file_key(source: Any) -> bytes | None:
     try:
         path = os.path.abspath(os.fspath(source))
         container = split_path(path)
-        stat = os.stat(path if container is None else container[0])
+        status = os.stat(path if container is None else container[0])
     except (OSError, ValueError):
         return None
-    stated = f"{stat.st_size}\0{stat.st_mtime_ns}\0".encode() + os.fsencode(path)
+    stated = f"{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(path)
     return hashlib.blake2b(stated, digest_size=16).digest()
 
 
@@ -201,14 +208,15 @@ class BridgeCache:
         end = (slot + 1) * self.block_bytes
         if self._map is None or len(self._map) < end:
             try:
-                self._map = np.memmap(self.folder / "features.bin", dtype=np.uint8, mode="r")
+                with open_plain(self.folder / "features.bin") as file:
+                    self._map = np.memmap(file, dtype=np.uint8, mode="r")
             except (OSError, ValueError):
                 return None
         return None if len(self._map) < end else self._map[end - self.block_bytes : end]
 
     def _shape_in_header(self) -> tuple[int, ...] | None:
         try:
-            header = json.loads((self.folder / "header.json").read_text("utf-8"))
+            header = read_json_object(self.folder / "header.json", Unwritable, limit=SETTINGS)
             fits = header["format"] == FORMAT and header["made_by"] == self.made_by
             shape = tuple(header["shape"])
             if not fits or len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
@@ -216,12 +224,13 @@ class BridgeCache:
             # A shape that not one block of would fit the file is not that of what was written.
             room = os.path.getsize(self.folder / "features.bin")
             return shape if math.prod(shape) * _ITEM_BYTES[self._dtype_name] <= room else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (BtError, OSError, ValueError, KeyError, TypeError):
             return None
 
     def _read_keys(self) -> None:
         try:
-            records = (self.folder / "keys.bin").read_bytes()
+            with open_plain(self.folder / "keys.bin") as file:
+                records = at_most(file, LARGEST_KEYS)
         except OSError:
             return
         whole = len(records) - len(records) % _KEY.size
@@ -273,8 +282,14 @@ class _Writer:
 
 
 def _open_both_ways(path: Path) -> IO[bytes]:
+    """A file of the cache, made where it is missing; a link would lead to somebody else's, a pipe to nowhere."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "a pipe or a device, not a file", os.fspath(path))
+    return os.fdopen(descriptor, "r+b")
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -2,12 +2,12 @@
 
 Columns of an image table: `path`, `path_bytes` (the name's own bytes where it is no UTF-8, else null), `size`
 (bytes), `mtime` (a timestamp in UTC, with nanoseconds), `content_hash` (SHA-256, hex), `width`, `height` (of the
-image as it is shown, in pixels), `embedding`. Of a caption table: `caption`, `image` (its path, as in the image
-table, or null), `image_path_bytes`, `caption_id`, `embedding`; a table of pairs has the same columns,
-each row's embedding joining caption and image. The metadata (`bt.*`) name what made the embeddings, what they are of
-(`bt.kind`: images, captions, pairs, or mixed: an index's images, some without a caption) and
-the folder that relative paths start from (`bt.home`). Tables of the first format have `mtime` as nanoseconds since 1970
-and call `image_path_bytes` `image_bytes`; they are read, too.
+image as it is shown, in pixels), what `photo_columns` has of the shot, `embedding`. Of a caption table: `caption`,
+`image` (its path, as in the image table, or null), `image_path_bytes`, `caption_id`, `embedding`; a table of pairs has
+the same columns, each row's embedding joining caption and image. The metadata (`bt.*`) name what made the embeddings,
+what they are of (`bt.kind`: images, captions, pairs, or mixed: an index's images, some without a caption) and the
+folder that relative paths start from (`bt.home`). Tables of the first format have `mtime` as nanoseconds since 1970 and
+call `image_path_bytes` `image_bytes`, and those of earlier versions say nothing of the shot; they are read, too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bt_cli.errors import BrokenIndex
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT
 from bt_cli.store.identity import Identity
+from bt_cli.store.photo_columns import photo_fields
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +67,7 @@ def image_schema(identity: Identity, dtype: str, home: str = "", *, kind: str = 
         pa.field("content_hash", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        *photo_fields(),
         pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
     ]
     return pa.schema(fields, metadata(identity, dtype, kind, home))
@@ -235,10 +237,11 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BrokenIndex(f"{shown_path(path)}: missing from the index; {WAY_OUT}") from error
     except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR):
+        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR, errno.EINVAL):
             raise
-        stated = str(error).splitlines() if isinstance(error, (pa.ArrowException, OSError)) else []
-        reason = stated[0] if stated else "damaged"
+        named = isinstance(error, (pa.ArrowException, OSError))
+        stated = str(getattr(error, "strerror", None) or error) if named else ""
+        reason = stated.partition("\n")[0] or "damaged"
         raise BrokenIndex(f"{shown_path(path)}: {reason}; {WAY_OUT}") from error
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from bt_cli.errors import BtError, Misuse, NoIndex
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.web_address import is_url
 from bt_cli.store.block_sums import damaged
@@ -20,6 +21,8 @@ from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, path_from
 from bt_cli.store.manifest import NAME, Manifest, Piece
 from bt_cli.store.path_text import address_rows
+from bt_cli.store.photo_columns import with_photo_columns
+from bt_cli.store.photo_table import PhotoTable
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
 from bt_cli.store.piece import missing as missing_file
 
@@ -148,7 +151,7 @@ class CaptionIndex(_VectorSet):
         """The table of the captions in the order of their ids, some rows at a time. Raises BrokenIndex."""
         piece = self.pieces[0]
         path = piece.folder / piece.entry.table
-        with reading(path), open(path, "rb") as file:
+        with reading(path), open_plain(path) as file:
             yield from _live_batches(piece, file, rows)
 
 
@@ -159,6 +162,7 @@ class IndexFolder(_VectorSet):
         folder: The index folder.
         manifest: What it says of itself.
         captions: The captions given at indexing, or None.
+        photos: How the images were taken.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -168,7 +172,8 @@ class IndexFolder(_VectorSet):
         captions = manifest.captions
         self.captions = CaptionIndex(folder, manifest, captions, self.pieces) if captions else None
         # Held open, so that the tables can still be read when a writer has taken their names away.
-        self._tables = [open(folder / piece.table, "rb") for piece in manifest.pieces]  # noqa: SIM115
+        self._tables = [open_plain(folder / piece.table) for piece in manifest.pieces]
+        self.photos = PhotoTable(self.pieces, self._tables)
         self._home = home_of(folder, manifest.home)
 
     @staticmethod
@@ -206,13 +211,13 @@ class IndexFolder(_VectorSet):
             manifest = Manifest.read(folder)
             try:
                 return cls(folder, manifest)
-            except IsADirectoryError as error:
-                raise unreadable(error.filename, error) from error
             except FileNotFoundError as error:
                 gone = error
                 # A writer may have put a new generation in place since the manifest was read: then take that one.
                 if Manifest.read(folder).generation == manifest.generation:
                     break
+            except OSError as error:
+                raise unreadable(error.filename or folder, error) from error
         raise missing_file(gone.filename or folder) from gone
 
     @property
@@ -274,9 +279,10 @@ class IndexFolder(_VectorSet):
 
         parts = []
         for piece, file in zip(self.pieces, self._tables, strict=True):
-            file.seek(0)
             with reading(file.name):
-                part = pyarrow.parquet.read_table(file, columns=columns, page_checksum_verification=True)
+                checked = piece.checked_table(file)
+                part = pyarrow.parquet.read_table(checked, columns=columns, page_checksum_verification=True)
+                part = with_photo_columns(part) if columns is None else part
                 parts.append(part.take(piece.live_rows()) if len(piece.deleted) else part)
         if not parts:
             empty = image_schema(self.identity, self.manifest.store_dtype, self.manifest.home).empty_table()
@@ -287,9 +293,8 @@ class IndexFolder(_VectorSet):
         """The embedding table in the order of the ids, some rows at a time: the memory is that of one batch. Raises
         BrokenIndex."""
         for piece, file in zip(self.pieces, self._tables, strict=True):
-            file.seek(0)
             with reading(file.name):
-                yield from _live_batches(piece, file, rows)
+                yield from map(with_photo_columns, _live_batches(piece, file, rows))
 
     def close(self) -> None:
         """Close what is open; mapped vectors stay as long as they are in use."""
@@ -316,7 +321,7 @@ def _live_batches(piece: OpenPiece, file: BinaryIO, rows: int) -> Iterator[pyarr
     import pyarrow.parquet
 
     first = 0
-    with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as table:
+    with pyarrow.parquet.ParquetFile(piece.checked_table(file), page_checksum_verification=True) as table:
         for batch in table.iter_batches(rows):
             wanted = np.flatnonzero(piece.ids_of_rows(np.arange(first, first + len(batch))) >= 0)
             first += len(batch)

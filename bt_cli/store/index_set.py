@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import CaptionIndex, IndexFolder
+from bt_cli.store.photo_table import joined_cameras
 
 
 class _Joined:
@@ -74,17 +76,38 @@ class CaptionSet(_Joined):
         return owners
 
 
+class PhotoSet:
+    """As `PhotoTable`, of several indexes."""
+
+    def __init__(self, joined: _Joined) -> None:
+        self._joined = joined
+
+    def column(self, name: str) -> np.ndarray:
+        """As `PhotoTable.column`, counted through the indexes."""
+        return np.concatenate([part.photos.column(name) for part in self._joined.parts])
+
+    def cameras(self) -> tuple[np.ndarray, list[str]]:
+        """As `PhotoTable.cameras`, counted through the indexes."""
+        return joined_cameras([part.photos.cameras() for part in self._joined.parts])
+
+    def facts(self, ids: Any) -> list[PhotoFacts]:
+        """As `PhotoTable.facts`."""
+        return [part.photos.facts([own])[0] for part, own in self._joined._each(ids)]
+
+
 class IndexSet(_Joined):
     """What a search asks of an `IndexFolder`, of several.
 
     Attributes:
         folder: The first index's: its bridge features, where it keeps some, are those that are used.
         captions: Of all that have some, or None.
+        photos: How the images were taken.
     """
 
     def __init__(self, folders: Sequence[IndexFolder]) -> None:
         super().__init__(folders)
         self.folder = folders[0].folder
+        self.photos = PhotoSet(self)
         own = [(folder.captions, int(at)) for folder, at in zip(folders, self.first, strict=False) if folder.captions]
         self.captions = CaptionSet([part for part, _ in own], [at for _, at in own]) if own else None
 

@@ -24,7 +24,7 @@ import numpy as np
 from bt_cli.errors import BrokenIndex, BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.files.lock import WriterLock
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.embedding_table import caption_schema, image_schema, read_embeddings
+from bt_cli.store.embedding_table import caption_schema, image_schema
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_choice import choose_for_piece
@@ -32,9 +32,11 @@ from bt_cli.store.index_folder import BRIDGES, FOLDER, PARTS, ROW_BITS
 from bt_cli.store.index_paths import home_of
 from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import FORMAT, GENERATED, IMAGES, NAME, UNFINISHED_MANIFEST, Manifest, Piece
-from bt_cli.store.piece import damages, open_owners, sums_of
+from bt_cli.store.piece import open_owners, sums_of
 from bt_cli.store.piece_writer import CaptionRows, PieceWriter
+from bt_cli.store.repair import Repair, put_away
 from bt_cli.store.stored_rows import StoredPiece, StoredRows, path_array
+from bt_cli.store.table_mending import Facts
 from bt_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -43,9 +45,6 @@ if TYPE_CHECKING:
 SMALL_PIECE = 2048
 """Rows of a piece that is always joined with what is new: writing it anew takes no time."""
 MOST_PIECES = 8
-CHECKED_BYTES = 1 << 30
-"""An index of so many bytes is read from end to end by every writer, which takes a fifth of a second; a larger one when
-it is asked to verify."""
 STABLE_NAMES = ("images.parquet", "vectors.faiss")
 
 
@@ -87,6 +86,10 @@ class IndexWriter:
         identity, dtype: What encodes, and in which precision embeddings are kept.
         kind: What the images' embeddings are of, see `Manifest`; may be set before anything is encoded.
         journal, caption_journal: What interrupted runs encoded, and what this one does.
+        blank_rows: Images of which, after damage, nothing is known but path and embedding.
+
+    Args:
+        facts: What a mended table may say of an image file, see `table_mending`.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class IndexWriter:
         dtype: str | None = None,
         rebuild: bool = False,
         verify: bool = False,
+        facts: Facts | None = None,
     ):
         self.folder = Path(folder)
         self.identity = identity
@@ -106,6 +110,8 @@ class IndexWriter:
         self._lock = WriterLock(self.folder)
         self._current: Manifest | None = None
         self._damaged: set[str] = set()
+        self._facts = facts or (lambda path: None)
+        self.blank_rows = 0
         self._captions: CaptionRows | None = None
         self._number = 0
         self.manifest: Manifest | None = None
@@ -238,7 +244,7 @@ class IndexWriter:
             )
             self._unlink_stable_names()
             if (self.folder / NAME).is_dir():
-                self._put_away(NAME)
+                put_away(self.folder / NAME)
             manifest.write(self.folder)
         self.manifest = self._current = manifest
         # From here on the new generation stands; what can't be removed now, the next writer removes.
@@ -277,7 +283,7 @@ class IndexWriter:
                     sources.append(ids)
             else:
                 kept.append(piece.entry.without(np.union1d(piece.deleted, dead[here == number])))
-        joined, from_where = ImageRows.joined(parts), np.concatenate(sources)
+        joined, from_where = rows if len(parts) == 1 else ImageRows.joined(parts), np.concatenate(sources)
         new = None
         if len(joined):
             order = joined.in_order()
@@ -394,44 +400,15 @@ class IndexWriter:
             self._require_dtype(self.manifest.store_dtype)
             self.dtype = self.manifest.store_dtype
             self._journals()
-            self._find_damages(self.manifest)
+            self._sweep()
+            repair = Repair(self.folder, self.home(), self._facts, self._next_number)
+            self._number = self._highest_generation()
+            self.manifest = repair.whole(self.manifest, everything=self._verify)
+            self._damaged |= repair.damaged
+            self.blank_rows = repair.blank_rows
             self.stored = self._open_pieces(self.manifest)
-        self._sweep()
-
-    def _find_damages(self, manifest: Manifest) -> None:
-        """Look for files that are not what was written. A table can't be made anew without encoding: it is refused.
-
-        Raises:
-            BrokenIndex: A table is damaged.
-        """
-        if not (self._verify or self._bytes(manifest) <= CHECKED_BYTES):
-            return
-        for piece in manifest.all_pieces():
-            for error in damages(self.folder, piece):
-                self._damaged |= {*piece.files()}
-                if piece.table in str(error) or piece.sums is None:
-                    raise error
-            if {*piece.files()} & self._damaged:
-                for _ in read_embeddings(self.folder / piece.table):
-                    pass  # page by page, each with a checksum: the table's block sums may be what is damaged
-                for name in piece.files():
-                    if (self.folder / name).is_dir():
-                        self._put_away(name)
-
-    def _bytes(self, manifest: Manifest) -> int:
-        total = 0
-        for name in manifest.files():
-            with contextlib.suppress(OSError):
-                total += (self.folder / name).stat().st_size
-        return total
-
-    def _put_away(self, name: str) -> None:
-        """Give a folder that stands where a file belongs another name: it may be somebody's."""
-        for number in range(1, 1000):
-            target = self.folder / f"{name}.folder-{number}"
-            if not target.exists():
-                os.rename(self.folder / name, target)
-                return
+        else:
+            self._sweep()
 
     def _open_pieces(self, manifest: Manifest) -> StoredRows:
         return StoredRows(

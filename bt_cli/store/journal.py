@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bt_cli.files.plain_file import open_plain
 from bt_cli.store.embedding_table import vectors_of
+from bt_cli.store.photo_columns import PHOTO_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +88,7 @@ class Journal:
 
         found = []
         for segment in self._segments():
-            with contextlib.suppress(pa.ArrowInvalid, OSError), open(segment, "rb") as file:
+            with contextlib.suppress(pa.ArrowInvalid, OSError), open_plain(segment) as file:
                 schema = pa.ipc.open_stream(file).schema
                 if self._fits(schema):
                     found.append(schema.metadata[b"bt.precision"].decode())
@@ -116,7 +118,7 @@ class Journal:
     def _batches_of(self, segment: Path) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        with open(segment, "rb") as file:
+        with contextlib.suppress(OSError), open_plain(segment) as file:
             try:
                 reader = pa.ipc.open_stream(file)
                 if not self._fits(reader.schema):
@@ -132,7 +134,16 @@ class Journal:
     def _fits(self, schema: pa.Schema) -> bool:
         made, ours = schema.metadata or {}, self.schema.metadata
         keys = (b"bt.fingerprint", b"bt.preprocessing", b"bt.format", b"bt.kind", FOR_CAPTIONS)
-        return schema.equals(self.schema) and all(made.get(key) == ours.get(key) for key in keys)
+        return _without_photo_columns(schema).equals(_without_photo_columns(self.schema)) and all(
+            made.get(key) == ours.get(key) for key in keys
+        )
+
+
+def _without_photo_columns(schema: pa.Schema) -> pa.Schema:
+    """What segments of earlier versions have, too: what they encoded is not encoded again."""
+    import pyarrow as pa
+
+    return pa.schema([field for field in schema if field.name not in PHOTO_COLUMNS])
 
 
 def _checksum(batch: pa.RecordBatch) -> int:

@@ -44,6 +44,8 @@ FORMAT = 2
 IMAGES, PAIRS, MIXED = "images", "pairs", "mixed"
 """What an image's embedding is of: the image; the image with its captions; these where it has some, else the image."""
 NAME = "manifest.json"
+MOST_EFFORT = 1 << 31
+"""Lists or links that a search may be told to look at: more than any index has."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,7 @@ class Piece:
             _check(name, named or (name in ("owners", "lists", "sums") and value is None))
         for name in ("kind", "reason", "sums_checksum", "deleted"):
             _check(name, isinstance(getattr(self, name), str))
-        numbers = isinstance(self.search, dict) and all(
-            isinstance(value, (int, float)) for value in self.search.values()
-        )
-        _check("search", numbers)
+        _check("search", isinstance(self.search, dict) and all(_fits(*item) for item in self.search.items()))
         self.deleted_rows()
 
 
@@ -294,6 +293,15 @@ def _here(path: str) -> str:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a number is one that a search can be tuned to: FAISS takes what it gets."""
+    if name in ("nprobe", "efSearch"):
+        return _is_count(value) and 0 < value <= MOST_EFFORT
+    if name == "recall":
+        return isinstance(value, (int, float)) and 0 <= value <= 1  # which no NaN is
+    return _is_count(value)
 
 
 def _check(name: str, fits: bool) -> None:

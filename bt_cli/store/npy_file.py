@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bt_cli.files.atomic_write import open_whole
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.store.embedding_table import TableWriter, vectors_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def rows_file(out: str | os.PathLike[str]) -> Path:
 
 def records(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The rows of a table but their embeddings, as JSON has them: paths as the file system functions take them, times
-    as ISO 8601 in UTC, other bytes as their hex digits."""
+    as ISO 8601, in UTC (`taken` on the clock of its place), other bytes as their hex digits."""
     names = [name for name in table.column_names if name != "embedding" and name not in NAMES_OF_BYTES]
     columns = {name: _json_values(table.column(name)) for name in names}
     for raw, text in NAMES_OF_BYTES.items():
@@ -121,7 +122,10 @@ def _json_values(column: pa.ChunkedArray) -> list[Any]:
     import pyarrow as pa
 
     if pa.types.is_timestamp(column.type):
-        return [None if value is None else _iso_time(value) for value in column.cast(pa.int64()).to_pylist()]
+        numbers = column.cast(pa.int64()).to_pylist()
+        if column.type.tz is None:
+            return [None if value is None else PhotoFacts(value).taken_text for value in numbers]
+        return [None if value is None else _iso_time(value) for value in numbers]
     return [_json_value(value) for value in column.to_pylist()]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes, damaged, read_sums
+from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes, CheckedFile, damaged, read_sums
 from bt_cli.store.manifest import Piece
 from bt_cli.store.string_table import StringTable
 from bt_cli.store.vector_file import VectorFile
@@ -85,6 +86,10 @@ class OpenPiece:
             return scores, np.where(found < 0, -1, self.ids_of_rows(found))
         return scores, np.where(found < 0, -1, found + self.first)
 
+    def checked_table(self, file: IO[bytes] | np.ndarray) -> CheckedFile:
+        """Its embedding table, open as `file` or `mapped`, as pyarrow reads it: blocks that are touched are proved."""
+        return CheckedFile(self.folder / self.entry.table, file, self.sums[self.entry.table])
+
     def vectors_of(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of rows, (n, d) float32."""
         if self.flat is not None:
@@ -111,7 +116,7 @@ def damages(folder: Path, entry: Piece) -> Iterator[BrokenIndex]:
         return
     for name, expected in sums.items():
         try:
-            with open(folder / name, "rb", buffering=0) as file:
+            with open_plain(folder / name) as file:
                 if expected is not None and BlockSums.of(file) != expected:
                     yield damaged(folder / name)
         except FileNotFoundError:
@@ -131,7 +136,7 @@ def open_owners(folder: Path, entry: Piece, sums: BlockSums | None) -> np.ndarra
     path = folder / entry.owners
     with _names(folder):
         try:
-            with open(path, "rb") as file:
+            with open_plain(path) as file:
                 checked = CheckedBytes(path, file, sums)
                 checked.require(0, len(checked.content))
             owners = np.load(path, mmap_mode="r")

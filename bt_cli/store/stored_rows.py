@@ -19,6 +19,7 @@ from bt_cli.store.embedding_table import nanoseconds, paths_of, read_columns, re
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
 from bt_cli.store.manifest import Piece
 from bt_cli.store.path_lookup import index_array, rows_of_paths
+from bt_cli.store.photo_columns import PHOTO_COLUMNS, photo_array
 from bt_cli.store.piece import sums_of
 from bt_cli.store.string_table import StringTable
 from bt_cli.store.vector_file import VectorFile, VectorFileWriter
@@ -135,19 +136,34 @@ class StoredRows:
         return rows_of_paths(paths, self._paths)
 
     def column(self, name: str) -> np.ndarray:
-        """(n,) `size`, `mtime`, `content_hash`, `width` or `height`, as `ImageRows` has them."""
+        """(n,) a column by its name, as `ImageRows` has it."""
         if name not in self._columns:
             parts = []
             for piece in self.pieces:
                 with reading(piece.table):
+                    if name in PHOTO_COLUMNS:
+                        # Its size is there in every version, so that the rows can be counted without the other.
+                        parts.append(photo_array(name, piece.columns(["size", name])))
+                        continue
                     column = piece.columns([name]).column(name)
                     if name == "content_hash":
                         parts.append(_digests(column))
                     else:
                         parts.append(nanoseconds(column))
-            empty = np.empty(0, HASH if name == "content_hash" else np.int64)
-            self._columns[name] = np.concatenate(parts) if parts else empty
+            self._columns[name] = np.concatenate(parts) if parts else getattr(ImageRows.blank([]), name)
         return self._columns[name]
+
+    @cached_property
+    def lacks_photo_columns(self) -> np.ndarray:
+        """(n,) bool: rows in the table of an earlier version, in which nobody looked for how they were taken."""
+        import pyarrow.parquet
+
+        lacking = np.zeros(len(self), bool)
+        for number, piece in enumerate(self.pieces):
+            with reading(piece.table):
+                names = pyarrow.parquet.read_schema(piece.table).names
+            lacking[self.first[number] : self.first[number + 1]] = not set(PHOTO_COLUMNS) <= set(names)
+        return lacking
 
     def ids_of_content(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """The smallest id of each of these contents (as `content_hash` has them) that some image has."""
@@ -165,8 +181,9 @@ class StoredRows:
     def rows(self, ids: np.ndarray) -> ImageRows:
         """Some rows, all their columns."""
         paths = [os.fsdecode(path) for path in self.paths.take(ids).to_pylist()] if len(ids) else []
-        size, mtime, digest, width, height = (self.column(name)[ids] for name in ARRAYS)
-        return ImageRows(paths, size, mtime, digest, width.astype(np.int32), height.astype(np.int32))
+        columns = {name: self.column(name)[ids] for name in ARRAYS}
+        columns.update({name: columns[name].astype(np.int32) for name in ("width", "height")})
+        return ImageRows(paths, **columns)
 
     def placed(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(which piece, its row) of each id."""
@@ -195,11 +212,10 @@ def joined_paths(parts: Sequence[pa.Array]) -> pa.Array:
 def _digests(column: pa.ChunkedArray) -> np.ndarray:
     """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
     array = column.combine_chunks()
+    if array.null_count or not len(array):
+        return np.array(column.to_pylist(), HASH)
     _, offsets, text = array.buffers()
-    width = np.dtype(HASH).itemsize
-    ends = np.zeros(1, np.int32)
-    if len(array):
-        ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-    if array.null_count or not len(array) or not (np.diff(ends) == width).all():
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    if not (np.diff(ends) == np.dtype(HASH).itemsize).all():
         return np.array(column.to_pylist(), HASH)
     return np.frombuffer(text, HASH, len(array), int(ends[0]))

@@ -14,6 +14,7 @@ from typing import IO
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes, damaged
 
@@ -53,7 +54,7 @@ class StringTable:
 
     def __init__(self, path: str | os.PathLike[str], sums: BlockSums | None = None) -> None:
         self.path = path
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             self.checked = CheckedBytes(path, file, sums)
         content = self.checked.content
         broken = BrokenIndex(f"{shown_path(path)}: no string table; {WAY_OUT}")

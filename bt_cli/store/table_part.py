@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from bt_cli.errors import BrokenIndex, IndexMismatch, UnreadableTable
 from bt_cli.files.shown_path import shown_path
+from bt_cli.sources.web_address import is_url
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import COLUMNS, ImageRows
 from bt_cli.store.manifest import Piece
@@ -59,11 +60,16 @@ class TablePart:
             NotFound: It is not there.
             UnreadableTable: It is damaged, no table of bt's, or one of captions or pairs.
         """
+        return cls.read(path, path)
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str] | BinaryIO, path: str | os.PathLike[str]) -> TablePart:
+        """As `open`, of a file that is open already, or at another place than `path`, which names it in errors."""
         import pyarrow as pa
         import pyarrow.parquet
 
         try:
-            with pyarrow.parquet.ParquetFile(path) as file:
+            with pyarrow.parquet.ParquetFile(source) as file:
                 return cls._of(Path(path), file.metadata.num_rows, file.schema_arrow)
         except (pa.ArrowException, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
@@ -120,7 +126,9 @@ class TablePart:
             raise self._damaged(error) from error
         if self.home != home:
             below = home.rstrip(os.sep) + os.sep
-            absolute = [os.path.normpath(os.path.join(self.home, path)) for path in rows.paths]
+            absolute = [
+                path if is_url(path) else os.path.normpath(os.path.join(self.home, path)) for path in rows.paths
+            ]
             rows.paths = [path[len(below) :] if path.startswith(below) else path for path in absolute]
         return rows
 

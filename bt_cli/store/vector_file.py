@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.store.widening import finite_float16, widen_float16
@@ -104,7 +105,7 @@ class VectorFile:
 
     def __init__(self, path: str | os.PathLike[str], sums: BlockSums | None = None) -> None:
         self.path = path
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             self.checked = CheckedBytes(path, file, sums)
             head = self.checked.content[: HEAD.size + FP16_QUANTIZER.size + COUNT.size].tobytes()
             self.checked.require(0, len(head))

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bt_cli.errors import BtError, UnreadableCaptions
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import Caption, CaptionSet
+    from bt_cli.datasets.captions import Caption, CaptionSet, PathLikes
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A caption file or folder, and what goes with it. What is left out has its default here, for `bt train` too."""
+    """A caption file or folder, or shards with captions, and what goes with it. What is left out has its default here,
+    for `bt train` too."""
 
-    captions: Path
-    images: Path | None = None
-    """The folder that the captions' images lie in; None = the caption file's own, or the folder of captions."""
+    captions: PathLikes
+    images: PathLikes | None = None
+    """The folder that the captions' images lie in; None = the caption file's own, or the folder or shards of
+    captions."""
     format: str | None = None
     """Of the caption file; None = as it looks."""
     split: str | None = None
     """The split to train on, of a file that has several; None = all."""
-    validation: Path | None = None
-    """Captions to measure on, with images in the same folder; None = some of `captions` are held out."""
+    validation: PathLikes | None = None
+    """Captions to measure on, with images in the same folder, or in the shards that they are in themselves; None = some
+    of `captions` are held out."""
     validation_share: float = 0.1
     """Share of the images that is held out where `validation` is None."""
 
@@ -39,22 +41,21 @@ class TrainingData:
 
         Raises what reading captions raises, and UnreadableCaptions for a caption that names no image.
         """
-        from bt_cli.datasets.captions import image_folder_of, read_captions
+        from bt_cli.datasets.captions import hold_their_images, image_places, read_captions
 
-        folder = self.images or image_folder_of(self.captions)
-
-        def read(path: Path, split: str | None) -> CaptionSet:
-            format = self.format if path == self.captions else None
+        def read(path: PathLikes, split: str | None, format: str | None) -> CaptionSet:
+            own = self.captions if not hold_their_images(path) else path
+            places = image_places(own) if self.images is None else self.images
             return read_captions(
-                path, format=format, split=split, images=folder, on_missing=on_missing, on_skip=on_missing
+                path, format=format, split=split, images=places, on_missing=on_missing, on_skip=on_missing
             )
 
-        captions = read(self.captions, self.split)
+        captions = read(self.captions, self.split, self.format)
         for item in captions.items:
             if item.image is None:
                 raise UnreadableCaptions(f"{captions.place(item)}: no image to this caption; training needs pairs")
         if self.validation is not None:
-            return captions.items, read(self.validation, None).items
+            return captions.items, read(self.validation, None, None).items
         return hold_out(captions.items, self.validation_share, seed)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 from bt_cli.errors import BadConfig
-from bt_cli.files.json_object import read_json_object
+from bt_cli.files.json_object import SETTINGS, read_json_object
 from bt_cli.files.shown_path import shown_path
 
 LOSSES = ("itc", "itc_cross", "itm", "mlm")
@@ -203,7 +203,7 @@ class Recipe:
         bundled = Path(__file__).parent / "recipes" / f"{path}.json"
         path = bundled if bundled.is_file() and not Path(path).exists() else Path(path)
         missing = "no such recipe, neither a file nor one of bt's own (tiny)"
-        return cls.from_dict(read_json_object(path, BadConfig, missing=missing), shown_path(path))
+        return cls.from_dict(read_json_object(path, BadConfig, missing=missing, limit=SETTINGS), shown_path(path))
 
 
 def suited_learning_rate(width: int) -> float:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from bt_cli.checkpoints.combination import KEY, keep_combination
 from bt_cli.checkpoints.hub_layout import heads_in
 from bt_cli.checkpoints.model_card import write_card
 from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
-from bt_cli.errors import BadConfig
+from bt_cli.errors import BadConfig, Unwritable
+from bt_cli.files.plain_file import is_plain
+from bt_cli.files.shown_path import shown_path
 from bt_cli.training.combination import best_combination, compare_combinations
 from bt_cli.training.examples import Batch, Examples, make_examples
 from bt_cli.training.loss_plot import write_loss_plot
@@ -67,6 +70,19 @@ class Outcome:
     """The best of them, which the checkpoint keeps as its own."""
 
 
+def require_plain_files(*folders: Path) -> None:
+    """Refuse a run whose folders hold a pipe or a device where its own files belong: it would be waited for, or what
+    is written into it would be lost.
+
+    Raises:
+        Unwritable: Names the first.
+    """
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.exists() and not path.is_dir() and not is_plain(path.stat()):
+                raise Unwritable(f"{shown_path(path)}: a pipe or a device, and no file of a run; remove it")
+
+
 class Trainer:
     """Trains `run.network` in place by a recipe, from where the state in `out/training` stands."""
 
@@ -75,6 +91,7 @@ class Trainer:
         fitting = recipe.for_width(run.network.config.hidden_size)
         self.recipe = settle_steps(fitting, len(run.source), run.ranks.world)
         self.folder = run.out / "training"
+        require_plain_files(run.out, self.folder)
         run.network.to(run.device)
         run.network.recompute_activations(recipe.checkpoint_layers)
         self.dropout = dropout_of(run.network)

@@ -9,7 +9,7 @@ from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.bridgetower.initialisation import initialise
 from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.states import ImageStates, TextStates
-from bt_cli.errors import BadConfig, MissingHead
+from bt_cli.errors import BadConfig, BadInput, MissingHead
 
 CLOSE = 1e-5
 
@@ -179,3 +179,13 @@ def test_initialisation_is_set_by_its_seed_alone() -> None:
     assert not torch.equal(first.text_tower.word_embeddings.weight, third.text_tower.word_embeddings.weight)
     assert first.vision_tower.position_embedding[1:].abs().max().item() == pytest.approx(0.5, abs=1e-3)
     assert all(torch.isfinite(parameter).all() for parameter in first.parameters())
+
+
+def test_an_image_smaller_than_a_patch_is_refused(network: BridgeTower) -> None:
+    height, width = network.config.vision_config.patch
+    with pytest.raises(BadInput) as caught:
+        network.encode_images(torch.zeros(1, 3, height - 1, 5 * width))
+    assert str(caught.value) == (
+        f"images of {5 * width} x {height - 1} pixels hold no patch of {width} x {height}; the size in the "
+        "checkpoint's preprocessor_config.json is too small"
+    )

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -399,3 +400,32 @@ def test_weights_whose_dtype_says_whole_numbers_are_refused(tmp_path: Path) -> N
     with pytest.raises(BrokenCheckpoint) as error:
         NamedTensors(TensorFiles.in_folder(tmp_path))
     assert str(error.value) == (f"{tmp_path}: logit_scale is stored as I32, but weights are floating; get it again")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="needs a kernel's file that blocks")
+def test_a_kernels_file_in_the_place_of_weights_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/proc/kmsg")
+    with pytest.raises(BrokenCheckpoint) as caught:
+        TensorFiles.in_folder(tmp_path)
+    assert str(caught.value) == f"{tmp_path / name}: can't be read: a pipe or a device, not a file; get it again"
+
+
+def test_a_header_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with open(path, "wb") as file:
+        file.write((20 << 20).to_bytes(8, "little"))
+        file.truncate(30 << 20)
+    with pytest.raises(BrokenCheckpoint, match=r"model\.safetensors is no safetensors file$"):
+        SafetensorsFile(path)
+
+
+def test_a_compressed_pickle_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A few kilobytes would unpack to whatever size they say."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"a": torch.zeros(3)}, tmp_path / "stored.bin")
+    with zipfile.ZipFile(tmp_path / "stored.bin") as stored, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in stored.namelist():
+            packed.writestr(entry, stored.read(entry))
+    with pytest.raises(BrokenCheckpoint, match="is compressed, as torch writes none; ask its author for safetensors$"):
+        TensorFiles([path])

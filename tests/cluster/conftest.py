@@ -56,7 +56,7 @@ def settings(shards: list[str], encoder: ModelEncoder) -> WorkerSettings:
 
 
 def tasks_of(names: list[str], folder: str = "parts") -> list[ShardTask]:
-    return shard_tasks(names, Path(folder), Exclusion())
+    return shard_tasks(names, folder, Exclusion())
 
 
 def bytes_of(folder: str) -> dict[str, bytes]:

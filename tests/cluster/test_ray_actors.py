@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from cluster.conftest import PICTURES, bytes_of, rows_of, tasks_of
+from object_store import object_store
 
 from bt_cli.cluster.encode import encode_shards
 from bt_cli.cluster.ray_actors import RayActors
@@ -25,7 +28,14 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'brid
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def store() -> Iterator[Any]:
+    """An empty store of objects, which this process and the cluster's find by their environment."""
+    with pytest.MonkeyPatch.context() as patch, object_store(patch) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def address(store: Any) -> Iterator[str]:
     """Of a cluster with two nodes of one core each."""
     from ray.cluster_utils import Cluster
 
@@ -77,10 +87,38 @@ def test_two_nodes_a_killed_worker_and_bad_shards(
         assert rows_of(f"parts/{name}.parquet") == rows_of("alone.parquet")
 
 
+def test_shards_and_parts_in_a_store(address: str, store: Any, shards: list[str], settings: WorkerSettings) -> None:
+    store.create_bucket(Bucket="data")
+    for name in shards[:2]:
+        store.put_object(Bucket="data", Key=name, Body=Path(name).read_bytes())
+    tasks = tasks_of([f"s3://data/{name}" for name in shards[:2]], "s3://data/parts/")
+    summary = encode_shards(tasks, settings, RayActors(address=address))
+    assert (summary.failed, summary.images) == ([], 2 * PICTURES)
+    keys = [entry["Key"] for entry in store.list_objects_v2(Bucket="data", Prefix="parts/")["Contents"]]
+    assert keys == [f"parts/{name}.parquet" for name in shards[:2]]
+    assert encode_shards(tasks, settings, RayActors(address=address)).unchanged == tasks
+
+
 def test_a_worker_that_can_not_begin_says_why(address: str, settings: WorkerSettings) -> None:
     broken: dict[str, Any] = {**vars(settings), "extras": ("nothing_like_it",)}
     with pytest.raises(NoEngine, match="nothing_like_it is not installed here"):
         encode_shards(tasks_of(["s0.tar"]), WorkerSettings(**broken), RayActors(address=address))
+
+
+def a_worker() -> int:
+    """The process id of an actor of this module's cluster."""
+    parents = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in parents:
+        with contextlib.suppress(OSError):
+            command, above = Path(f"/proc/{pid}/cmdline").read_bytes(), pid
+            while command.startswith(b"ray::Worker") and above:
+                above = parents.get(above, 0)
+                if above == os.getpid():
+                    return pid
+    raise AssertionError("no worker runs")
 
 
 def test_the_driver_is_killed_and_run_again(address: str, shards: list[str]) -> None:
@@ -89,6 +127,8 @@ def test_the_driver_is_killed_and_run_again(address: str, shards: list[str]) -> 
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     assert '"encoded"' in driver.stdout.readline()
+    os.kill(a_worker(), signal.SIGKILL)
+    assert json.loads(driver.stdout.readline())["state"] == "encoded"  # nor does Ray say anything there
     driver.kill()
     driver.communicate()
     done = {name: content for name, content in bytes_of("parts").items() if name.endswith(".parquet")}

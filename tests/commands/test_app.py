@@ -189,7 +189,7 @@ def test_completion_knows_the_commands(tmp_path: Path) -> None:
         assert (ran.returncode, ran.stderr) == (0, "")
         return ran.stdout.split()
 
-    assert complete("bt s", 1) == ["search", "score", "serve"]
+    assert complete("bt s", 1) == ["search", "score", "show", "serve"]
 
 
 def test_main_is_the_entry_point() -> None:

@@ -1,4 +1,5 @@
-"""Tar shards on the web and in a store, through the commands: equal to the folder, and kept while they are away."""
+"""Tar shards, Parquet files and lists on the web and in a store, through the commands: equal to the folder, and kept
+while they are away."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from object_store import PartsServer, forget_stores, object_store, parts_server
 
@@ -28,6 +31,20 @@ def tar(names: list[str], packed: bool = False) -> bytes:
     with tarfile.open(fileobj=written, mode="w:gz" if packed else "w") as archive:
         for name in names:
             archive.add(SCENES / name, name)
+    return written.getvalue()
+
+
+def parquet(names: list[str]) -> bytes:
+    """Images with a caption each, in groups of four rows."""
+    images = [{"bytes": (SCENES / name).read_bytes(), "path": "x.jpg"} for name in names]
+    written = io.BytesIO()
+    pq.write_table(pa.table({"image": images, "caption": names}), written, row_group_size=4)
+    return written.getvalue()
+
+
+def plain_table() -> bytes:
+    written = io.BytesIO()
+    pq.write_table(pa.table({"label": [1, 2]}), written)
     return written.getvalue()
 
 
@@ -119,3 +136,97 @@ def test_a_shard_that_is_none_is_named(bt: Bt, server: PartsServer) -> None:
     ran = bt("index", f"{server.url}/none.tar", OPEN)
     assert ran.code == 1
     assert "the server says 404 Not Found" in ran.err
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".parquet"])
+def test_a_first_index_transfers_a_container_once(bt: Bt, server: PartsServer, suffix: str) -> None:
+    content = parquet(NAMES) if suffix == ".parquet" else tar(NAMES, suffix == ".tar.gz")
+    server.files[f"/once{suffix}"] = content
+    assert bt("index", f"{server.url}/once{suffix}", OPEN).code == 0
+    sizes = [0] * len(content)
+    for _, part in server.asked:
+        first, last = part.removeprefix("bytes=").split("-")
+        for place in range(int(first), min(int(last) + 1, len(content))):
+            sizes[place] += 1
+    assert max(sizes[1:]) == 1  # the first byte alone is asked for the file's size
+    asked = len(server.asked)
+    assert bt("search", "a red car", "--rerank", "--json", OPEN).code == 0
+    assert server.asked[asked:] == []
+
+
+def test_a_parquet_file_on_the_web(bt: Bt, server: PartsServer) -> None:
+    server.files["/a.parquet"] = parquet(NAMES)
+    url = f"{server.url}/a.parquet"
+    assert "not a public address" in bt("index", url).err
+    assert bt("index", "photos", "--index", "disk").code == 0
+    ran = bt("index", url, OPEN, "--json")
+    assert (ran.code, ran.objects[0]["added"]) == (0, 12), ran.err
+    with IndexFolder.open(".bt") as index:
+        rows = index.table(["path", "content_hash", "embedding"]).to_pylist()
+    assert [row["path"] for row in rows] == [f"{url}/{number:09d}" for number in range(12)]
+    there = contents("disk")
+    assert [(row["content_hash"], str(row["embedding"])) for row in rows] == [
+        (there[name][1], there[name][4]) for name in NAMES
+    ]
+    server.asked.clear()
+    assert bt("index", OPEN, "--json").objects[0]["unchanged"] == 12
+    assert {part for _, part in server.asked} == {"bytes=0-0"}
+    hits = bt("search", "a red car", "--rerank", "--json", OPEN).objects
+    best = bt("search", "a red car", "--rerank", "--json", "--index", "disk").objects
+    assert [hit["itm_logit"] for hit in hits] == [hit["itm_logit"] for hit in best]
+    assert bt("score", f"{url}/000000003", "two dogs", OPEN, "--json").code == 0
+    server.files["/a.parquet"] = parquet(NAMES[:5])
+    ran = bt("index", OPEN, "--json")
+    assert (ran.objects[0]["removed"], ran.objects[0]["updated"] + ran.objects[0]["unchanged"]) == (7, 5)
+    server.files["/a.parquet"] = parquet(NAMES[:5])[:-20]
+    ran = bt("index", OPEN, "--json")
+    assert (ran.objects[0]["removed"], ran.objects[0]["unchanged"]) == (0, 5)
+    assert f"{url}: shard no whole Parquet file" in ran.err
+    del server.files["/a.parquet"]
+    ran = bt("index", OPEN, "--json")
+    assert (ran.code, ran.objects[0]["unchanged"]) == (0, 5)
+    assert f"skipped {url}: the server says 404" in ran.err
+
+
+def test_lists_on_the_web(bt: Bt, server: PartsServer) -> None:
+    server.files |= {f"/{name}": (SCENES / name).read_bytes() for name in NAMES}
+    urls = [f"{server.url}/{name}" for name in NAMES]
+    table = io.BytesIO()
+    pq.write_table(pa.table({"url": urls[6:], "text": ["x"] * 6}), table)
+    server.files |= {
+        "/urls.txt": "\n".join(["# two", *urls[:6], "no address"]).encode(),
+        "/t.parquet": table.getvalue(),
+    }
+    assert bt("index", "photos", "--index", "disk").code == 0
+    ran = bt("index", f"{server.url}/urls.txt", f"{server.url}/t.parquet", OPEN, "--json")
+    assert (ran.code, ran.objects[0]["added"], ran.objects[0]["skipped"]) == (0, 12, 1), ran.err
+    assert f"skipped {server.url}/urls.txt:8: no address: no address" in ran.err
+    assert contents(".bt").keys() == contents("disk").keys()
+    server.files["/urls.txt"] = "\n".join(urls[:4]).encode()
+    ran = bt("index", OPEN, "--json")
+    assert (ran.objects[0]["removed"], ran.objects[0]["unchanged"]) == (2, 10)
+    list_there = server.files.pop("/urls.txt")
+    ran = bt("index", OPEN, "--json")
+    assert (ran.objects[0]["removed"], ran.objects[0]["unchanged"]) == (0, 10)
+    assert f"skipped {server.url}/urls.txt: the server says 404" in ran.err
+    server.files["/urls.txt"] = list_there
+    ran = bt("index", f"{server.url}/urls.txt", "--forget", f"{server.url}/t.parquet", OPEN, "--json")
+    assert (ran.objects[0]["removed"], ran.objects[0]["unchanged"]) == (6, 4)
+
+
+def test_parquet_files_in_a_store(bt: Bt, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bt("index", "photos", "--index", "disk").code == 0
+    with object_store(monkeypatch) as store:
+        store.create_bucket(Bucket="parts")
+        for number, names in enumerate((NAMES[:5], NAMES[5:])):
+            store.put_object(Bucket="parts", Key=f"p/{number}.parquet", Body=parquet(names))
+        store.put_object(Bucket="parts", Key="p/other.parquet", Body=plain_table())
+        for given in (["s3://parts/p"], ["s3://parts/p/0.parquet", "s3://parts/p/1.parquet"]):
+            ran = bt("index", *given, "--index", "there", "--rebuild", "--json")
+            assert (ran.code, ran.objects[0]["added"]) == (0, 12), ran.err
+            with IndexFolder.open("there") as index:
+                hashes = index.table(["content_hash"]).column(0).to_pylist()
+            with IndexFolder.open("disk") as index:
+                assert hashes == index.table(["content_hash"]).column(0).to_pylist()
+        found = bt("eval", "s3://parts/p/0.parquet", "--json").objects[0]
+        assert (found["images"], found["captions"], found["skipped"]) == (5, 5, 0)

@@ -175,6 +175,18 @@ def test_rerank_and_score_take_addresses_as_files(bt: Bt, site: Site) -> None:
     assert bt("score", "--pairs", "pairs.csv", OPEN, "--json").objects[0]["itm_logit"] == scores[0]["itm_logit"]
 
 
+def test_fill_mask_takes_an_address(bt: Bt, site: Site) -> None:
+    (url,) = listed(site, [3])
+    ask = ("fill-mask", "two <mask>", "--json", "--image")
+    ran = bt(*ask, url)
+    assert ran.code == 1
+    assert "not a public address; --allow-private-urls asks it anyway" in ran.err
+    ran = bt(*ask, url, OPEN)
+    assert ran.code == 0, ran.err
+    there = bt(*ask, "photos/p 03.png").objects
+    assert [{**word, "image": ""} for word in ran.objects] == [{**word, "image": ""} for word in there]
+
+
 def test_captions_globs_and_export_know_addresses(bt: Bt, site: Site) -> None:
     urls = listed(site, [1, 2])
     Path("urls.tsv").write_text(f"a red car\t{urls[0]}\ntwo dogs\t{urls[1]}\n")

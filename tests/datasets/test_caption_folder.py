@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bt_cli.datasets.captions import image_folder_of, read_captions
+from bt_cli.datasets.captions import image_places, read_captions
 from bt_cli.errors import Misuse, UnreadableCaptions
 
 
@@ -45,7 +45,7 @@ def test_texts_beside_images(tmp_path: Path) -> None:
     ]
     assert found.items[2].image_id == "b/2.JPG"
     assert found.place(found.items[3]) == f"{tmp_path}/b/2.caption:3"
-    assert image_folder_of(tmp_path) == str(tmp_path)
+    assert image_places(tmp_path) == [str(tmp_path)]
 
 
 def test_texts_that_are_no_captions_are_told(tmp_path: Path) -> None:

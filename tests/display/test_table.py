@@ -13,6 +13,7 @@ from bt_cli.display.hit_table import decimal, percent, show_hits
 from bt_cli.display.mask_table import show_words, whole_word
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.score_bar import score_bar
+from bt_cli.display.table import Column, Rows, show
 from bt_cli.search.candidates import Hit
 from bt_cli.search.scoring import Pair
 
@@ -64,6 +65,13 @@ def test_a_file_gets_one_row_a_line_however_long(drawn) -> None:
         "2        0.2500  ██████        " + "x" * 90 + ".jpg",
         "3        0.0000                日本\\xff.jpg",
     ]
+
+
+@pytest.mark.parametrize("columns", [None, 80])
+def test_columns_without_headings_have_no_line_for_them(drawn, columns: int | None) -> None:
+    rows = Rows([Column(""), Column("")])
+    rows.add("index", "a")
+    assert drawn(show, rows, columns=columns).splitlines() == ["index  a"]
 
 
 @pytest.mark.parametrize("columns", [200, 80, 60, 40, 25])

@@ -76,7 +76,8 @@ def test_lancedb_has_every_row_and_finds_the_same(index: IndexFolder, bt: Bt) ->
     rows = table.to_arrow()
     assert rows.column("id").to_pylist() == list(range(15))
     assert rows.column_names == [
-        "id", "path", "path_bytes", "size", "mtime", "content_hash", "width", "height", "vector",
+        "id", "path", "path_bytes", "size", "mtime", "content_hash", "width", "height",
+        "taken", "taken_offset", "camera", "latitude", "longitude", "vector",
     ]  # fmt: skip
     names = [
         text if raw is None else os.fsdecode(raw)

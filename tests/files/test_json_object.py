@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_cli.errors import BadConfig, BrokenCheckpoint, BtError, NotFound
-from bt_cli.files.json_object import LARGEST, read_json_object
+from bt_cli.files.json_object import LARGEST, SETTINGS, read_json_object
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | st.text(max_size=5)
 VALUES = st.recursive(
@@ -87,9 +87,13 @@ def test_only_a_regular_file_of_a_bounded_size_is_read(tmp_path: Path) -> None:
     (tmp_path / "zeros").symlink_to("/dev/zero")
     with open(tmp_path / "large", "wb") as file:
         file.truncate(LARGEST + 1)
+    (tmp_path / "kernels").symlink_to("/proc/kmsg" if os.path.exists("/proc/kmsg") else "/dev/zero")
+    with pytest.raises(BadConfig, match="large: more than 4 MiB, too large for what it is named$"):
+        read_json_object(tmp_path / "large", BadConfig, limit=SETTINGS)
     refused: dict[Path, tuple[type[BtError], str]] = {
         tmp_path / "pipe": (BadConfig, "not a regular file"),
         tmp_path / "zeros": (BadConfig, "not a regular file"),
+        tmp_path / "kernels": (BadConfig, "not a regular file"),
         tmp_path: (BadConfig, "not a regular file"),
         tmp_path / "large": (BadConfig, "more than 64 MiB, too large for what it is named"),
         tmp_path / "none": (NotFound, "no such file"),

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captioned_containers import write_data_set, write_rows, write_shard
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
 from bt_cli.indexing.build import build_index
+from bt_cli.preprocessing.image_file import read_image_file
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
 
@@ -57,20 +59,36 @@ def assert_whole(folder: Path) -> None:
     with IndexFolder.open(folder) as index:
         vectors = index.vectors_of(np.arange(len(index)))
         for path, vector in zip(index.paths(range(len(index))), vectors, strict=True):
-            assert np.array_equal(vector, embedding_of(Path(path).read_bytes()).astype(np.float16).astype(np.float32))
+            assert np.array_equal(vector, embedding_of(read_image_file(path)).astype(np.float16).astype(np.float32))
 
 
 def names_in(log: Path) -> list[bytes]:
     return log.read_bytes().split(b"\0")[:-1] if log.exists() else []
 
 
-@pytest.mark.slow
-def test_twenty_kills(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
+def fill_folder(photos: Path) -> None:
     for number in range(IMAGES):
         file = photos / f"{number % 7}/{number:04d}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"image %d" % number)
+
+
+def fill_containers(photos: Path) -> None:
+    """A container of each kind, with as many images."""
+    parts = [
+        {f"{number:04d}": (b"image %d" % number, ["words"]) for number in range(part, IMAGES, 4)} for part in range(4)
+    ]
+    write_data_set(photos, parts[0])
+    write_shard(photos / "a.tar", parts[1], ".jpg")
+    write_shard(photos / "b.tar.gz", parts[2], ".jpg")
+    write_rows(photos / "c.parquet", parts[3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fill", [fill_folder, fill_containers])
+def test_twenty_kills(tmp_path: Path, fill: Callable[[Path], None]) -> None:
+    photos = tmp_path / "photos"
+    fill(photos)
     folder = tmp_path / ".bt"
     chance = random.Random(5)
     encoded: set[bytes] = set()

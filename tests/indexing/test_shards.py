@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from captioned_containers import write_data_set
 from indexing.fake_encoder import FakeEncoder, Stops
 
 from bt_cli.errors import UnreadableImage
@@ -209,3 +211,31 @@ def test_a_parquet_file_that_changes_or_is_cut(monkeypatch: pytest.MonkeyPatch) 
     os.utime("p.parquet", ns=(1, 1))
     assert changes(update()) == (0, 1, 1, 1, 1)
     assert sorted(rows()) == ["p.parquet/000000000", "p.parquet/000000001"]
+
+
+def test_a_data_set_is_a_folder_row_for_row_and_a_changed_part_alone_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkdir("photos")
+    for name, content in CONTENTS.items():
+        Path("photos", name).write_bytes(content)
+    samples = {name: (content, ["words"]) for name, content in CONTENTS.items()}
+    first, second = (dict(list(samples.items())[part : part + 3]) for part in (0, 3))
+    write_data_set(Path("set"), first, second)
+    update("photos", folder="a")
+    assert changes(update("set")) == (6, 0, 0, 0, 6)
+    assert list(rows("a").values()) == list(rows().values())
+    assert list(rows())[4] == "set/data-00001-of-00002.arrow/000000001"
+    with monkeypatch.context() as patch:
+        patch.setattr(member, "ArrowShard", None)
+        assert changes(update()) == (0, 0, 0, 6, 0)
+    shutil.rmtree("set")
+    stamp = 1_700_000_000
+    write_data_set(Path("set"), first, {**second, "e.jpg": (b"another image", ["words"])})
+    for number in range(2):
+        os.utime(f"set/data-0000{number}-of-00002.arrow", (stamp, stamp + number))
+    again = FakeEncoder()
+    assert changes(update(encoder=again)) == (0, 1, 0, 5, 1)
+    assert [os.path.relpath(path) for path in again.encoded] == ["set/data-00001-of-00002.arrow/000000001"]
+    os.truncate("set/data-00000-of-00002.arrow", 500)
+    before = rows()
+    assert changes(update()) == (0, 0, 0, 6, 0)
+    assert rows() == before

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
 from bt_cli.datasets.captions import Caption
-from bt_cli.errors import BtError
+from bt_cli.errors import BrokenIndex, BtError
 from bt_cli.indexing.build import build_index
+from bt_cli.store.block_sums import damaged
 from bt_cli.store.index_folder import IndexFolder
 
 TRIES = 150
@@ -131,4 +134,40 @@ def test_a_file_replaced_by_a_folder(whole: Path) -> None:
         if not file.name.endswith(".parquet"):
             assert mended(folder), file.name
             assert outcome(folder, expected) == "right"
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("table", ["images", "captions"])
+def test_a_table_of_another_index_is_not_read(whole: Path, other: Path, table: str) -> None:
+    """Page checksums alone would take it: it is whole, and another index's."""
+    folder = whole / ".table"
+    shutil.copytree(whole / ".bt", folder, symlinks=True)
+    name = next(path.name for path in plain_files(folder) if path.name.startswith(table + "-"))
+    shutil.copy(other / ".bt" / name, folder / name)
+    with IndexFolder.open(folder) as index:
+        for read in (index.table, lambda: list(index.batches())) if table == "images" else (index.captions.batches,):
+            with pytest.raises(BrokenIndex) as caught:
+                list(read())
+            assert str(caught.value) == str(damaged(folder / name))
+    shutil.rmtree(folder)
+
+
+def caption_table(folder: Path) -> None:
+    with IndexFolder.open(folder) as index:
+        list(index.captions.batches())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_no_file_is_waited_for_that_is_no_file(whole: Path, make: Callable[[Path], None]) -> None:
+    for file in plain_files(whole / ".bt"):
+        folder = whole / ".pipe"
+        shutil.copytree(whole / ".bt", folder, symlinks=True)
+        (folder / file.name).unlink()
+        make(folder / file.name)
+        if file.name.startswith("manifest-"):
+            answers(folder)
+        else:
+            read = caption_table if file.name.startswith("captions-") else answers
+            with pytest.raises(BrokenIndex, match="not a (regular )?file; "):
+                read(folder)
         shutil.rmtree(folder)

@@ -70,12 +70,12 @@ def of_width(opened: Any, width: int, height: int = 900) -> None:
 
 
 def requested(opened: Any) -> list[str]:
-    """Every address that the page asked for since the last call, data: URLs and the empty tab left out."""
+    """Every address that the page asked for since the last call, data: URLs and the browser's own tab left out."""
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     urls = [
         message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
     ]
-    return [url for url in urls if not url.startswith(("data:", "chrome://"))]
+    return [url for url in urls if not url.startswith(("data:", "chrome://", "chrome-untrusted://"))]
 
 
 def serious_faults(opened: Any) -> list[str]:

@@ -589,6 +589,12 @@ def test_jpeg_xl_needs_no_registering_by_the_user(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "(200, 40, 60)\n"
 
 
+def test_what_a_decoder_tells_its_builders_is_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_jxl")
+    (tmp_path / "a.jxl").write_bytes(b"\xff\x0a")
+    assert refusal(tmp_path / "a.jxl") == f"{tmp_path}/a.jxl: broken image: Generic Error"
+
+
 def test_a_kernels_file_and_an_empty_one_are_not_waited_for(tmp_path: Path) -> None:
     if os.path.exists("/proc/kmsg"):
         assert refusal("/proc/kmsg") == "/proc/kmsg: not a regular file"

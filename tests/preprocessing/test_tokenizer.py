@@ -385,3 +385,15 @@ def test_a_broken_tokenizer_json(content: bytes, said: str, tmp_path: Path) -> N
 def test_a_truncated_download(roberta: Path, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes((roberta / "tokenizer.json").read_bytes()[:1_000_000])
     assert refusal(tmp_path).startswith("DIR/tokenizer.json: broken: ")
+
+
+def test_more_merges_than_any_vocabulary_needs_are_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text(json.dumps({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}))
+    (tmp_path / "merges.txt").write_bytes(b"a b\n" * 1_000_001)
+    with pytest.raises(BadTokenizer) as caught:
+        Tokenizer.from_folder(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'merges.txt'}: more than 1,000,000 merges, which no vocabulary needs"
+    with open(tmp_path / "merges.txt", "wb") as file:
+        file.truncate((32 << 20) + 1)
+    with pytest.raises(BadTokenizer, match=r"merges\.txt: more than 32 MiB, too large for what it is named$"):
+        Tokenizer.from_folder(tmp_path)

@@ -35,7 +35,7 @@ def test_the_answers_are_those_of_the_command(folder: Path, bt) -> None:
 def test_images_captions_sums_and_filters(folder: Path, bt) -> None:
     index = bt_cli.Index.open(dtype="float32")
     by_path = index.search(image=folder.parent / "colour 3.png", k=1)
-    assert (by_path[0].path, by_path[0].itc) == ("colour 3.png", pytest.approx(1, abs=1e-5))
+    assert (by_path[0].path, by_path[0].itc) == ("colour 3.png", pytest.approx(1, abs=1e-4))  # float16 is stored
     with Image.open(folder.parent / "colour 3.png") as image:
         assert index.search(image=image, k=1)[0].path == "colour 3.png"
     texts = [hit.caption for hit in index.search("tone 2", captions=True)]

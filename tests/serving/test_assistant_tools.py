@@ -23,6 +23,10 @@ async def test_an_assistant_searches_ranks_scores_and_looks(library):
         found = (await session.call_tool("search", {"query": "a red car", "k": 3})).structured_content
         ids = [hit["id"] for hit in found["hits"]]
         assert len(ids) == 3
+        dated = (await session.call_tool("search", {"query": "a red car", "after": "1990"})).structured_content
+        assert (dated["hits"], dated["unknown"]) == ([], 12)
+        vague = await session.call_tool("search", {"query": "a red car", "near": "here"})
+        assert "--near here: no place" in vague.content[0].text
         ranked = (await session.call_tool("rerank", {"query": "a red car", "ids": ids})).structured_content
         assert sorted(hit["id"] for hit in ranked["hits"]) == sorted(ids)
         scored = (await session.call_tool("score", {"ids": ids[:1], "texts": ["a dog"]})).structured_content

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from object_store import parts_server
 from PIL import Image
 
 httpx = pytest.importorskip("httpx")
@@ -63,6 +64,24 @@ def test_members_of_a_tar_file_are_shown_and_read(shard, start, bt, monkeypatch,
     page = tmp_path / "page.html"
     assert bt("search", "a dog", "--server", served.url, "--html", page).code == 0
     assert page.read_text().count("data:image/jpeg;base64,") == 3
+
+
+def test_images_of_this_machine_are_fetched_where_that_was_allowed(start, bt, tmp_path):
+    with parts_server() as site:
+        names = [f"scene-{number:04}.jpg" for number in (1, 2)]
+        site.files.update({f"/{name}": (SAMPLES / name).read_bytes() for name in names})
+        home = tmp_path / "web"
+        home.mkdir()
+        (home / "list.txt").write_text("\n".join(f"{site.url}/{name}" for name in names))
+        asked = ["index", home / "list.txt", "--index", home / ".bt", "--model", "tiny", "--dtype", "float32", "-q"]
+        assert bt(*asked, "--allow-private-urls").code == 0
+        for allowed, status, read in ((False, 404, 0), (True, 200, 2)):
+            served = start(home, allow_private_urls=allowed)
+            with httpx.Client(base_url=served.url, timeout=60) as web:
+                found = web.get("/api/search", params={"q": "a dog", "rerank": 1}).json()
+                assert sum(hit["itm_logit"] is not None for hit in found.get("hits", [])) == read
+                assert ("not a public address" in found.get("error", {}).get("message", "")) is not allowed
+                assert web.get("/thumb/web/0").status_code == status
 
 
 def rounded(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import signal
@@ -169,12 +170,18 @@ def test_thumbnails_keep_within_their_bound(tmp_path):
 
 
 def test_the_command_serves_until_it_is_told_to_stop(library, tmp_path):
-    command = [sys.executable, "-m", "bt_cli", "serve", "--port", "0", "--index", str(library / ".bt")]
-    server = subprocess.Popen([*command, "--dtype", "float32"], stderr=subprocess.PIPE, text=True)
+    other = tmp_path / "two words" / ".bt"
+    shutil.copytree(library / ".bt", other, symlinks=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "bt_cli", "serve", "--port", "0", "--dtype", "float32"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BT_INDEX": f"{library / '.bt'}{os.pathsep}{other}"},
+    )
     try:
         assert server.stderr is not None
         line = server.stderr.readline()
-        assert line.startswith("bt: library (12 images) at http://127.0.0.1:")
+        assert line.startswith("bt: library (12 images), two words (12 images) at http://127.0.0.1:")
         url = line.split(" at ")[1].split(",")[0]
         assert httpx.get(f"{url}/api/search", params={"q": "a"}, timeout=60).status_code == 200
         # What there is to remark on a request is the caller's to hear, and not the log's.

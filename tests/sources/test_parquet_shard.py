@@ -15,8 +15,9 @@ from bt_cli.datasets.image_folder import find_images
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import UnreadableImage
 from bt_cli.sources import parquet_shard
+from bt_cli.sources.image_column import image_column
 from bt_cli.sources.member import first_bytes, read_member
-from bt_cli.sources.parquet_shard import ParquetShard, holds_images, image_column
+from bt_cli.sources.parquet_shard import ParquetShard, holds_images
 from bt_cli.sources.url_list import is_url_list
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

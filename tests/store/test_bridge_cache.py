@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,27 @@ def test_a_header_of_another_shape_is_written_anew(tmp_path: Path, shape: object
         assert cache.put(key(number), block(number))
     cache.close()
     assert held(BridgeCache(tmp_path, MADE_BY), range(6)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["header.json", "features.bin", "keys.bin"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_holds_no_block_and_takes_none(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    folder = filled(tmp_path, range(3)).folder
+    (folder / name).unlink()
+    make(folder / name)
+    cache = BridgeCache(tmp_path, MADE_BY, limit=100 * BYTES)
+    assert held(cache, range(3)) == []
+    if name != "header.json":
+        with pytest.warns(UserWarning, match="bridge features are not kept any more$"):
+            assert not cache.put(key(5), block(5))
+
+
+def test_a_link_in_the_cache_is_not_written_through(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "cache", range(1)).folder
+    (tmp_path / "mine").write_bytes(b"somebody's")
+    (folder / "keys.bin").unlink()
+    (folder / "keys.bin").symlink_to(tmp_path / "mine")
+    cache = BridgeCache(tmp_path / "cache", MADE_BY, limit=100 * BYTES)
+    with pytest.warns(UserWarning, match="bridge features are not kept any more$"):
+        assert not cache.put(key(5), block(5))
+    assert (tmp_path / "mine").read_bytes() == b"somebody's"

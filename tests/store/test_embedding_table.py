@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.store import embedding_table
 from bt_cli.store.embedding_table import (
     TableWriter,
@@ -23,8 +25,10 @@ from bt_cli.store.embedding_table import (
 )
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
 IDENTITY = Identity("name", "f" * 64, "crop 8x8", 4, "bfloat16")
+FACTS = [PhotoFacts(1_717_423_509_250, 120, "Canon EOS", 48.5, -16.25), PhotoFacts(), PhotoFacts(0)]
 VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4) / 16
 
 
@@ -46,6 +50,7 @@ def table(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
                     "content_hash": ["0" * 64] * n,
                     "width": [7] * n,
                     "height": [8] * n,
+                    **arrow_columns(facts_arrays(FACTS[part], n)),
                     "embedding": vector_array(VECTORS[part], request.param),
                 }
             )
@@ -71,6 +76,14 @@ def test_duckdb(table: Path) -> None:
     name = str(table).replace("'", "''")
     rows = duckdb.sql(f"select path, width * height, list_sum(embedding) from '{name}' order by path").fetchall()
     assert rows == [("a.jpg", 56, 0.375), ("b \u732b.jpg", 56, 1.375), ("c\\xff.jpg", 56, 2.375)]
+    facts = duckdb.sql(
+        f"select taken, taken_offset, camera, latitude, longitude from '{name}' order by path"
+    ).fetchall()
+    assert facts == [
+        (datetime(2024, 6, 3, 14, 5, 9, 250_000), 120, "Canon EOS", 48.5, -16.25),
+        (None, None, None, None, None),
+        (datetime(1970, 1, 1), None, None, None, None),
+    ]
 
 
 def test_metadata_name_what_made_it(table: Path) -> None:
@@ -96,6 +109,7 @@ def test_rows_go_into_groups_of_their_size(tmp_path: Path, monkeypatch: pytest.M
     with open(tmp_path / "t", "wb") as file, TableWriter(file, image_schema(IDENTITY, "float16")) as writer:
         for number in range(10):
             columns = {**rows, "path": [str(number)], "path_bytes": [None], "content_hash": [""]}
+            columns |= arrow_columns(facts_arrays([], 1))
             writer.write({**columns, "embedding": vector_array(VECTORS[:1] + number, "float16")})
     file = pyarrow.parquet.ParquetFile(tmp_path / "t")
     assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [4, 4, 2]

@@ -11,7 +11,7 @@ from indexing.fake_encoder import DIMENSION, FakeEncoder
 from bt_cli.datasets.captions import Caption
 from bt_cli.errors import IndexMismatch
 from bt_cli.indexing.build import build_index
-from bt_cli.search.nearest import search_captions, search_images
+from bt_cli.search.nearest import matching_images, search_captions, search_images
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_set import IndexSet
 
@@ -43,12 +43,14 @@ def test_the_answers_are_those_of_one_index(home: Path) -> None:
         for query in [*generator.standard_normal((20, DIMENSION)).astype(np.float32), *whole.vectors_of(np.arange(2))]:
             query /= np.linalg.norm(query)
             for k, globs in ((1, ()), (5, ()), (100, ()), (7, ("b/*",)), (7, ("!3.jpg",))):
-                ours = search_images(several, query, k, globs=globs)
-                assert ours == search_images(whole, query, k, globs=globs)
+                ours = search_images(several, query, k, ids=matching_images(several, globs))
+                assert ours == search_images(whole, query, k, ids=matching_images(whole, globs))
                 assert several.captions is not None
                 assert whole.captions is not None
-                theirs = search_captions(whole.captions, whole, query, k, globs=globs)
-                assert search_captions(several.captions, several, query, k, globs=globs) == theirs
+                theirs = search_captions(whole.captions, whole, query, k, ids=matching_images(whole, globs))
+                assert (
+                    search_captions(several.captions, several, query, k, ids=matching_images(several, globs)) == theirs
+                )
 
 
 def test_other_checkpoints_are_refused_by_name(home: Path) -> None:

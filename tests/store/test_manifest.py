@@ -1,12 +1,13 @@
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bt_cli.errors import BrokenIndex, NoIndex
 from bt_cli.store.block_sums import WAY_OUT
-from bt_cli.store.manifest import NAME, Manifest
+from bt_cli.store.manifest import NAME, Manifest, Piece
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,16 @@ def test_a_folder_without_a_manifest_is_no_index(tmp_path: Path) -> None:
     with pytest.raises(NoIndex) as caught:
         Manifest.read(tmp_path)
     assert str(caught.value) == f"{tmp_path}: no index here; bt index FOLDER makes one"
+
+
+@pytest.mark.parametrize(
+    "search",
+    [{"nprobe": 0}, {"nprobe": -5}, {"nprobe": 2.5}, {"nprobe": True}, {"efSearch": 1 << 60}, {"recall": 1.5}],
+)
+def test_a_search_is_tuned_to_nothing_that_faiss_would_choke_on(search: dict[str, float]) -> None:
+    """The first format's manifest has no checksum: what it says is looked at for itself."""
+    piece = Piece(3, "images-000001.parquet", "vectors-000001.faiss", "paths-000001.bin", kind="IVF2,Flat")
+    replace(piece, search={"nprobe": 4, "recall": 0.97, "sample": 256, "lists_begin": 100, "lists_end": 900}).check()
+    for value in ({"recall": float("nan")}, search):
+        with pytest.raises(ValueError, match=r"^no search that bt writes$"):
+            replace(piece, search=value).check()

@@ -20,12 +20,12 @@ from safetensors.torch import save_file
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.datasets.captions import Caption, read_captions
-from bt_cli.errors import BadConfig, UnreadableImage
+from bt_cli.errors import BadConfig, UnreadableImage, Unwritable
 from bt_cli.training.distributed import Ranks
 from bt_cli.training.recipe import Recipe
 from bt_cli.training.run import Run, caption_run
 from bt_cli.training.run_log import read_log
-from bt_cli.training.trainer import Trainer
+from bt_cli.training.trainer import Trainer, require_plain_files
 
 CPU = torch.device("cpu")
 
@@ -271,3 +271,14 @@ def test_two_processes_train_as_one_does(captions: Path, tmp_path: Path, isolate
     for name, weight in network.named_parameters():
         if weight.ndim > 1:  # a bias of keys has no gradient but rounding, which AdamW makes steps of
             assert torch.allclose(weight, alone.weights.weights()[name], atol=2e-4), name
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training/state.safetensors", "training/log.jsonl"])
+def test_a_pipe_in_the_place_of_a_runs_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "training").mkdir()
+    (tmp_path / "README.md").write_text("mine")
+    require_plain_files(tmp_path, tmp_path / "training", tmp_path / "none")
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(Unwritable) as caught:
+        require_plain_files(tmp_path, tmp_path / "training", tmp_path / "none")
+    assert str(caught.value) == f"{tmp_path / name}: a pipe or a device, and no file of a run; remove it"
