@@ -68,7 +68,7 @@ class Forgotten:
         """Whether a row's path (as stored) is to go."""
         return any(is_below(path, folder) for folder in self.folders)
 
-    def check(self, paths: RootPaths, rows: Sequence[str]) -> None:
+    def check(self, paths: RootPaths, rows: Iterable[str]) -> None:
         """Refuse what can't be forgotten; `rows` are the paths that the index has.
 
         Raises:

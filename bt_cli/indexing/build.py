@@ -414,28 +414,22 @@ class _Run:
         self.summary.failures.append((path, message))
 
 
-class _StoredPaths(Sequence[str]):
-    """The paths of the rows of an index, each made when it is asked for."""
+class _StoredPaths:
+    """The paths of the rows of an index, as often as they are asked for, some thousands in memory at a time."""
 
     def __init__(self, stored: StoredRows) -> None:
         self.stored = stored
 
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    def __getitem__(self, number: Any) -> Any:
-        return self.stored.path(number) if number < len(self.stored) else self._end()
-
-    def _end(self) -> str:
-        raise IndexError
+    def __iter__(self) -> Iterator[str]:
+        return self.stored.each_path()
 
 
 def _next_paths(plan: Plan) -> list[str]:
     """The paths of all images of the next generation."""
     stays = np.ones(len(plan.stored), bool)
     stays[plan.gone()] = False
-    before = plan.stored.paths.take(np.flatnonzero(stays)).to_pylist() if stays.any() else []
-    return [*map(os.fsdecode, before), *(plan.rows.paths[row] for row in plan.kept())]
+    before = (path for path, there in zip(plan.stored.each_path(), stays.tolist(), strict=True) if there)
+    return [*before, *(plan.rows.paths[row] for row in plan.kept())]
 
 
 class _Paths(Sequence[str]):

@@ -380,8 +380,7 @@ class IndexWriter:
         if self._current is None:
             return []
         try:
-            stored = self._open_pieces(self._current)
-            return [stored.path(number) for number in range(len(stored))]
+            return list(self._open_pieces(self._current).each_path())
         except (BtError, OSError):
             return []
 

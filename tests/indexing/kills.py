@@ -9,6 +9,7 @@ that an unkilled one makes, and encodes nothing that the killed one had encoded 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import signal
@@ -29,8 +30,8 @@ from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
 
 BATCH = 8
-FIRST_IMAGES = 120
-LARGEST = 400
+FIRST_IMAGES = 90
+LARGEST = 240
 """Images beyond which as many leave as come."""
 AT_A_TIME = 20
 """Kills from one line that is printed to the next."""
@@ -76,7 +77,8 @@ class Kills:
             self.state = self.files()
             log = self.home / f"log-{self.number}"
             child = self.run(0.001, options, log)
-            killed_after = self.chance.uniform(0, self.duration[operation])
+            # Late moments more often than early ones: the step from one generation to the next is at the end.
+            killed_after = self.duration[operation] * (1 - self.chance.random() ** 2)
             time.sleep(killed_after)
             os.kill(child, signal.SIGKILL)
             was_killed = self.ended(child)
@@ -210,7 +212,9 @@ def forked(work: Callable[[], object]) -> int:
 def with_small_pieces(folder: Path, seed: int) -> Kills:
     """An index whose pieces are joined, and get lists, as large ones do."""
     index_writer.SMALL_PIECE, index_writer.MOST_PIECES = 4, 3
-    index_choice.EXACT_NUMBERS, index_choice.GRAPH_NUMBERS = 150 * 16, 0
+    for module in ("faiss", "pyarrow.compute", "pyarrow.parquet"):
+        importlib.import_module(module)  # here, and not in every process
+    index_choice.EXACT_NUMBERS, index_choice.GRAPH_NUMBERS = 100 * 16, 0
     return Kills(folder, seed)
 
 
