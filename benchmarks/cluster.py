@@ -6,7 +6,8 @@ Small JPEGs, cut out of the sample pictures at random, lie in tar shards. They a
 images FOLDER -o TABLE`, shard by shard in processes of this machine, and shard by shard on a Ray cluster of two nodes
 on this machine (two raylets, a part of the cores each). Start-up is what the same command takes for one picture; the
 rates, by the clock and by the processor, are those of the rest. Processor seconds and memory are those of all processes
-that take part, the cluster's, too. Where other programs keep the machine busy, the processor's rate is the one to read.
+that take part. What the cluster's own take (raylets, monitors) is told apart, as it goes by the hour and not by the
+picture: the processor's rate leaves it out. Where other programs keep the machine busy, that rate is the one to read.
 
 Then the same again with trouble, by both engines: three further shards are bad (cut off in a member, cut off in a
 header, garbage), a worker is killed by its process id, then the driver, and the command is run again. What was encoded
@@ -50,6 +51,9 @@ class Run(NamedTuple):
     code: int
     seconds: float
     cpu: float
+    """Seconds of the processor, without those of `daemons`."""
+    daemons: float
+    """Those of the cluster's own processes."""
     peak: int
     lines: list[dict[str, object]]
     """A record a shard."""
@@ -166,7 +170,9 @@ def run(arguments: Sequence[str]) -> Run:
         seconds = time.perf_counter() - begun
         errors.seek(0)
         said = errors.read().strip()
-    return Run(ran.returncode, seconds, tree.cpu, tree.peak, list(map(json.loads, ran.stdout.splitlines())), said)
+    daemons = tree.cpu(is_daemon)
+    lines = list(map(json.loads, ran.stdout.splitlines()))
+    return Run(ran.returncode, seconds, tree.cpu() - daemons, daemons, tree.peak, lines, said)
 
 
 def measure(way: Way, pictures: int, plain: Rate | None) -> Rate:
@@ -182,10 +188,11 @@ def measure(way: Way, pictures: int, plain: Rate | None) -> Rate:
         "" if plain is None else f" ({mine / theirs:.2f} of plain)"
         for mine, theirs in zip(rate, plain or rate, strict=True)
     ]
+    daemons = f" and {whole.daemons:.1f} of the cluster's own" if whole.daemons else ""
     print(
         f"{way.name}: {whole.seconds:.1f} s, start-up {start.seconds:.1f} ({start.cpu:.1f} of the processor); then "
         f"{rate.clock:.0f} images/s{beside[0]}, {rate.processor:.0f} a second of the processor{beside[1]}; "
-        f"{whole.cpu:.1f} processor seconds; {whole.peak / 2**20:,.0f} MiB at the peak",
+        f"{whole.cpu:.1f} processor seconds{daemons}; {whole.peak / 2**20:,.0f} MiB at the peak",
         flush=True,
     )
     return rate
@@ -269,6 +276,13 @@ def kill_driver_and_worker(driver: subprocess.Popen[str], shards: int) -> int:
     driver.stdout.close()
     wait_for_end(workers, 60)
     return killed
+
+
+def is_daemon(command: str) -> bool:
+    """Whether a process is one of a Ray cluster's own, by what it calls itself."""
+    return (
+        "/ray/core/src/" in command or "/ray/_private/" in command or "/ray/dashboard/" in command or "Agent" in command
+    )
 
 
 def is_worker(pid: int) -> bool:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 PERIOD = 0.25
@@ -28,6 +29,7 @@ class ProcessTree:
         self.peak = 0
         self._used: dict[tuple[int, int], int] = {}
         self._before: dict[tuple[int, int], int] = {}
+        self._commands: dict[tuple[int, int], str] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -42,10 +44,11 @@ class ProcessTree:
         self._thread.join()
         self._look()
 
-    @property
-    def cpu(self) -> float:
-        """Seconds of the processor that they took within the block, of those that have ended, too."""
-        return sum(ticks - self._before.get(process, 0) for process, ticks in self._used.items()) / _TICKS
+    def cpu(self, of: Callable[[str], bool] = lambda command: True) -> float:
+        """Seconds of the processor that they took within the block, of those that have ended, too; `of` chooses by what
+        a process calls itself."""
+        chosen = [process for process, command in self._commands.items() if of(command)]
+        return sum(self._used[process] - self._before.get(process, 0) for process in chosen) / _TICKS
 
     def _watch(self) -> None:
         while not self._done.wait(PERIOD):
@@ -58,6 +61,7 @@ class ProcessTree:
                 fields = _fields(pid)
                 process = pid, int(fields[19])
                 self._used[process] = max(self._used.get(process, 0), int(fields[11]) + int(fields[12]))
+                self._commands[process] = command_line(pid) or self._commands.get(process, "")
                 memory += _proportional(pid)
         self.peak = max(self.peak, memory)
 
