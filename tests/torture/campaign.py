@@ -29,6 +29,8 @@ from bt_cli.commands.app import main as bt
 
 KINDS: list[type[Ordeal]] = [Stores, Swaps, Pictures, Checkpoints, Captions, Runs, Kills, TwoAtOnce]
 PROCESSES = 2
+LEAST_SECONDS = 20.0
+"""Of a kind, on a machine on which those of fixed number take all the time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,12 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def shares(kinds: Sequence[type[Ordeal]], seconds: float) -> Iterator[tuple[type[Ordeal], float]]:
-    """Each kind with its time: what those of fixed number left over is shared by weight."""
+    """Each kind with its time: what those of fixed number left over is shared by weight, and no kind goes without."""
     end = time.monotonic() + seconds
     ordered = sorted(kinds, key=lambda kind: kind.count is None)
     weight = sum(kind.weight for kind in ordered if kind.count is None)
     for kind in ordered:
-        yield kind, (end - time.monotonic()) * kind.weight / weight if kind.count is None else seconds
+        share = (end - time.monotonic()) * kind.weight / weight if kind.count is None else seconds
+        yield kind, max(share, min(seconds, LEAST_SECONDS))
         if kind.count is None:
             weight -= kind.weight
 
