@@ -28,8 +28,8 @@ CODES = (
     "RaBitQ4",
     "RaBitQfs4",
 )
-"""FAISS's names; what stands before a comma turns the vectors first, and `np` leaves out a training for Hamming distances that
-takes minutes."""
+"""FAISS's names; what stands before a comma turns the vectors first, and `np` leaves out a training for Hamming
+distances that takes minutes."""
 RANKED = (0, 100, 1024)
 """Of how many candidates the vectors themselves decide; 0: the codes do."""
 TRAINING = 10_240

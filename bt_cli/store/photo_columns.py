@@ -127,6 +127,13 @@ def with_photo_columns(table: pa.Table) -> pa.Table:
     return table
 
 
+def without_photo_columns(schema: pa.Schema) -> pa.Schema:
+    """The columns as earlier versions wrote them."""
+    import pyarrow as pa
+
+    return pa.schema([field for field in schema if field.name not in PHOTO_COLUMNS], schema.metadata)
+
+
 def _chunks(column: Any) -> list[Any]:
     import pyarrow as pa
 

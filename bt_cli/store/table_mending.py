@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from bt_cli.store.embedding_table import (
 )
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
 from bt_cli.store.manifest import Manifest, Piece
-from bt_cli.store.photo_columns import PHOTO_COLUMNS, column_array
+from bt_cli.store.photo_columns import PHOTO_COLUMNS, column_array, without_photo_columns
 from bt_cli.store.piece import sums_of
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.string_table import StringTable
@@ -73,7 +73,8 @@ class TableMending:
         self.strings = [strings[number] for number in range(len(strings))]
         made = manifest.identity, manifest.store_dtype, manifest.home
         self.schema = caption_schema(*made) if entry.owners else image_schema(*made, kind=manifest.kind)
-        self._damaged = _DamagedTable(folder / entry.table, self.sums[entry.table], entry.rows, self.schema)
+        self.schemas = [self.schema, without_photo_columns(self.schema)]
+        self._damaged = _DamagedTable(folder / entry.table, self.sums[entry.table], entry.rows, self.schemas)
 
     def images(self, target: Path, facts: Facts) -> int:
         """Write the table of images to `target`; how many of its rows say nothing but path and embedding.
@@ -90,13 +91,14 @@ class TableMending:
                 proved[first:last] &= values is not None and self._damaged.is_whole(name, first)
                 if values is not None:
                     getattr(rows, name)[first:last] = _numbers(name, values)
-        if self._is_restored(target, schema, self._found_out(rows, ~read, facts)):
+        known = [self._damaged.schema] if self._damaged.schema else self.schemas
+        found = self._found_out(rows, ~read, facts)
+        if any(self._is_restored(target, each, found) for each in known):
             return 0
-        # The table may be whole and another index's: then nothing of it is this one's.
-        if read.any() and self._is_restored(
-            target, self.schema, self._found_out(rows, np.ones(len(rows), bool), facts)
-        ):
-            return 0
+        if read.any():  # the table may be whole and another index's: then nothing of it is this one's
+            found = self._found_out(rows, np.ones(len(rows), bool), facts)
+            if any(self._is_restored(target, each, found) for each in self.schemas):
+                return 0
         unproved = np.flatnonzero(~proved)
         rows.copy_rows(unproved, ImageRows.blank([""]), np.zeros_like(unproved))
         self._write(target, schema, rows)
@@ -164,7 +166,7 @@ class _DamagedTable:
         error: What is wrong with it.
     """
 
-    def __init__(self, path: Path, sums: BlockSums | None, rows: int, expected: pa.Schema) -> None:
+    def __init__(self, path: Path, sums: BlockSums | None, rows: int, expected: Sequence[pa.Schema]) -> None:
         self.expected = expected
         self.path = path
         self.rows = rows
@@ -191,7 +193,8 @@ class _DamagedTable:
         with reading(self.path):
             file = pyarrow.parquet.ParquetFile(pa.py_buffer(content), page_checksum_verification=True)
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-            if sizes == [last - first for first, last in self.groups()] and file.schema_arrow.equals(self.expected):
+            rows_fit = sizes == [last - first for first, last in self.groups()]
+            if rows_fit and any(file.schema_arrow.equals(schema) for schema in self.expected):
                 self._file, self.schema = file, file.schema_arrow
                 tail = FOOTER + int.from_bytes(content[-FOOTER:-4].tobytes(), "little")
                 self._ends_whole = self._are_whole(len(content) - tail, len(content))

@@ -201,6 +201,20 @@ def test_a_damaged_table_of_an_earlier_version_is_mended_and_filled_in(
         assert facts() == {"photos/a.jpg": A, "photos/b.jpg": B, "photos/c.jpg": NOTHING}
 
 
+def test_a_damaged_embedding_of_an_earlier_version_is_taken_from_the_vectors(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_index(monkeypatch)
+    (table,) = Path(".bt").glob("images-*.parquet")
+    whole = bytearray(table.read_bytes())
+    column = pyarrow.parquet.ParquetFile(table).metadata.row_group(0).column(7)
+    assert column.path_in_schema == "embedding.list.element"
+    whole[column.data_page_offset + column.total_compressed_size - 4] ^= 1
+    table.write_bytes(whole)
+    assert build_index(".bt", [], PhotoEncoder()).encoded == 0
+    assert facts() == {"photos/a.jpg": A, "photos/b.jpg": B, "photos/c.jpg": NOTHING}
+
+
 def test_the_first_format_of_all_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(Path(__file__).resolve().parents[1] / "store" / "format_1", tmp_path / ".bt")
     monkeypatch.chdir(tmp_path)
