@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from bt_cli.store.path_text import Chunk, Numbers, PathText
 
 _WILD = re.compile(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])")
+ROWS_A_THREAD = 200_000
+"""Fewer are gone through sooner than a thread has begun to help."""
 _WILDCARDS = ("**/", "**", "*", "?")
 
 
@@ -57,7 +60,24 @@ def matching_rows(pattern: str, home: str, text: NDArray[np.uint8], offsets: NDA
     if names_folders(pattern):
         home = ""  # a folder's bare name means none of those that lead to the images: the user's own, /tmp
     pattern = _with_what_is_in(pattern)
-    paths = PathText(text, np.asarray(offsets, np.int64))
+    starts = np.asarray(offsets, np.int64)
+    count = len(starts) - 1
+    parts = min(_processors(), count // ROWS_A_THREAD)
+    if parts < 2:
+        return _matching(pattern, home, PathText(text, starts))
+    # numpy lets go of Python's lock, so each thread goes through its own paths.
+    ends = [count * part // parts for part in range(parts + 1)]
+    pieces = [
+        PathText(text[starts[first] : starts[last]], starts[first : last + 1] - starts[first])
+        for first, last in itertools.pairwise(ends)
+    ]
+    with ThreadPoolExecutor(parts) as pool:
+        found = pool.map(lambda piece: _matching(pattern, home, piece), pieces)
+        return np.concatenate([rows + first for rows, first in zip(found, ends, strict=False)])
+
+
+def _matching(pattern: str, home: str, paths: PathText) -> Numbers:
+    """As `matching_rows`, of some paths."""
     shape = _Shape.of(pattern)
     if shape is None:
         return _one_by_one(pattern, home, paths, paths.all())
@@ -78,6 +98,11 @@ def matching_rows(pattern: str, home: str, text: NDArray[np.uint8], offsets: NDA
     if not len(odd):
         return found
     return np.sort(np.concatenate([found, _one_by_one(pattern, home, paths, odd)]))
+
+
+def _processors() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it; it knows a container's share
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -87,3 +87,12 @@ def test_the_usual_globs_need_no_look_at_each_path(pattern: str, monkeypatch: py
 def test_no_path_at_all() -> None:
     for pattern in ("*", "a/**", "[ab]", "./x"):
         assert matching_rows(pattern, "/home", *table([])).tolist() == []
+
+
+@pytest.mark.parametrize("pattern", ["*.png", "*a*b*", "photos/201?/**", "2010/*", "/home/photos/2010/**", "@eaDir/"])
+def test_threads_that_share_the_paths_find_the_same(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = ("photos/2010", "photos/2011/@eaDir", "photos/\u00fc", "2010", "/home/photos/2010")
+    paths = sorted(f"{folder}/{name}" for folder in folders for name in ("ab.png", "cat_b.jpg", "z.jpg", "ba.png"))
+    monkeypatch.setattr(glob, "ROWS_A_THREAD", 3)
+    monkeypatch.setattr(glob, "_processors", lambda: 4)
+    assert matching_rows(pattern, "/home", *table(paths)).tolist() == expected(pattern, "/home", paths)
