@@ -1,7 +1,7 @@
 """What a glob over the paths of a large index costs: `python -m benchmarks.globs [--rows 1000000]`.
 
-For each glob the rows that match, the milliseconds by the clock (the least of a few) for all paths at once, and those of
-the same glob path by path in Python, on one in a hundred of the paths, times a hundred.
+For each glob the rows that match, the milliseconds by the clock (the least of a few) for all paths at once, and those
+of the same glob path by path in Python, on one in a hundred of the paths, times a hundred.
 """
 
 from __future__ import annotations
