@@ -153,9 +153,10 @@ def test_facts_of_a_file(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(turned, exif=exif)
-    facts = file_facts(str(file))
+    facts, shown = file_facts(str(file)), file_facts(str(turned))
     assert facts is not None
-    assert (facts[0], facts[1], facts[3:]) == (file.stat().st_size, 10**18, (2, 2))
-    assert file_facts(str(turned))[3:] == (20, 30)
+    assert shown is not None
+    assert [facts.size[0], facts.mtime[0], facts.width[0], facts.height[0]] == [file.stat().st_size, 10**18, 2, 2]
+    assert [shown.width[0], shown.height[0]] == [20, 30]
     assert file_facts(str(tmp_path / "none.jpg")) is None
     assert file_facts("https://example.org/a.jpg") is None
