@@ -129,7 +129,8 @@ class _Lines:
     def line(self, now: float) -> str | None:
         """What there is to say now; None where the work is done, or another block speaks for this one."""
         if self.first is None or self.last is None:
-            silent = now - _last_line >= 0.9 * LINE_SECONDS
+            # What is on this machine already is never fetched: of a download that does not begin nothing is true.
+            silent = self.unit != "byte" and now - _last_line >= 0.9 * LINE_SECONDS
             return f"{self.description}: not begun after {duration(now - self.entered)}" if silent else None
         (began, at_first), (ticked, done, total) = self.first, self.last
         if done >= total:
