@@ -56,7 +56,8 @@ def test_an_npy_name_gives_an_array_and_a_line_for_each_row(
     rows = [json.loads(line) for line in (tmp_path / "x.rows.jsonl").read_bytes().splitlines()]
     assert [row["path"] for row in rows] == sorted((f"pictures/{name}" for name in names), key=os.fsencode)
     assert [row["content_hash"] for row in rows] == table.column("content_hash").to_pylist()
-    assert list(rows[0]) == ["path", "size", "mtime", "content_hash", "width", "height"]
+    shot = ["taken", "taken_offset", "camera", "latitude", "longitude"]
+    assert list(rows[0]) == ["path", "size", "mtime", "content_hash", "width", "height", *shot]
     assert (rows[0]["width"], rows[0]["mtime"]) == (20, "2023-11-14T22:13:20.123456789Z")
     assert sorted(os.listdir(tmp_path)) == ["pictures", "x.npy", "x.parquet", "x.rows.jsonl"]
 

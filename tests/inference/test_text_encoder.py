@@ -175,7 +175,9 @@ def test_a_text_search_imports_nothing_heavy(indexed: Path, spelling: list[str])
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=indexed, capture_output=True, check=True)
     assert ran.stdout
-    assert ran.stderr.decode().splitlines()[-1] == "0 []"
+    # Date, camera and place, which an object names, stand in the Parquet table alone.
+    needed = ["pyarrow"] if "--json" in spelling else []
+    assert ran.stderr.decode().splitlines()[-1] == f"0 {needed}"
 
 
 QUIET_COMMANDS = [
