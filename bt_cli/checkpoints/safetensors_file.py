@@ -83,7 +83,7 @@ class SafetensorsFile:
         try:
             entry = TensorEntry(tuple(int(side) for side in fields["shape"]), str(fields["dtype"]))
             start, stop = (int(offset) for offset in fields["data_offsets"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise BrokenCheckpoint(f"{self.path}: the header's entry for {name!r} makes no sense") from None
         if entry.dtype not in ITEM_SIZES:
             raise BrokenCheckpoint(f"{self.path}: {name} is stored as {entry.dtype}, which bt does not read")

@@ -21,7 +21,8 @@ from bt_cli.checkpoints.combination import KEY, keep_combination
 from bt_cli.checkpoints.hub_layout import heads_in
 from bt_cli.checkpoints.model_card import write_card
 from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
-from bt_cli.errors import BadConfig, Unwritable
+from bt_cli.checkpoints.tensor_files import choose_weights
+from bt_cli.errors import BadConfig, NotFound, Unwritable
 from bt_cli.files.plain_file import is_plain
 from bt_cli.files.shown_path import shown_path
 from bt_cli.training.combination import best_combination, compare_combinations
@@ -98,6 +99,7 @@ class Trainer:
         self.weights = MasterWeights(run.network, getattr(torch, recipe.dtype), self.recipe.stages[0].rates)
         self.captions = run.source.fingerprint
         self.position = load_state(self.folder, self.recipe, self.weights, run.start, self.captions) or Position()
+        self._require_best()
         self.metrics: dict[str, float] | None = None
         self.combinations: dict[str, dict[str, float]] | None = None
         self.combine: str | None = None
@@ -280,6 +282,17 @@ class Trainer:
         self.combinations = compare_combinations(network, held_out, run.tokenizer, length, run.device)
         self.combine = best_combination(self.combinations)
         keep_combination(run.out, self.combine)
+
+    def _require_best(self) -> None:
+        """Raises NotFound where the weights that this run kept are gone: nothing else has them, and none that come may
+        be better."""
+        at, out = self.position, self.run.out
+        kept = self.recipe.keep == "best" and self.run.validation is not None and at.best_step
+        if kept and choose_weights([path.name for path in out.iterdir() if path.is_file()]) is None:
+            raise NotFound(
+                f"{shown_path(out)}: the weights of step {at.best_step}, this run's best, are not there any more; "
+                f"bring them back, or remove {shown_path(self.folder)} to start over"
+            )
 
     def _warn_of_few(self) -> None:
         held_out = self.run.validation

@@ -429,3 +429,14 @@ def test_a_compressed_pickle_is_refused_before_it_is_unpacked(tmp_path: Path) ->
             packed.writestr(entry, stored.read(entry))
     with pytest.raises(BrokenCheckpoint, match="is compressed, as torch writes none; ask its author for safetensors$"):
         TensorFiles([path])
+
+
+@pytest.mark.parametrize("field", ["shape", "data_offsets"])
+def test_an_infinite_number_in_a_header_is_one_clear_line(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "model.safetensors"
+    fields = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], field: [float("inf"), 4]}
+    header = json.dumps({"a": fields}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(BrokenCheckpoint) as caught:
+        SafetensorsFile(path)
+    assert str(caught.value) == f"{path}: the header's entry for 'a' makes no sense"

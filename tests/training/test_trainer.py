@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
 from bt_cli.datasets.captions import Caption, read_captions
-from bt_cli.errors import BadConfig, UnreadableImage, Unwritable
+from bt_cli.errors import BadConfig, NotFound, UnreadableImage, Unwritable
 from bt_cli.training.distributed import Ranks
 from bt_cli.training.recipe import Recipe
 from bt_cli.training.run import Run, caption_run
@@ -282,3 +283,22 @@ def test_a_pipe_in_the_place_of_a_runs_file_is_refused(tmp_path: Path, name: str
     with pytest.raises(Unwritable) as caught:
         require_plain_files(tmp_path, tmp_path / "training", tmp_path / "none")
     assert str(caught.value) == f"{tmp_path / name}: a pipe or a device, and no file of a run; remove it"
+
+
+@pytest.mark.parametrize("make", [None, Path.mkdir])
+def test_a_run_whose_best_weights_are_gone_is_not_gone_on_with(
+    captions: Path, tmp_path: Path, make: Callable[[Path], None] | None
+) -> None:
+    """No step to come may be better: the run would end well, and leave no weights."""
+    recipe = Recipe.from_dict(small_recipe(keep="best", validate_every=2))
+    Trainer(recipe, make_run(recipe, captions, tmp_path)).train(stop_after=3)
+    Trainer(recipe, make_run(recipe, captions, tmp_path))
+    (tmp_path / "model.safetensors").unlink()
+    if make is not None:
+        make(tmp_path / "model.safetensors")
+    with pytest.raises(NotFound) as caught:
+        Trainer(recipe, make_run(recipe, captions, tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path}: the weights of step 2, this run's best, are not there any more; bring them back, or remove "
+        f"{tmp_path / 'training'} to start over"
+    )
