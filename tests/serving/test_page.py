@@ -236,20 +236,37 @@ def test_a_broken_link_is_a_line_and_no_fault(album, many, query):
         assert len(names(album)) >= 40
 
 
-def test_a_dropped_file_may_be_called_anything(album, many):
-    data = list((SAMPLES / "scene-0042.jpg").read_bytes())
-    album.execute_script(
+def drop(page, content: bytes, name: str) -> None:
+    page.execute_script(
         "const given = new DataTransfer();"
         "given.items.add(new File([new Uint8Array(arguments[0])], arguments[1], {type: 'image/png'}));"
         "document.dispatchEvent(new DragEvent('drop', {dataTransfer: given, bubbles: true, cancelable: true}));",
-        data,
-        HOSTILE,
+        list(content),
+        name,
     )
+
+
+def test_a_dropped_file_may_be_called_anything(album, many):
+    drop(album, (SAMPLES / "scene-0042.jpg").read_bytes(), HOSTILE)
     until(lambda: names(album)[:1] == ["scene-0042.jpg"])
     term = album.find_element(By.CSS_SELECTOR, "#terms li")
     assert HOSTILE.replace("/", ":") in term.find_element(By.TAG_NAME, "img").get_attribute("alt").replace("/", ":")
     assert serious_faults(album) == []
     assert album.execute_script("return document.scripts.length") == 1
+
+
+def test_what_is_typed_and_dropped_before_the_server_has_answered_stays(album, many):
+    album.set_network_conditions(latency=1500, throughput=1 << 24)
+    try:
+        album.get(many.url + "/")
+        type_text(album, "a red car")
+        drop(album, (SAMPLES / "scene-0042.jpg").read_bytes(), "mine.png")
+        assert album.execute_script("return document.getElementById('index').options.length") == 0
+        until(lambda: names(album))
+    finally:
+        album.delete_network_conditions()
+    assert album.find_element(By.ID, "q").get_attribute("value") == "a red car"
+    assert [term.get_attribute("alt") for term in album.find_elements(By.CSS_SELECTOR, "#terms img")] == ["mine.png"]
 
 
 def test_the_keyboard_opens_walks_and_closes(album):

@@ -30,12 +30,17 @@ function writeAddress() {
   if (address !== (location.search || location.pathname)) history.replaceState(null, "", address);
 }
 
+function chooseIndex() {
+  const name = new URLSearchParams(location.search).get("index");
+  if (name) at("index").value = name;
+  if (at("index").selectedIndex < 0) at("index").selectedIndex = 0;
+}
+
 function readAddress() {
   const query = new URLSearchParams(location.search);
   for (const name of ["q", "add", "subtract", "glob"]) at(name).value = query.get(name) || "";
   at("rerank").checked = query.get("rerank") === "1";
-  if (query.get("index")) at("index").value = query.get("index");
-  if (at("index").selectedIndex < 0) at("index").selectedIndex = 0;
+  chooseIndex();
   at("more").open = ["add", "subtract", "glob"].some((name) => at(name).value);
   state.pictures = query.getAll("like").map((text) => {
     const [, weight, id] = /^(?:([-\d.]+):)?(\d{1,15})$/.exec(text) || [];  // 5, or with its weight 2:5
@@ -47,6 +52,7 @@ function readAddress() {
 function say(text, error) { at("status").textContent = text; at("status").classList.toggle("error", Boolean(error)); }
 
 async function ask(offset = 0) {
+  if (!await listed) return;
   const asked = question();
   writeAddress();
   if (state.running) state.running.abort();
@@ -158,7 +164,8 @@ function showTerms() {
     const item = element("li");
     const image = element("img");
     image.alt = picture.name;
-    image.src = picture.id === undefined ? picture.data : source("thumb", picture.id);
+    if (picture.id === undefined) image.src = picture.data;
+    else if (at("index").value) image.src = source("thumb", picture.id);
     const weight = element("input");
     weight.type = "number"; weight.step = "0.5"; weight.value = picture.weight;
     weight.setAttribute("aria-label", `Weight of ${picture.name}`);
@@ -233,13 +240,21 @@ document.addEventListener("drop", (event) => {
 });
 addEventListener("popstate", () => { readAddress(); ask(); });
 new IntersectionObserver(moreIfSeen, { rootMargin: "600px" }).observe(at("end"));
-(async () => {
-  const { indexes } = await (await fetch("/api/indexes")).json();
-  at("index").replaceChildren(...indexes.map((index) => {
-    const option = element("option", "", `${index.name} (${index.images.toLocaleString("en")})`);
-    option.value = index.name;
-    return option;
-  }));
-  readAddress();
-  ask();
+readAddress();  // before anything is typed or dropped, which an answer that comes late would take away again
+const listed = (async () => {  // what all questions wait for: whether it is known which indexes there are
+  try {
+    const { indexes } = await (await fetch("/api/indexes")).json();
+    at("index").replaceChildren(...indexes.map((index) => {
+      const option = element("option", "", `${index.name} (${index.images.toLocaleString("en")})`);
+      option.value = index.name;
+      return option;
+    }));
+    chooseIndex();
+    showTerms();
+    return true;
+  } catch {
+    say("The server does not answer.", true);
+    return false;
+  }
 })();
+ask();
