@@ -206,3 +206,30 @@ def test_an_interrupt_is_130_and_one_line(at_library: Path) -> None:
     assert process.returncode == 130
     assert err in (b"", b"bt: interrupted\n")
     assert out == b""
+
+
+def test_the_process_leaves_with_its_code_before_the_interpreter_takes_itself_apart(at_library: Path) -> None:
+    """While it does, a thread of a native library that wants something of Python aborts the process."""
+    program = (
+        "import atexit, sys\n"
+        "class Last:\n"
+        "    def __del__(self, say=sys.stderr.write): say('taken apart')\n"
+        "last = sys.last = Last()\n"
+        "from bt_cli.__main__ import start\n"
+        "code = start()\n"
+        "atexit.register(print, 'asked to be called')\n"
+        "sys.exit(code)\n"
+    )
+    for arguments, code in (["info", "--json"], 0), (["search", "a dog", "--model", "none/at/all"], 1), (["info", "-x"], 2):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=at_library,
+            env={**os.environ, "PYTHONPATH": str(Path(bt_cli.__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ran.returncode == code, ran.stderr
+        assert "taken apart" not in ran.stderr
+        assert ran.stdout.splitlines()[-1:] == ["asked to be called"]
+        assert len(ran.stdout.splitlines()) == (2 if code == 0 else 1)
