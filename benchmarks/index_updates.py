@@ -99,9 +99,9 @@ def update(folder: Path, dimension: int) -> Cost:
     """Bring the index of a folder up to date."""
     encoder = StandIn(dimension)
     written, before = _written(), _peak()
-    begun, cpu_begun = time.perf_counter(), time.process_time()
+    begun, cpu_begun = time.perf_counter(), _processor_seconds()
     summary = build_index(folder / ".bt", [folder / "photos"], encoder)
-    cpu_seconds = time.process_time() - cpu_begun - encoder.cpu_seconds
+    cpu_seconds = _processor_seconds() - cpu_begun - encoder.cpu_seconds
     seconds = time.perf_counter() - begun - encoder.seconds
     said = f"+{summary.added} -{summary.removed} ~{summary.updated}, {summary.encoded} encoded"
     return Cost(seconds, cpu_seconds, (_written() - written) / 2**20, _peak(), before, said)
@@ -123,8 +123,15 @@ def floor(folder: Path) -> Cost:
 
 
 def _written() -> int:
+    """Bytes for the disk; what goes through pipes is none."""
     with open("/proc/self/io", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("wchar:"))
+        return next(int(line.split()[1]) for line in file if line.startswith("write_bytes:"))
+
+
+def _processor_seconds() -> float:
+    """Of this process, and of those that it started and that have ended."""
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + others.ru_utime + others.ru_stime
 
 
 def _peak() -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bt_cli.datasets.exclusion import IGNORE_FILE, Exclusion, RootRules
+from bt_cli.datasets.folder_files import FolderFiles, SecondReader, folder_files
 from bt_cli.datasets.passed_over import SPECIAL, PassedOver
 from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
@@ -45,6 +46,10 @@ OTHER_SUFFIXES = frozenset({
 """Suffixes (lower case) of files that are no images and need not be opened to know it."""
 
 HASH_BLOCK = 1 << 20
+LARGE_TREE = 20_000
+"""Files found, beyond which a second process helps: one pays for its start in some 5,000."""
+AHEAD = 4
+"""Folders beside the one that is looked at, among which one is found for the second process."""
 
 NUMBERED = re.compile(r"#\d+$")
 """What the second member of a name has behind it (`tar_shard.member_names`)."""
@@ -103,6 +108,21 @@ def find_images(
         NotFound: A root does not exist. Checked for all roots before anything is yielded.
         Misuse: A `.btignore` that can't be understood.
     """
+    found = find_runs(
+        roots, exclusion=exclusion, passed_over=passed_over, on_error=on_error, known_members=known_members
+    )
+    return _each(found)
+
+
+def find_runs(
+    roots: Iterable[str | os.PathLike[str]],
+    *,
+    exclusion: Exclusion | None = None,
+    passed_over: PassedOver | None = None,
+    on_error: Callable[[str, OSError], None] | None = None,
+    known_members: KnownMembers | None = None,
+) -> Iterator[ImageFile | FolderFiles]:
+    """As `find_images`, but that the images of a folder that holds nothing else come in one piece."""
     named = [os.fspath(root) for root in roots]
     for root in named:
         if not (os.path.exists(root) or is_url(root)):
@@ -110,7 +130,15 @@ def find_images(
     walk = _Walk(named, exclusion or Exclusion(), passed_over or PassedOver(), on_error or (lambda path, error: None))
     if known_members is not None:
         walk.known_members = known_members
-    return walk.images()
+    return walk.runs()
+
+
+def _each(runs: Iterator[ImageFile | FolderFiles]) -> Iterator[ImageFile]:
+    for found in runs:
+        if isinstance(found, FolderFiles):
+            yield from map(ImageFile._make, found.each())
+        else:
+            yield found
 
 
 def path_key(path: str) -> tuple[bytes, ...]:
@@ -159,8 +187,19 @@ class _Walk:
         """Files that are roots themselves, absolute: they come at their own place, not again in their folder."""
         self.addresses: set[str] = set()
         """That were yielded."""
+        self.files = 0
+        """That came in runs."""
+        self.second: SecondReader | None = None
 
-    def images(self) -> Iterator[ImageFile]:
+    def runs(self) -> Iterator[ImageFile | FolderFiles]:
+        """What is found, root after root."""
+        try:
+            yield from self._found()
+        finally:
+            if self.second is not None:
+                self.second.close()
+
+    def _found(self) -> Iterator[ImageFile | FolderFiles]:
         singles = [root for root in reversed(self.roots) if not (os.path.isdir(root) or is_url(root))]
         files = {os.path.abspath(root): root for root in singles}
         self.named_files = set(files)
@@ -237,13 +276,19 @@ class _Walk:
             self.addresses.add(url)
             yield ImageFile(url, 0, 0)
 
-    def _below(self, folder: str, rules: RootRules) -> Iterator[ImageFile]:
+    def _below(self, folder: str, rules: RootRules) -> Iterator[ImageFile | FolderFiles]:
         try:
             status = os.stat(folder)
             identity = (status.st_dev, status.st_ino)
             if identity in self.entered:
                 return
             self.entered.add(identity)
+            names_decide = not self.named_files and not rules.has_globs
+            if names_decide and not is_kernels(status) and (run := self._run(folder)) is not None:
+                self.files += len(run.sizes)
+                rules.enter(folder, False)
+                yield run
+                return
             with os.scandir(folder) as entries:
                 children = _in_order(entries)
         except OSError as error:
@@ -251,12 +296,36 @@ class _Walk:
             return
         rules.enter(folder, any(entry.name == IGNORE_FILE for entry in children))
         names_decide = not self.named_files and not rules.has_globs
-        for entry in children:
+        for place, entry in enumerate(children):
             found = self._by_name(entry) if names_decide else None
             if found is not None:
                 yield found
             else:
+                if names_decide and self.files > LARGE_TREE:
+                    self._ask_ahead(children, place, rules)
                 yield from self._child(entry, rules)
+
+    def _run(self, folder: str) -> FolderFiles | None:
+        """The images of a folder that holds nothing else."""
+        if self.second is not None and self.second.was_asked(folder):
+            return self.second.answer(folder)
+        return folder_files(folder, IMAGE_SUFFIXES)
+
+    def _ask_ahead(self, children: list[os.DirEntry[str]], place: int, rules: RootRules) -> None:
+        """Have the second process look at every other one of the folders that come next."""
+        if self.second is None:
+            if _processors() < 2:
+                return
+            self.second = SecondReader(IMAGE_SUFFIXES)
+        for ahead in range(place + 1 + place % 2, min(place + 1 + AHEAD, len(children)), 2):
+            entry = children[ahead]
+            if not self.second.has_room:
+                return
+            try:
+                if entry.is_dir(follow_symlinks=False) and not rules.excludes(entry.path, True):
+                    self.second.ask(entry.path)
+            except OSError:  # said when it is this one's turn
+                continue
 
     def _by_name(self, entry: os.DirEntry[str]) -> ImageFile | None:
         """A plain file that its name makes an image, which most are; None for what needs a closer look."""
@@ -271,7 +340,7 @@ class _Walk:
             return None
         return None if is_kernels(status) else ImageFile(entry.path, status.st_size, status.st_mtime_ns)
 
-    def _child(self, entry: os.DirEntry[str], rules: RootRules) -> Iterator[ImageFile]:
+    def _child(self, entry: os.DirEntry[str], rules: RootRules) -> Iterator[ImageFile | FolderFiles]:
         try:
             is_folder = entry.is_dir()
             through_link = is_folder and entry.is_symlink()
@@ -343,6 +412,10 @@ class _Walk:
             self.passed_over.suffixes[SPECIAL] += 1
             return None
         return ImageFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from bt_cli.datasets.exclusion import Exclusion
-from bt_cli.datasets.image_folder import ImageFile, find_images
+from bt_cli.datasets.folder_files import FolderFiles
+from bt_cli.datasets.image_folder import ImageFile, find_runs
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.indexing.absence import absent_folder
 from bt_cli.indexing.roots import is_there
@@ -41,22 +41,20 @@ class Listing:
         self.paths = paths
         present = [path for path in map(opened, roots) if is_url(path) or os.path.exists(path)]
         self.passed_over = PassedOver()
-        found = find_images(
+        found = find_runs(
             present,
             exclusion=exclusion,
             passed_over=self.passed_over,
             on_error=self._note,
             known_members=shards.members,
         )
-        names: list[Any] = []
-        sizes, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        while block := list(islice(found, FILES_AT_A_TIME)):
-            names.append(_name_array([file.path for file in block], paths.home))
-            sizes.append(np.array([file.size for file in block], np.int64))
-            times.append(_times([file.mtime_ns for file in block]))
-        self.names = joined_paths(names)
+        blocks = _Blocks(paths.home)
+        for images in found:
+            blocks.add(images)
+        blocks.end()
+        self.names = joined_paths(blocks.names)
         """(n,) large_binary: stored paths."""
-        self.size, self.mtime = np.concatenate(sizes), np.concatenate(times)
+        self.size, self.mtime = np.concatenate(blocks.sizes), np.concatenate(blocks.times)
         """(n,) int64 each: bytes and nanoseconds."""
         self.on_web = _web_addresses(self.names)
         """(n,): those whose path is an address."""
@@ -151,19 +149,76 @@ def shard_of(path: str, shards: Container[str]) -> str | None:
     return next((name for name in above if name in shards), None)
 
 
-def _name_array(paths: list[str], home: str) -> Any:
-    """(n,) large_binary of absolute paths as they are stored, relative where they lie below `home`."""
+class _Blocks:
+    """What a walk finds as arrays, some thousands of files in each."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self.names: list[Any] = []
+        """large_binary each: stored paths."""
+        self.sizes: list[np.ndarray] = [np.empty(0, np.int64)]
+        self.times: list[np.ndarray] = [np.empty(0, np.int64)]
+        self._singles: list[ImageFile] = []
+        self._texts: list[bytes] = []
+        self._count = 0
+
+    def add(self, found: ImageFile | FolderFiles) -> None:
+        """Take up what comes next."""
+        if isinstance(found, FolderFiles):
+            self._end_singles()
+            self._add(found.paths(), np.frombuffer(found.sizes, np.int64), np.frombuffer(found.times, np.int64))
+        else:
+            self._singles.append(found)
+            if len(self._singles) >= FILES_AT_A_TIME:
+                self._end_singles()
+
+    def end(self) -> None:
+        """Make arrays of what is left."""
+        self._end_singles()
+        self._end_texts()
+
+    def _end_singles(self) -> None:
+        if not self._singles:
+            return
+        paths = [file.path for file in self._singles]
+        text = os.fsencode("\0".join(paths))
+        size = np.array([file.size for file in self._singles], np.int64)
+        mtime = _times([file.mtime_ns for file in self._singles])
+        self._singles = []
+        if text.count(b"\0") == len(paths) - 1:
+            self._add(text, size, mtime)
+        else:  # an address may have a zero byte
+            self._end_texts()
+            above = self.home.rstrip(os.sep) + os.sep
+            self.names.append(path_array([path.removeprefix(above) for path in paths]))
+            self.sizes.append(size)
+            self.times.append(mtime)
+
+    def _add(self, paths: bytes, size: np.ndarray, mtime: np.ndarray) -> None:
+        self._texts.append(paths)
+        self.sizes.append(size)
+        self.times.append(mtime)
+        self._count += len(size)
+        if self._count >= FILES_AT_A_TIME:
+            self._end_texts()
+
+    def _end_texts(self) -> None:
+        if self._texts:
+            self.names.append(_name_array(b"\0".join(self._texts), self._count, self.home))
+            self._texts, self._count = [], 0
+
+
+def _name_array(paths: bytes, count: int, home: str) -> Any:
+    """(n,) large_binary of absolute paths, a zero byte between two, as they are stored: relative where they lie below
+    `home`."""
     import pyarrow as pa
 
     above = os.fsencode(home.rstrip(os.sep) + os.sep)
-    # A byte that no file's name has stands before each, and so all are cut at once.
-    text = (b"\0" + os.fsencode("\0".join(paths))).replace(b"\0" + above, b"\0")
+    text = (b"\0" + paths).replace(b"\0" + above, b"\0")
     begins = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
-    if len(begins) != len(paths):  # an address may have it
-        return path_array([path.removeprefix(os.fsdecode(above)) for path in paths])
     offsets = np.append(begins, len(text)) - np.arange(len(begins) + 1)
     buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(text.replace(b"\0", b""))]
-    return pa.Array.from_buffers(pa.large_binary(), len(paths), buffers)
+    return pa.Array.from_buffers(pa.large_binary(), count, buffers)
 
 
 def _times(mtime_ns: list[int]) -> np.ndarray:
