@@ -63,6 +63,8 @@ class Listing:
         self.closed = [self._stored(folder) for folder in self.closed_folders]
         self.closed += [self._stored(path) for path, _ in self.unreadable]
         self.folders: set[str] | None = None
+        self._run_folders = [os.path.dirname(self._stored(os.path.join(folder, "."))) for folder in blocks.folders]
+        self._singles = blocks.singles
 
     def name(self, number: int) -> str:
         """A stored path, as the file system functions take it."""
@@ -79,8 +81,8 @@ class Listing:
         """Whether an image was found below a folder, at any depth."""
         if self.folders is None:
             self.folders = set()
-            for name in self.names:
-                above = os.path.dirname(os.fsdecode(name.as_py()))
+            singles = (os.path.dirname(self.name(place)) for places in self._singles for place in places)
+            for above in (*self._run_folders, *singles):
                 while above not in self.folders:
                     self.folders.add(above)
                     above = os.path.dirname(above)
@@ -158,7 +160,12 @@ class _Blocks:
         """large_binary each: stored paths."""
         self.sizes: list[np.ndarray] = [np.empty(0, np.int64)]
         self.times: list[np.ndarray] = [np.empty(0, np.int64)]
+        self.folders: list[str] = []
+        """Absolute: those whose images came all at once."""
+        self.singles: list[range] = []
+        """Places of the others."""
         self._singles: list[ImageFile] = []
+        self._all = 0
         self._texts: list[bytes] = []
         self._count = 0
 
@@ -166,6 +173,8 @@ class _Blocks:
         """Take up what comes next."""
         if isinstance(found, FolderFiles):
             self._end_singles()
+            self.folders.append(found.folder)
+            self._all += len(found.sizes)
             self._add(found.paths(), np.frombuffer(found.sizes, np.int64), np.frombuffer(found.times, np.int64))
         else:
             self._singles.append(found)
@@ -185,6 +194,8 @@ class _Blocks:
         size = np.array([file.size for file in self._singles], np.int64)
         mtime = _times([file.mtime_ns for file in self._singles])
         self._singles = []
+        self.singles.append(range(self._all, self._all + len(paths)))
+        self._all += len(paths)
         if text.count(b"\0") == len(paths) - 1:
             self._add(text, size, mtime)
         else:  # an address may have a zero byte

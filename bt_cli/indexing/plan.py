@@ -91,8 +91,8 @@ class Plan:
         same = np.zeros(len(self.rows), bool)
         both = np.flatnonzero((self.own >= 0) & (self.source >= 0))
         if len(both):
-            digests = self.stored.column("content_hash")
-            same[both] = digests[self.own[both]] == digests[self.source[both]]
+            own, source = (self.stored.values("content_hash", ids[both]) for ids in (self.own, self.source))
+            same[both] = own == source
         return same
 
 
@@ -170,7 +170,7 @@ def plan_update(
     found = np.flatnonzero(plan.source >= 0)
     if len(found):
         for column in OF_CONTENT:
-            getattr(rows, column)[found] = stored.column(column)[plan.source[found]]
+            getattr(rows, column)[found] = stored.values(column, plan.source[found])
         elsewhere = found[stored.lacks_photo_columns[plan.source[found]]]
         moved = [row for row in elsewhere.tolist() if int(changed[row]) not in heads]
         heads |= facts_at({int(changed[row]): paths.absolute(rows.paths[row]) for row in moved})
@@ -281,10 +281,11 @@ def _find_twins(plan: Plan, asked: list[int], paths: RootPaths) -> None:
     if not digests:
         return
     having = stored.ids_of_content(set(digests.values()))
+    touched = np.array([row for row in digests if plan.own[row] >= 0], np.int64)
+    before = dict(zip(touched.tolist(), stored.values("content_hash", plan.own[touched]).tolist(), strict=True))
     for row, digest in digests.items():
-        own = int(plan.own[row])
-        is_own = own >= 0 and stored.column("content_hash")[own] == digest
-        plan.source[row] = own if is_own else having.get(digest, ENCODE)
+        is_own = before.get(row) == digest
+        plan.source[row] = int(plan.own[row]) if is_own else having.get(digest, ENCODE)
 
 
 def _journal_entries(journal: Journal) -> dict[str, tuple[int, int]]:

@@ -114,8 +114,14 @@ def _looked_up(wanted: pa.LargeBinaryArray, held: pa.LargeBinaryArray) -> NDArra
     import pyarrow.compute as pc
 
     each = wanted.dictionary_encode()
-    place = pc.index_in(held, value_set=each.dictionary).fill_null(-1).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(place >= 0)
+    found = pc.index_in(held, value_set=each.dictionary)
+    # By its buffers: pyarrow's own conversion imports pandas, where that is installed, for 0.2 s and 60 MB.
+    present, values = found.buffers()
+    place = np.frombuffer(values, np.int32, len(held), 4 * found.offset)
+    rows = np.arange(len(held))
+    if present is not None:
+        bits = np.unpackbits(np.frombuffer(present, np.uint8), bitorder="little")
+        rows = np.flatnonzero(bits[found.offset : found.offset + len(held)])
     row_of = np.full(len(each.dictionary), -1, np.int64)
     row_of[place[rows]] = rows
-    return row_of[each.indices.to_numpy(zero_copy_only=False)]
+    return row_of[np.frombuffer(each.indices.buffers()[1], np.int32, len(wanted), 4 * each.indices.offset)]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_AT_A_TIME = 1 << 14
+DIGESTS_AT_A_TIME = 1 << 16
 
 
 class StoredPiece:
@@ -57,9 +58,41 @@ class StoredPiece:
     def columns(self, names: list[str]) -> pa.Table:
         """Columns of the rows that are there, those that the table has."""
         table = read_columns(self.table, names)
-        if len(table) != self.entry.rows:
-            raise BrokenIndex(f"{self.table}: another number of rows than the manifest says")
+        self._require_rows(len(table))
         return table.take(index_array(self.live)) if len(self.deleted) else table
+
+    def taken(self, names: list[str], rows: np.ndarray) -> pa.Table:
+        """Columns, those that the table has, of some rows of the file in their order; no other row group is read."""
+        import pyarrow.parquet
+
+        with reading(self.table), pyarrow.parquet.ParquetFile(self.table, page_checksum_verification=True) as file:
+            self._require_rows(file.metadata.num_rows)
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            ends = np.cumsum(sizes)
+            group_of = np.searchsorted(ends, rows, side="right")
+            groups = np.unique(group_of)
+            held = [name for name in names if name in file.schema_arrow.names]
+            table = file.read_row_groups(groups.tolist(), columns=held)
+            skipped = (ends - np.cumsum(np.where(np.isin(np.arange(len(ends)), groups), sizes, 0)))[group_of]
+            return table.take(index_array(rows - skipped))
+
+    def digests(self) -> Iterator[np.ndarray]:
+        """The content hashes of the rows that are there, (m,) S64 each, some thousands at a time."""
+        import pyarrow.parquet
+
+        gone = np.zeros(self.entry.rows, bool)
+        gone[self.deleted] = True
+        first = 0
+        with reading(self.table), pyarrow.parquet.ParquetFile(self.table, page_checksum_verification=True) as file:
+            self._require_rows(file.metadata.num_rows)
+            for batch in file.iter_batches(DIGESTS_AT_A_TIME, columns=["content_hash"]):
+                part = _digests(batch.column(0))
+                yield part[~gone[first : first + len(part)]]
+                first += len(part)
+
+    def _require_rows(self, rows: int) -> None:
+        if rows != self.entry.rows:
+            raise BrokenIndex(f"{self.table}: another number of rows than the manifest says")
 
     def paths(self) -> pa.Array:
         """The paths' bytes, as large_binary."""
@@ -141,17 +174,39 @@ class StoredRows:
             parts = []
             for piece in self.pieces:
                 with reading(piece.table):
-                    if name in PHOTO_COLUMNS:
-                        # Its size is there in every version, so that the rows can be counted without the other.
-                        parts.append(photo_array(name, piece.columns(["size", name])))
-                        continue
-                    column = piece.columns([name]).column(name)
-                    if name == "content_hash":
-                        parts.append(_digests(column))
-                    else:
-                        parts.append(nanoseconds(column))
+                    # The size is there in every version, so that the rows can be counted without the other.
+                    parts.append(_column(name, piece.columns(["size", name] if name in PHOTO_COLUMNS else [name])))
             self._columns[name] = np.concatenate(parts) if parts else getattr(ImageRows.blank([]), name)
         return self._columns[name]
+
+    def values(self, name: str, ids: np.ndarray) -> np.ndarray:
+        """(m,) a column's values at some ids; read for these alone, where the whole of it is not there yet."""
+        return self._values([name], ids)[name]
+
+    def _values(self, names: Sequence[str], ids: np.ndarray) -> dict[str, np.ndarray]:
+        found = {name: self._columns[name][ids] for name in names if name in self._columns}
+        missing = [name for name in names if name not in found]
+        if not missing:
+            return found
+        blank = ImageRows.blank([])
+        found.update({name: np.empty(len(ids), getattr(blank, name).dtype) for name in missing})
+        pieces, rows = self.placed(ids)
+        for number, piece in enumerate(self.pieces):
+            mine = np.flatnonzero(pieces == number)
+            if len(mine):
+                with reading(piece.table):
+                    table = piece.taken(["size", *(name for name in missing if name != "size")], rows[mine])
+                    for name in missing:
+                        found[name][mine] = _column(name, table)
+        return found
+
+    def digests(self) -> Iterator[np.ndarray]:
+        """The content hashes of all rows in the order of the ids, (m,) S64 each, some thousands at a time."""
+        if "content_hash" in self._columns:
+            yield self._columns["content_hash"]
+            return
+        for piece in self.pieces:
+            yield from piece.digests()
 
     @cached_property
     def lacks_photo_columns(self) -> np.ndarray:
@@ -170,20 +225,27 @@ class StoredRows:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        column = self.column("content_hash")
-        width = pa.binary(column.itemsize)
-        held = pa.Array.from_buffers(width, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))])
-        wanted = [digest for digest in digests if len(digest) == column.itemsize]
-        place = pc.is_in(held, value_set=pa.array(wanted, width)).to_numpy(zero_copy_only=False)
-        ids = np.flatnonzero(place)[::-1].tolist()
-        return {bytes(column[number]): number for number in ids}
+        wanted = [digest for digest in digests if len(digest) == np.dtype(HASH).itemsize]
+        width = pa.binary(np.dtype(HASH).itemsize)
+        ids: dict[bytes, int] = {}
+        first = 0
+        for part in self.digests():
+            held = pa.Array.from_buffers(width, len(part), [None, pa.py_buffer(np.ascontiguousarray(part))])
+            there = np.frombuffer(pc.is_in(held, value_set=pa.array(wanted, width)).buffers()[1], np.uint8)
+            for row in np.flatnonzero(np.unpackbits(there, count=len(part), bitorder="little")).tolist():
+                ids.setdefault(bytes(part[row]), first + row)
+            first += len(part)
+        return ids
 
     def rows(self, ids: np.ndarray) -> ImageRows:
         """Some rows, all their columns."""
-        paths = [os.fsdecode(path) for path in self.paths.take(ids).to_pylist()] if len(ids) else []
-        columns = {name: self.column(name)[ids] for name in ARRAYS}
+        paths = [self.path(number) for number in ids.tolist()] if len(ids) < ROWS_AT_A_TIME else self._taken_paths(ids)
+        columns = self._values(ARRAYS, ids)
         columns.update({name: columns[name].astype(np.int32) for name in ("width", "height")})
         return ImageRows(paths, **columns)
+
+    def _taken_paths(self, ids: np.ndarray) -> list[str]:
+        return [os.fsdecode(path) for path in self.paths.take(index_array(ids)).to_pylist()]
 
     def placed(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(which piece, its row) of each id."""
@@ -209,9 +271,17 @@ def joined_paths(parts: Sequence[pa.Array]) -> pa.Array:
     return parts[0] if len(parts) == 1 else pa.concat_arrays(parts or [path_array([])])
 
 
-def _digests(column: pa.ChunkedArray) -> np.ndarray:
+def _column(name: str, table: pa.Table) -> np.ndarray:
+    """A column of a table as `ImageRows` has it."""
+    if name in PHOTO_COLUMNS:
+        return photo_array(name, table)
+    column = table.column(name)
+    return _digests(column) if name == "content_hash" else nanoseconds(column)
+
+
+def _digests(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
-    array = column.combine_chunks()
+    array = column if hasattr(column, "buffers") else column.combine_chunks()
     if array.null_count or not len(array):
         return np.array(column.to_pylist(), HASH)
     _, offsets, text = array.buffers()
