@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from bt_cli.errors import BtError, Unwritable
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
+from bt_cli.files.temporary_folder import temporary_folder
 from bt_cli.sources.web_address import is_in_store, is_url
 from bt_cli.store.table_part import TablePart
 
@@ -53,7 +53,7 @@ def written_whole(path: str) -> Iterator[str]:
     if not is_in_store(path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="bt-") as folder:
+    with temporary_folder() as folder:
         here = os.path.join(folder, path.rpartition("/")[2])
         yield here
         _store(here, path)

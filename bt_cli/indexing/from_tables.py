@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 
 from bt_cli.errors import EmptyFolder, NotFound
 from bt_cli.files.shown_path import shown_path
+from bt_cli.files.temporary_folder import temporary_folder
 from bt_cli.indexing.build import no_folder_for_nothing
 from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.summary import IndexSummary
@@ -42,10 +42,10 @@ def tables_here(names: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path]]
     Raises:
         NotFound, EmptyFolder: As `table_files`; the store can't be reached, or there is no room for a copy.
     """
-    with tempfile.TemporaryDirectory(prefix="bt-") as folder, ThreadPoolExecutor(COPIES_AT_A_TIME) as threads:
+    with temporary_folder() as folder, ThreadPoolExecutor(COPIES_AT_A_TIME) as threads:
         copied: list[str | os.PathLike[str]] = []
         for name in names:
-            copied += _copied(name, Path(folder), threads) if is_in_store(os.fspath(name)) else [name]
+            copied += _copied(name, folder, threads) if is_in_store(os.fspath(name)) else [name]
         yield table_files(copied)
 
 

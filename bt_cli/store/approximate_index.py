@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,6 +19,7 @@ import numpy as np
 from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
+from bt_cli.files.temporary_folder import temporary_folder
 from bt_cli.store import tuning
 from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.store.faiss_index import (
@@ -137,8 +137,8 @@ def check_factory(factory: str, dimension: int) -> None:
 def try_out(factory: str, dimension: int) -> None:
     """Build, write, open and search a small index of random vectors; raises, or ends the process, where FAISS can't."""
     _empty(factory, dimension)
-    with tempfile.TemporaryDirectory(prefix="bt-") as folder:
-        _try_out(_reduced(factory, dimension), dimension, Path(folder))
+    with temporary_folder() as folder:
+        _try_out(_reduced(factory, dimension), dimension, folder)
 
 
 class ApproximateIndex:

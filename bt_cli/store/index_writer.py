@@ -142,6 +142,10 @@ class IndexWriter:
             for journal in (self.journal, self.caption_journal):
                 with contextlib.suppress(OSError):
                     journal.close()
+            # Empty ones of a process that was killed while it removed them, too.
+            for folder in (self.journal.folder, self.caption_journal.folder, self.folder / "journal"):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
             if kind is not None:
                 self._sweep()
         finally:
@@ -251,8 +255,6 @@ class IndexWriter:
         if not tables:
             self.journal.clear()
             self.caption_journal.clear()
-            with contextlib.suppress(OSError):
-                (self.folder / "journal").rmdir()
         self._sweep()
         return manifest
 
