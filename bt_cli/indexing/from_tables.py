@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +24,18 @@ from bt_cli.indexing.build import no_folder_for_nothing
 from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.summary import IndexSummary
 from bt_cli.sources.web_address import is_in_store
-from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.image_rows import HASH, ImageRows
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.manifest import IMAGES
-from bt_cli.store.stored_rows import StoredRows, path_array
+from bt_cli.store.stored_rows import StoredRows, joined_paths
 from bt_cli.store.table_part import TablePart, same_maker
 
 LOG = logging.getLogger("bt_cli")
 SUFFIXES = (".parquet", ".pq")
 COPIES_AT_A_TIME = 8
+PATHS_AT_A_TIME = 1 << 20
+"""Paths that are looked for at once: where a hash of them is needed, it is made for all of these together."""
 
 
 @contextlib.contextmanager
@@ -145,22 +148,19 @@ def _index_tables(
         current = writer.manifest
         writer.kind = current.kind if current else parts[0].kind or IMAGES
         writer.require_kind(parts[0].kind or IMAGES)
-        rows, source = _rows_of(parts, writer.home())
-        repeated = _without_repeats(rows, source)
-        if len(repeated) < len(rows):
+        found = _Found(parts, writer.home(), writer.stored)
+        if found.repeated:
             LOG.warning(
                 "%s paths stand in several tables, or several times in one: the last row of each is taken",
-                f"{len(rows) - len(repeated):,}",
+                f"{found.repeated:,}",
             )
-        rows, source = rows.take(repeated), source[repeated]
-        known, same = _known_rows(rows, writer.stored)
-        new = np.flatnonzero(~same)
+        rows, source, known = found.rows_to_take()
         wanted = kept_factory(factory, current.factory if current else None)
-        if len(new) or current is None or compact or writer.must_commit or wanted != current.factory:
+        if len(rows) or current is None or compact or writer.must_commit or wanted != current.factory:
             writer.commit(
-                rows.take(new),
-                source[new] + len(writer.stored),
-                np.sort(known[new][known[new] >= 0]),
+                rows,
+                source + len(writer.stored),
+                np.sort(known[known >= 0]),
                 roots=list(current.roots) if current else [],
                 captions=writer.caption_rows(),
                 factory=wanted,
@@ -170,30 +170,76 @@ def _index_tables(
                 tables=[part.as_piece() for part in parts],
             )
         summary.added = int((known < 0).sum())
-        summary.updated = len(new) - summary.added
-        summary.unchanged = writer.manifest.rows - len(new) if writer.manifest else 0
+        summary.updated = len(rows) - summary.added
+        summary.unchanged = writer.manifest.rows - len(rows) if writer.manifest else 0
         summary.captions = writer.manifest.captions.rows if writer.manifest and writer.manifest.captions else 0
     return summary
 
 
-def _rows_of(parts: Sequence[TablePart], home: str) -> tuple[ImageRows, np.ndarray]:
-    """The rows of all tables, and which each is, counted through the tables."""
-    rows = ImageRows.joined([part.read_rows(home) for part in parts])
-    return rows, np.arange(len(rows), dtype=np.int64)
+class _Found:
+    """The rows of tables beside those of an index: of each row its number through the tables, the id in the index that
+    has its path, and its hash; some 80 bytes a row, and nothing else of those that the index has already.
+
+    Attributes:
+        repeated: Rows whose path comes again behind them.
+    """
+
+    def __init__(self, parts: Sequence[TablePart], home: str, stored: StoredRows) -> None:
+        self.parts = parts
+        self.home = home
+        self.first = np.cumsum([0, *(part.rows for part in parts)])
+        self.ids = np.full(int(self.first[-1]), -1, np.int64)
+        """(n,): of the row of the index with this path, -1 for a new one."""
+        changed = np.ones(len(self.ids), bool)
+        if len(stored):
+            digests = np.empty(len(self.ids), HASH)
+            names: list[Any] = []
+            sought = 0
+            for part, begin, end in zip(parts, self.first.tolist(), self.first[1:].tolist(), strict=False):
+                paths, digests[begin:end] = part.read_paths(home)
+                names.append(paths)
+                if end - sought >= PATHS_AT_A_TIME or end == len(self.ids):
+                    self.ids[sought:end] = stored.find(joined_paths(names))
+                    names, sought = [], end
+            last = np.full(len(stored), -1, np.int64)
+            rows = np.flatnonzero(self.ids >= 0)
+            last[self.ids[rows]] = rows  # of several the last stays
+            changed[rows] = last[self.ids[rows]] == rows
+            self.repeated = len(rows) - int(changed[rows].sum())
+            changed[_same(last, digests, stored)] = False
+        else:
+            self.repeated = 0
+        self.wanted = np.flatnonzero(changed)
+        """Rows that the index lacks or has otherwise, new paths several times where they are repeated."""
+        self._rows = self._read()
+        self._drop_repeats()
+
+    def rows_to_take(self) -> tuple[ImageRows, np.ndarray, np.ndarray]:
+        """The rows that are new or other than in the index, the number of each, and its id or -1."""
+        return self._rows, self.wanted, self.ids[self.wanted]
+
+    def _read(self) -> ImageRows:
+        found = []
+        for part, begin, end in zip(self.parts, self.first, self.first[1:], strict=False):
+            first, last = np.searchsorted(self.wanted, [begin, end])
+            if first < last:
+                found.append(part.read_rows(self.home).take(self.wanted[first:last] - begin))
+        return ImageRows.joined(found) if found else ImageRows.blank([])
+
+    def _drop_repeats(self) -> None:
+        paths = self._rows.paths
+        if len(set(paths)) < len(paths):
+            last = np.array(sorted(dict(zip(paths, range(len(paths)), strict=True)).values()), np.int64)
+            self.repeated += len(paths) - len(last)
+            self._rows, self.wanted = self._rows.take(last), self.wanted[last]
 
 
-def _without_repeats(rows: ImageRows, source: np.ndarray) -> np.ndarray:
-    """(n,) ascending: the last row of each path."""
-    if len(set(rows.paths)) == len(rows):
-        return source
-    return np.array(sorted(dict(zip(rows.paths, source.tolist(), strict=True)).values()), np.int64)
-
-
-def _known_rows(rows: ImageRows, stored: StoredRows) -> tuple[np.ndarray, np.ndarray]:
-    """The id of each row's path in the index, -1 for a new one; and whether the image there is the same."""
-    if not len(stored):
-        return np.full(len(rows), -1, np.int64), np.zeros(len(rows), bool)
-    known = stored.find(path_array(rows.paths))
-    same = known >= 0
-    same[same] = stored.column("content_hash")[known[same]] == rows.content_hash[same]
-    return known, same
+def _same(row_of: np.ndarray, digests: np.ndarray, stored: StoredRows) -> np.ndarray:
+    """The rows whose image is that of the index's row with their path; `row_of` has the row of each id, or -1."""
+    same = []
+    first = 0
+    for held in stored.digests():
+        rows = row_of[first : first + len(held)]
+        same.append(rows[(rows >= 0) & (digests[rows] == held)])
+        first += len(held)
+    return np.concatenate(same)

@@ -86,7 +86,7 @@ class StoredPiece:
         with reading(self.table), pyarrow.parquet.ParquetFile(self.table, page_checksum_verification=True) as file:
             self._require_rows(file.metadata.num_rows)
             for batch in file.iter_batches(DIGESTS_AT_A_TIME, columns=["content_hash"]):
-                part = _digests(batch.column(0))
+                part = digests_of(batch.column(0))
                 yield part[~gone[first : first + len(part)]]
                 first += len(part)
 
@@ -276,10 +276,10 @@ def _column(name: str, table: pa.Table) -> np.ndarray:
     if name in PHOTO_COLUMNS:
         return photo_array(name, table)
     column = table.column(name)
-    return _digests(column) if name == "content_hash" else nanoseconds(column)
+    return digests_of(column) if name == "content_hash" else nanoseconds(column)
 
 
-def _digests(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def digests_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(n,) S64 of a column of hex digits, without a value of Python's for each where all are of that length."""
     array = column if hasattr(column, "buffers") else column.combine_chunks()
     if array.null_count or not len(array):

@@ -12,10 +12,11 @@ import numpy as np
 from bt_cli.errors import BrokenIndex, IndexMismatch, UnreadableTable
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.web_address import is_url
+from bt_cli.store.embedding_table import paths_of, reading
 from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import COLUMNS, ImageRows
+from bt_cli.store.image_rows import COLUMNS, HASH, ImageRows
 from bt_cli.store.manifest import Piece
-from bt_cli.store.stored_rows import StoredPiece
+from bt_cli.store.stored_rows import ROWS_AT_A_TIME, StoredPiece, digests_of, joined_paths, path_array
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,13 +125,41 @@ class TablePart:
             rows = ImageRows.read(self.path)
         except BrokenIndex as error:
             raise self._damaged(error) from error
-        if self.home != home:
-            below = home.rstrip(os.sep) + os.sep
-            absolute = [
-                path if is_url(path) else os.path.normpath(os.path.join(self.home, path)) for path in rows.paths
-            ]
-            rows.paths = [path[len(below) :] if path.startswith(below) else path for path in absolute]
+        rows.paths = self._stored(rows.paths, home)
         return rows
+
+    def read_paths(self, home: str) -> tuple[pa.Array, np.ndarray]:
+        """Of all its rows the paths' bytes as an index whose relative ones start from `home` has them, (n,)
+        large_binary, and the content hashes, (n,) S64; a value of Python's is made for some thousands at a time.
+
+        Raises:
+            UnreadableTable: It is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        names: list[pa.Array] = []
+        hashes = [np.empty(0, HASH)]
+        try:
+            with reading(self.path), pyarrow.parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(ROWS_AT_A_TIME, columns=["path", "path_bytes", "content_hash"]):
+                    texts, raw = batch.column("path"), batch.column("path_bytes")
+                    if self.home == home and raw.null_count == len(raw) and not texts.null_count:
+                        names.append(texts.cast(pa.large_string()).cast(pa.large_binary()))
+                    else:
+                        names.append(path_array(self._stored(paths_of(texts.to_pylist(), raw.to_pylist()), home)))
+                    hashes.append(digests_of(batch.column("content_hash")))
+        except BrokenIndex as error:
+            raise self._damaged(error) from error
+        return joined_paths(names), np.concatenate(hashes)
+
+    def _stored(self, paths: list[str], home: str) -> list[str]:
+        """Paths of the table as an index whose relative ones start from `home` has them."""
+        if self.home == home:
+            return paths
+        below = home.rstrip(os.sep) + os.sep
+        absolute = [path if is_url(path) else os.path.normpath(os.path.join(self.home, path)) for path in paths]
+        return [path.removeprefix(below) for path in absolute]
 
     def as_piece(self) -> StoredPiece:
         """Its rows as those of an index's piece, to copy vectors from."""
