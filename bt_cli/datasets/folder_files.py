@@ -98,7 +98,8 @@ class SecondReader:
         self._asked: deque[str] = deque()
         self._answers: dict[str, FolderFiles | None] = {}
         command = [sys.executable, "-I", "-S", __file__, *suffixes]
-        if sys.executable and os.path.isfile(__file__):
+        # A program that was frozen into one file would be started itself.
+        if sys.executable and not getattr(sys, "frozen", False) and os.path.isfile(__file__):
             with contextlib.suppress(OSError):
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0

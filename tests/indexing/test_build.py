@@ -504,6 +504,13 @@ def test_an_interrupted_run_in_another_precision_is_named(home: Path) -> None:
         assert folder.table().schema.metadata[b"bt.precision"] == b"bfloat16+float32"
 
 
+def test_an_empty_journal_that_a_kill_left_goes_with_a_run_that_finds_nothing_new(home: Path) -> None:
+    index("photos")
+    (home / ".bt/journal/images").mkdir(parents=True)
+    index("photos")
+    assert not (home / ".bt/journal").exists()
+
+
 def test_a_journal_of_another_checkpoint_is_not_used(home: Path) -> None:
     def stop(done: int, total: int) -> None:
         if done:

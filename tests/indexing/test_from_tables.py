@@ -19,6 +19,7 @@ from bt_cli.indexing.from_tables import index_tables
 from bt_cli.indexing.table import encode_caption_table, encode_image_table
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
+from bt_cli.store.table_part import TablePart
 
 
 @pytest.fixture
@@ -93,6 +94,40 @@ def test_the_last_row_of_a_path_is_taken_and_said(home: Path, caplog: pytest.Log
     assert "1 paths stand in several tables" in caplog.text
     build_index("whole", ["a"], FakeEncoder())
     assert table("index").equals(table("whole"), check_metadata=True)
+
+
+def test_tables_that_the_index_has_are_compared_without_making_their_rows(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode("a")
+    encode("b")
+    encode_image_table(["a/0.jpg"], "parts/z.parquet", FakeEncoder())
+    index_tables("index", ["parts"])
+    monkeypatch.setattr(TablePart, "read_rows", lambda part, home: pytest.fail("rows were made"))
+    caplog.clear()
+    assert counts(index_tables("index", ["parts"])) == (0, 0, 14)
+    assert "1 paths stand in several tables" in caplog.text
+
+
+def test_only_the_last_row_of_a_known_path_counts(home: Path) -> None:
+    """An earlier table's other image of the same path changes nothing, a later one's does."""
+    encode("a")
+    (home / "a/0.jpg").write_bytes(b"other")
+    encode_image_table(["a/0.jpg"], "other.parquet", FakeEncoder())
+    index_tables("index", ["parts"])
+    assert counts(index_tables("index", ["other.parquet", "parts"])) == (0, 0, 7)
+    assert counts(index_tables("index", ["parts", "other.parquet"])) == (0, 1, 6)
+    build_index("whole", ["a"], FakeEncoder())
+    assert table("index").equals(table("whole"), check_metadata=True)
+
+
+def test_new_paths_among_known_ones_whose_names_are_no_utf8(home: Path) -> None:
+    encode("a")
+    index_tables("index", ["parts"])
+    (home / "a/0\udcff.jpg").write_bytes(b"no utf-8")
+    encode("a")
+    assert counts(index_tables("index", ["parts"])) == (1, 0, 7)
+    assert counts(index_tables("index", ["parts"])) == (0, 0, 8)
 
 
 def test_paths_of_tables_that_were_written_elsewhere_are_made_absolute(
