@@ -125,7 +125,12 @@ def test_a_walk_that_is_given_up_ends_its_second_process(tmp_path: Path, monkeyp
     monkeypatch.setattr(image_folder, "_processors", lambda: 2)
     ended: list[bool] = []
     close = SecondReader.close
-    monkeypatch.setattr(SecondReader, "close", lambda self: (ended.append(self._process is not None), close(self))[1])
+
+    def noted(reader: SecondReader) -> None:
+        ended.append(reader._process is not None)
+        close(reader)
+
+    monkeypatch.setattr(SecondReader, "close", noted)
     walk = find_runs([tmp_path])
     assert isinstance(next(walk), FolderFiles)
     assert isinstance(next(walk), FolderFiles)
