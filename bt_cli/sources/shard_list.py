@@ -10,7 +10,7 @@ import re
 
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_address import allowed_as, is_url
 
 MOST = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -28,7 +28,9 @@ def shard_list(name: str) -> list[str]:
     """
     if is_url(name):
         # A store lists what fits its wildcards by itself; in an address of the web they are none.
-        return [name] if os.path.lexists(name) or not _BRACES.search(name) else list(_spelled_out(name))
+        if os.path.lexists(name) or not _BRACES.search(name):
+            return [name]
+        return [allowed_as(name, each) for each in _spelled_out(name)]
     if os.path.lexists(name) or not (_BRACES.search(name) or glob.has_magic(name)):
         return [name]
     found: list[str] = []
