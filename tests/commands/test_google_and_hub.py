@@ -139,3 +139,64 @@ def test_a_client_that_is_not_installed_is_named(
     assert ran.code == 2
     assert len(ran.err.splitlines()) == 1
     assert f"{url.partition(':')[0]}:// needs {package}: pip install 'bridgetower[cloud]'" in ran.err
+
+
+def test_a_data_set_by_its_name(bt: Bt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    import datasets.config
+
+    samples: dict[str, Sample] = {name[:-4]: ((SCENES / name).read_bytes(), [name]) for name in NAMES}
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    for number, part in enumerate(("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001")):
+        rows_there = rows_of(dict(list(samples.items())[number * 4 : number * 4 + 4]))
+        pq.write_table(rows_there, tmp_path / "set" / "data" / f"{part}.parquet")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "a.csv").write_text("a,b\n1,2\n")
+    with FakeHub({"datasets/some/photos": tmp_path / "set", "datasets/some/plain": tmp_path / "plain"}) as hub:
+        go_online(monkeypatch, hub.url)
+        for name, value in (("HF_HUB_OFFLINE", False), ("HF_ENDPOINT", hub.url)):
+            monkeypatch.setattr(datasets.config, name, value)
+        monkeypatch.setattr(datasets.config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        forget_stores()
+        try:
+            ran = bt("index", "hf-dataset:some/photos", "--json")
+            assert (ran.code, ran.objects[0]["added"]) == (0, 12), ran.err
+            assert [line for line in ran.err.splitlines() if "card" in line.lower()] == []
+            assert bt("index", "set", "--index", "disk").code == 0
+            there, here = rows(".bt", "hf://datasets/some/photos/"), rows("disk", "set/")
+            assert [row[:3] for row in there] == [
+                row[:3] for row in here
+            ]  # encoded in another order: the train split first
+            tar_shard._asked.clear()
+            assert bt("index", "hf-dataset:some/photos", "--json").objects[0]["unchanged"] == 12
+            (tmp_path / "set" / "README.md").write_text("# Another commit, the same data")
+            tar_shard._asked.clear()
+            assert bt("index", "hf-dataset:some/photos", "--json").objects[0]["unchanged"] == 12
+            assert bt("index", "--json").objects[0]["unchanged"] == 12
+            for split, count in (("test", 4), ("train+test", 12), ("train", 8)):
+                ran = bt("index", f"hf-dataset:some/photos@main:{split}", "--index", split, "--json")
+                assert ran.objects[0]["added"] == count
+            found = bt("eval", "hf-dataset:some/photos:test", "--json").objects[0]
+            assert (found["images"], found["captions"]) == (4, 4)
+            for given, reason in (
+                ("hf-dataset:some/photos:val", "no split 'val'; it has train, test"),
+                ("hf-dataset:some/none", "doesn't exist on the Hub"),
+                ("hf-dataset:photos", "a data set's name is written hf-dataset:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]"),
+                ("hf-dataset:some/plain", "its files (.csv) are no Parquet, Arrow or tar files"),
+                ("hf-dataset:some/photos/other", "other"),
+                ("hf-dataset:some/photos@none", "none"),
+            ):
+                ran = bt("index", given, "--index", "refused")
+                assert (ran.code in (1, 2), len(ran.err.splitlines())) == (True, 1), ran.err
+                assert given in ran.err
+                assert reason in ran.err
+            hub.stop()
+            ran = bt("index", "hf-dataset:some/unseen", "--index", "refused")
+            assert (ran.code, len(ran.err.splitlines())) == (1, 1), ran.err
+            monkeypatch.setitem(sys.modules, "datasets", None)
+            ran = bt("index", "hf-dataset:some/photos", "--index", "refused")
+            assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+            assert "hf-dataset: needs datasets: pip install 'bridgetower[hub]'" in ran.err
+        finally:
+            forget_stores()
