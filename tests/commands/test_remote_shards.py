@@ -98,7 +98,7 @@ def test_a_shard_on_the_web(bt: Bt, server: PartsServer, suffix: str) -> None:
     assert best == [hit["path"] for hit in hits] + [path for path in best if path not in {hit["path"] for hit in hits}]
     server.files[f"/a{suffix}"] = tar(NAMES[2:], suffix == ".tar.gz")
     record = bt("index", OPEN, "--json").objects[0]
-    assert (record["removed"], record["encoded"]) == (2, 10)
+    assert (record["removed"], record["encoded"], record["updated"], record["unchanged"]) == (2, 0, 0, 10)
     del server.files[f"/a{suffix}"]
     ran = bt("index", OPEN, "--json")
     assert (ran.code, ran.objects[0]["unchanged"]) == (0, 10)
@@ -314,3 +314,37 @@ def test_a_data_set_in_a_store(bt: Bt, monkeypatch: pytest.MonkeyPatch) -> None:
         hits = bt("search", "a red car", "--rerank", "--json", "--index", "there").objects
         best = bt("search", "a red car", "--rerank", "--json", "--index", "disk").objects
         assert [hit["itm_logit"] for hit in hits] == [hit["itm_logit"] for hit in best]
+
+
+def containers_of(kind: str, names: list[str]) -> bytes:
+    return {"parquet": parquet, "arrow": arrow}.get(kind, tar)(names)
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet", "arrow"])
+def test_of_a_changed_container_only_what_is_new_is_encoded(bt: Bt, server: PartsServer, kind: str) -> None:
+    Path("shards").mkdir()
+    there, here = f"{server.url}/a.{kind}", Path("shards", f"a.{kind}")
+
+    def holds(names: list[str]) -> None:
+        here.write_bytes(containers_of(kind, names))
+        server.files[f"/a.{kind}"] = here.read_bytes()
+        tar_shard._asked.clear()
+
+    def encoded() -> list[int]:
+        counts = []
+        for given, index in ((there, "web"), ("shards", "disk")):
+            ran = bt("index", given, OPEN, "--index", index, "--json")
+            assert ran.code == 0, ran.err
+            counts.append(ran.objects[0]["encoded"])
+        assert sorted(rows_in_order("web")) == sorted(rows_in_order("disk"))
+        return counts
+
+    others = [f"scene-{number:04}.jpg" for number in range(20, 23)]
+    holds(NAMES[:6])
+    assert encoded() == [6, 6]
+    holds([others[0], *NAMES[:6]])  # in front of all others
+    assert encoded() == [1, 1]
+    holds([others[0], *NAMES[:3], others[1], *NAMES[4:6]])  # one in the middle is another
+    assert encoded() == [1, 1]
+    holds([*NAMES[4:6], others[0], *NAMES[:3], others[1]])  # in another order
+    assert encoded() == [0, 0]
