@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
 from bt_cli.files.bounded_read import at_most
+from bt_cli.files.foreign_format import foreign_format
 from bt_cli.files.image_format import EXTRA, HEAD, READERS, image_format
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.plain_file import is_plain
@@ -371,7 +372,10 @@ def _identify(file: IO[bytes]) -> Image.Image:
         image = Image.open(file)
     except UnidentifiedImageError:
         if name not in ("HEIC", "AVIF", "JPEG XL"):
-            raise
+            foreign = foreign_format(head)
+            if foreign is None:
+                raise
+            raise UnreadableImage(f"not an image that can be read: {foreign}") from None
         _require_reader("HEIC" if name == "AVIF" else name)
         file.seek(0)
         image = Image.open(file)
