@@ -98,7 +98,7 @@ class ParquetShard:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the system's, such as a lack of permission; Arrow's own have no number
-            self.damage = f"cut off or damaged after row {row - 1:,}" if row else "no whole Parquet file"
+            self.damage = f"cut off or damaged after row {row - 1:,}" if row else "is no whole Parquet file"
 
     def _keep(self, row: int, size: int, images: pa.Array) -> None:
         """Keep the images from a row on, if all before them are kept and there is room; else none."""
