@@ -21,6 +21,7 @@ from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.web_address import WebImage, is_in_store, is_url
 from bt_cli.store.identity import Identity
+from bt_cli.store.table_part import TablePart
 
 FAILURES = ".failures.jsonl"
 AT_A_TIME = 16
@@ -145,7 +146,9 @@ def exclusion_text(exclusion: Exclusion) -> str:
     return json.dumps([list(exclusion.globs), exclusion.defaults])
 
 
-def current_ones(tasks: Sequence[ShardTask], identity: Identity, dtype: str, exclusion: Exclusion) -> list[bool]:
+def current_ones(
+    tasks: Sequence[ShardTask], identity: Identity, dtype: str, exclusion: Exclusion, keep: Sequence[str] = ()
+) -> list[bool]:
     """Of each task, whether its part is there and is what the task would make of the shard as it is now.
 
     Raises:
@@ -157,13 +160,16 @@ def current_ones(tasks: Sequence[ShardTask], identity: Identity, dtype: str, exc
             part = read_part(task.part)
         except OSError as error:
             raise NotFound(f"{shown_path(task.part)}: {error.strerror or error}") from error
-        if part is None:
-            return False
-        mine = (part.identity.fingerprint, part.identity.preprocessing, part.dtype, part.stamp, part.exclude)
-        return mine == (identity.fingerprint, identity.preprocessing, dtype, task.stamp, exclusion_text(exclusion))
+        return part is not None and part.keep == tuple(keep) and is_of(part, task, identity, dtype, exclusion)
 
     with ThreadPoolExecutor(AT_A_TIME) as threads:
         return list(threads.map(is_current, tasks))
+
+
+def is_of(part: TablePart, task: ShardTask, identity: Identity, dtype: str, exclusion: Exclusion) -> bool:
+    """Whether a part has what the task would encode, whatever columns it carries along."""
+    mine = (part.identity.fingerprint, part.identity.preprocessing, part.dtype, part.stamp, part.exclude)
+    return mine == (identity.fingerprint, identity.preprocessing, dtype, task.stamp, exclusion_text(exclusion))
 
 
 def every_nth(tasks: Sequence[ShardTask], share: str) -> list[ShardTask]:
