@@ -69,6 +69,7 @@ class Outcome:
         failures: (path, reason) of each image that could not be read.
         incomplete: A line for each image that was encoded and lacks some rows.
         passed_over: Files that were not looked at.
+        remarks: Lines about columns to keep.
         seconds: That it took.
         reason: Why there is no part, or None where there is one.
         final: Whether another attempt would end in the same way.
@@ -79,6 +80,7 @@ class Outcome:
     failures: list[tuple[str, str]] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     passed_over: PassedOver = field(default_factory=PassedOver)
+    remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
     reason: str | None = None
     final: bool = False
@@ -157,7 +159,7 @@ class Worker:
         with _at_hand(task.source):
             _require_whole(task.source)
             self._require_unchanged(task)
-            if self._keeps_anew(task):
+            if self._keeps_anew(task, outcome):
                 return
             with written_whole(task.part) as part:
                 summary = encode_image_table(
@@ -171,11 +173,12 @@ class Worker:
                     allow_private=settings.allow_private,
                     metadata=part_metadata(task, settings.exclusion),
                     before_done=lambda found: self._before_done(task, found),
+                    remarks=outcome.remarks,
                 )
         outcome.images, outcome.failures = summary.encoded, summary.failures
         outcome.incomplete, outcome.passed_over = summary.incomplete, summary.passed_over
 
-    def _keeps_anew(self, task: ShardTask) -> bool:
+    def _keeps_anew(self, task: ShardTask, outcome: Outcome) -> bool:
         """Bring other columns into a part that is current but for these, without encoding; whether there is one."""
         from bt_cli.indexing.table import keep_anew
 
@@ -185,7 +188,8 @@ class Worker:
             return False
         if not is_of(part, task, settings.identity, settings.store_dtype, settings.exclusion):
             return False
-        keep_anew(task.part, [task.source], settings.keep, allow_private=settings.allow_private)
+        allowed = settings.allow_private
+        keep_anew(task.part, [task.source], settings.keep, allow_private=allowed, remarks=outcome.remarks)
         self._require_unchanged(task)
         return True
 

@@ -32,7 +32,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what the index knows of images: path, size, date, camera, place, captions, content, columns that --keep named.
+    """Say what the index knows of images: path, size, date, camera, place, captions, content, and kept columns.
 
     With --extract their files are written out of folders, tar shards, Parquet files or from the web, as they are.
     """

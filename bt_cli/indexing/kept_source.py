@@ -7,6 +7,7 @@ column leaves what the index has; one that has it and says nothing makes it null
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from bt_cli.indexing.listing import Listing
     from bt_cli.indexing.plan import Plan
     from bt_cli.store.stored_rows import StoredRows
+
+
+LOG = logging.getLogger("bt_cli")
 
 
 class KeptSource:
@@ -71,7 +75,8 @@ class KeptSource:
         self._places = np.flatnonzero(wanted)
         self._found = self.lookup.of([opened(listing.name(place)) for place in self._places.tolist()])
         self.lookup.require(self.names if self.asked else ())
-        self.lookup.report(self.names if self.asked else ())
+        for said in self.lookup.remarks(self.names if self.asked else ()):
+            LOG.warning("%s", said)
         changed = np.zeros(len(self._places), bool)
         unchanged = np.flatnonzero(same[self._places])
         ids = own[self._places[unchanged]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ from bt_cli.store.kept_columns import with_kept_columns
 from bt_cli.store.npy_file import table_file
 from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
+LOG = logging.getLogger("bt_cli")
 TEXTS_AT_A_TIME = 256
 
 
@@ -71,10 +73,12 @@ def encode_image_table(
     progress: Progress | None = None,
     metadata: Mapping[str, str] | None = None,
     before_done: Callable[[list[tuple[str, str]]], None] | None = None,
+    remarks: list[str] | None = None,
 ) -> IndexSummary:
     """Write an image table (see `embedding_table`; with the suffix `.npy`, `npy_file`) of the images below `roots`, in
     the order of their paths as given.
     `exclude` and `default_excludes` leave out what `Exclusion` says; `keep` and `allow_private` as in `build_index`.
+    What is to be said of columns to keep is logged, or goes into `remarks`; then one that is nowhere is no error.
     `metadata` are further entries of the table's own; `before_done` hears of the files that could not be read (path,
     reason) when all is encoded: what it raises keeps the table from appearing.
 
@@ -103,7 +107,7 @@ def encode_image_table(
         _skip(summary, path, f"{shown_path(path)}: {reason}", strict)
     if not files:
         raise no_images(roots, passed_over)
-    kept = _kept([file.path for file in files], roots, keep, allow_private)
+    kept = _kept([file.path for file in files], roots, keep, allow_private, remarks)
     schema = image_schema(encoder.identity, dtype, os.getcwd(), keep=keep)
     schema = schema.with_metadata({**schema.metadata, **(metadata or {})})
     with (
@@ -128,9 +132,11 @@ def encode_image_table(
     return _finished(summary, start)
 
 
-def keep_anew(table: str, roots: Sequence[str], keep: Sequence[str], *, allow_private: bool = False) -> None:
+def keep_anew(
+    table: str, roots: Sequence[str], keep: Sequence[str], *, allow_private: bool = False, remarks: list[str]
+) -> None:
     """Write a Parquet table of `encode_image_table` again, with these columns carried along from the same `roots` in
-    place of those that it has; its relative paths start here.
+    place of those that it has; its relative paths start here. `remarks` as `encode_image_table`.
 
     Raises:
         Misuse: As `encode_image_table`.
@@ -139,7 +145,7 @@ def keep_anew(table: str, roots: Sequence[str], keep: Sequence[str], *, allow_pr
     import pyarrow.parquet
 
     rows = ImageRows.read(table)
-    kept = _kept(rows.paths, roots, keep, allow_private)
+    kept = _kept(rows.paths, roots, keep, allow_private, remarks)
     with reading(table), pyarrow.parquet.ParquetFile(table, page_checksum_verification=True) as file:
         schema = with_kept_columns(file.schema_arrow.empty_table(), keep).schema
         with table_file(table, schema) as new:
@@ -153,7 +159,7 @@ def keep_anew(table: str, roots: Sequence[str], keep: Sequence[str], *, allow_pr
 
 
 def _kept(
-    paths: Sequence[str], roots: Sequence[str], keep: Sequence[str], allow_private: bool
+    paths: Sequence[str], roots: Sequence[str], keep: Sequence[str], allow_private: bool, remarks: list[str] | None
 ) -> dict[str, np.ndarray]:
     """The columns that are carried along, (n,) objects by name.
 
@@ -163,8 +169,12 @@ def _kept(
     require_names(keep)
     lookup = Lookup(keep, [_opened(name, allow_private) for root in roots for name in shard_list(root)])
     found = lookup.of([_opened(path, allow_private) for path in paths]) if keep else Kept({}, {})
-    lookup.require(keep)
-    lookup.report(keep)
+    if remarks is None:
+        lookup.require(keep)
+        for said in lookup.remarks(keep):
+            LOG.warning("%s", said)
+    else:
+        remarks += lookup.remarks(keep)
     return found.values
 
 

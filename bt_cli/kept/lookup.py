@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,6 @@ from bt_cli.sources.parquet_shard import opened_table
 from bt_cli.sources.url_list import is_url_list, may_be_list, read_url_list
 from bt_cli.sources.web_address import is_url
 
-LOG = logging.getLogger("bt_cli")
 URL = "url"
 NAMED = 3
 """Of what can't be read, what a remark names."""
@@ -99,32 +97,29 @@ class Lookup:
             if lacking and self.looked_at and not self.unread_count:
                 there = sorted(self.columns)
                 more = f" and {len(there) - COLUMNS_NAMED} more" if len(there) > COLUMNS_NAMED else ""
-                says = (
-                    f"there are {', '.join(map(shown_path, there[:COLUMNS_NAMED]))}{more}" if there else "there is none"
+                named = ", ".join(map(shown_path, there[:COLUMNS_NAMED])) + more if there else "none"
+                raise Misuse(
+                    f"--keep {shown_path(name)}: no source of these images has a column of that name; the columns "
+                    f"there are: {named}"
                 )
-                raise Misuse(f"--keep {shown_path(name)}: no source of these images has a column of that name; {says}")
 
-    def report(self, asked: Iterable[str] = ()) -> None:
-        """Say what is missing: of names that were `asked` for, the images whose source lacks them."""
-        for name in asked:
-            if self.lacking[name]:
-                LOG.warning(
-                    "--keep %s: the sources of %s of %s images have no such column, as that of %s",
-                    shown_path(name),
-                    f"{self.lacking[name]:,}",
-                    f"{self.looked_at:,}",
-                    shown_path(self.example[name]),
-                )
-        for name, count in self.too_long.items():
-            LOG.warning(
-                "--keep %s: %s values of more than %s characters left out",
-                shown_path(name),
-                f"{count:,}",
-                f"{LONGEST:,}",
-            )
+    def remarks(self, asked: Iterable[str] = ()) -> list[str]:
+        """What is missing, a line each: of names that were `asked` for, how many images have a source that lacks
+        them; values that are too long; what could not be read."""
+        said = [
+            f"--keep {shown_path(name)}: the sources of {self.lacking[name]:,} of {self.looked_at:,} images have no "
+            f"such column, as that of {shown_path(self.example[name])}"
+            for name in asked
+            if self.lacking[name]
+        ]
+        said += [
+            f"--keep {shown_path(name)}: {count:,} values of more than {LONGEST:,} characters left out"
+            for name, count in self.too_long.items()
+        ]
         if self.unread_count:
             more = f"; and {self.unread_count - NAMED:,} more" if self.unread_count > NAMED else ""
-            LOG.warning("kept columns that can't be read: %s%s", "; ".join(self.unread), more)
+            said.append(f"columns to keep that can't be read: {'; '.join(self.unread)}{more}")
+        return said
 
     def _text(self, name: str, value: Any) -> str | None:
         try:

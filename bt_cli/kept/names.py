@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bt_cli.errors import Misuse
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.embedding_table import OWN_COLUMNS
+from bt_cli.store.kept_columns import OWN_COLUMNS
 
 OF_EXPORTS = ("id", "vector", "image_id")
 """What exports call their own columns."""

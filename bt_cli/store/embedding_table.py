@@ -27,16 +27,12 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT
 from bt_cli.store.identity import Identity
 from bt_cli.store.kept_columns import kept_fields, kept_in, kept_metadata
-from bt_cli.store.photo_columns import PHOTO_COLUMNS, photo_fields
+from bt_cli.store.photo_columns import photo_fields
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "2"
-OWN_COLUMNS = (
-    "path", "path_bytes", "size", "mtime", "content_hash", "width", "height", *PHOTO_COLUMNS, "embedding",
-)  # fmt: skip
-"""Of an image table, whatever is kept beside them."""
 ROW_GROUP = 2048
 """Rows a group: few enough that a writer, which holds several copies of one, keeps its memory whatever the number of
 rows (4 MiB a copy at 1,024 dimensions in float16), and many enough that a reader of columns skips well."""

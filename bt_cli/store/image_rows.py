@@ -48,7 +48,7 @@ class ImageRows:
     """(n,) float64."""
     longitude: np.ndarray
     """(n,) float64."""
-    kept: dict[str, np.ndarray] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict, kw_only=True)
     """By name, (n,) objects: the columns that were carried along, as `kept_columns` has them."""
 
     def __len__(self) -> int:
@@ -151,8 +151,9 @@ class ImageRows:
         both have."""
         for name in ARRAYS:
             getattr(self, name)[positions] = getattr(other, name)[rows]
-        for name in self.kept.keys() & other.kept.keys():
-            self.kept[name][positions] = other.kept[name][rows]
+        for name, values in self.kept.items():
+            if name in other.kept:
+                values[np.asarray(positions, np.int64)] = other.kept[name][np.asarray(rows, np.int64)]
 
     def set_facts(self, positions: np.ndarray, facts: Sequence[PhotoFacts]) -> None:
         """Say of some rows how they were taken."""

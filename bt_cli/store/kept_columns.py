@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bt_cli.store.photo_columns import PHOTO_COLUMNS
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
+OWN_COLUMNS = (
+    "path", "path_bytes", "size", "mtime", "content_hash", "width", "height", *PHOTO_COLUMNS, "embedding",
+)  # fmt: skip
+"""Of an image table, whatever is kept beside them."""
 KEEP = b"bt.keep"
 
 
@@ -40,7 +46,7 @@ def kept_in(schema: pa.Schema) -> list[str]:
         names = json.loads((schema.metadata or {}).get(KEEP, b"[]"))
     except ValueError:
         return []
-    there = set(schema.names)
+    there = set(schema.names) - set(OWN_COLUMNS)
     return [
         name
         for name in (names if isinstance(names, list) else [])

@@ -12,7 +12,6 @@ import numpy as np
 from bt_cli.errors import BrokenIndex, IndexMismatch, UnreadableTable
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.embedding_table import OWN_COLUMNS
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import COLUMNS, ImageRows
 from bt_cli.store.kept_columns import kept_in
@@ -116,7 +115,7 @@ class TablePart:
             texts.get("bt.source", ""),
             texts.get("bt.stamp", ""),
             texts.get("bt.exclude", ""),
-            tuple(name for name in kept_in(schema) if name not in OWN_COLUMNS),
+            tuple(kept_in(schema)),
         )
 
     def read_rows(self, home: str) -> ImageRows:
