@@ -90,7 +90,7 @@ class ArrowShard:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the system's, such as a lack of permission; Arrow's own have no number
-            self.damage = f"cut off or damaged after row {row - 1:,}" if row else "no whole Arrow file"
+            self.damage = f"cut off or damaged after row {row - 1:,}" if row else "is no whole Arrow file"
 
 
 def batches(path: str) -> Iterator[pa.RecordBatch]:

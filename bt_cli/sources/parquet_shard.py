@@ -93,7 +93,7 @@ class ParquetShard:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the system's, such as a lack of permission; Arrow's own have no number
-            self.damage = f"cut off or damaged after row {row - 1:,}" if row else "no whole Parquet file"
+            self.damage = f"cut off or damaged after row {row - 1:,}" if row else "is no whole Parquet file"
 
     def _groups(self) -> list[int]:
         """The first row of each row group, and at the end how many groups there are."""

@@ -181,7 +181,7 @@ def test_a_parquet_file_on_the_web(bt: Bt, server: PartsServer) -> None:
     server.files["/a.parquet"] = parquet(NAMES[:5])[:-20]
     ran = bt("index", OPEN, "--json")
     assert (ran.objects[0]["removed"], ran.objects[0]["unchanged"]) == (0, 5)
-    assert f"{url}: shard no whole Parquet file" in ran.err
+    assert f"{url}: shard is no whole Parquet file" in ran.err
     del server.files["/a.parquet"]
     ran = bt("index", OPEN, "--json")
     assert (ran.code, ran.objects[0]["unchanged"]) == (0, 5)

@@ -45,6 +45,20 @@ def test_the_column_of_images(schema: pa.Schema, column: str | None) -> None:
     assert image_column(schema) == column
 
 
+@pytest.mark.parametrize(
+    "kind", [pa.binary_view(), pa.dictionary(pa.int32(), pa.binary()), pa.dictionary(pa.int8(), pa.large_binary())]
+)
+def test_bytes_in_any_form_are_images(tmp_path: Path, kind: pa.DataType) -> None:
+    images = [b"one", None, b"one", b"another"]
+    column = pa.array(images, pa.binary())
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type).dictionary_encode().cast(kind)
+    pq.write_table(pa.table({"image": column.cast(kind)}), tmp_path / "p.parquet")
+    shard = ParquetShard(str(tmp_path / "p.parquet"))
+    assert [member.size for member in shard.members] == [3, 0, 3, 7]
+    assert [shard.read(f"{row:09d}") for row in (3, 0, 1, 2)] == [b"another", b"one", b"", b"one"]
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_rows_are_read_in_any_order(tmp_path: Path, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     images = [bytes([number]) * (number + 1) for number in range(50)]
@@ -118,7 +132,7 @@ def test_a_cut_file_is_told(tmp_path: Path) -> None:
         (tmp_path / "p.parquet").write_bytes(whole[:cut])
         told: list[tuple[str, OSError]] = []
         assert list(find_images([tmp_path], on_error=lambda *each, told=told: told.append(each))) == []
-        assert [error.strerror for _, error in told] == ["shard no whole Parquet file"], cut
+        assert [error.strerror for _, error in told] == ["shard is no whole Parquet file"], cut
 
 
 def test_a_damaged_page_is_told(tmp_path: Path) -> None:
