@@ -1,5 +1,5 @@
-"""Where `bt` and `python -m bt_cli` begin and end: an interrupt has its exit code even while the program is loading, and
-no library's thread can take the code away when the work is done."""
+"""Where `bt` and `python -m bt_cli` begin and end: an interrupt has its exit code even while the program is loading,
+and no library's thread can take the code away when the work is done."""
 
 from __future__ import annotations
 

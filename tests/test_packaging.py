@@ -19,6 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "huggingface_hub"}
 """Modules whose distribution is called otherwise."""
 OPTIONAL = {
+    "datasets",
+    "gcsfs",
     "fsspec",
     "lancedb",
     "qdrant_client",
@@ -37,7 +39,7 @@ FLOORS = [
     {"files"},
     {"sources"},
     {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "store"},
-    {"checkpoints", "packed"},
+    {"checkpoints", "packed", "kept"},
     {"inference", "pretrained", "training"},
     {"indexing", "search", "evaluation", "export"},
     {"cluster", "display", "pages"},

@@ -17,6 +17,7 @@ from bt_cli.cluster.engine import CORES_A_WORKER
 from bt_cli.cluster.shard import ShardTask
 from bt_cli.cluster.worker import Outcome, Worker, WorkerSettings
 from bt_cli.errors import BtError
+from bt_cli.files.processors import processor_count
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -47,7 +48,7 @@ class ProcessPool:
     def start(self, settings: WorkerSettings) -> int:
         """See `Engine`."""
         gpus = _gpus() if settings.device in ("auto", "cuda") else 0
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = processor_count()
         size = self.size or gpus or max(1, -(-cores // CORES_A_WORKER))
         share = max(1, cores // size)
         self._gpus = gpus

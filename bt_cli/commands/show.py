@@ -32,7 +32,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what the index knows of images: path, size, date, camera, place, captions, content.
+    """Say what the index knows of images: path, size, date, camera, place, captions, content, and kept columns.
 
     With --extract their files are written out of folders, tar shards, Parquet files or from the web, as they are.
     """
@@ -59,8 +59,8 @@ def _extracted(image: IndexedImage, folder: str, taken: set[str], overwrite: boo
     """Write an image out, and say where its file is another one than was indexed."""
     from bt_cli.datasets.image_folder import content_hash
     from bt_cli.preprocessing.image_file import read_image_file
-    from bt_cli.search.candidates import allowed
     from bt_cli.search.indexed_image import write_out
+    from bt_cli.sources.web_address import allowed
 
     data = read_image_file(allowed(image.opened) if allow_private_urls else image.opened)
     if content_hash(data).encode("ascii") != image.row.content_hash[0]:
@@ -84,6 +84,7 @@ def _show(record: dict[str, Any], *, first: bool) -> None:
         ("camera", record["camera"]),
         ("place", place),
         *(("caption", caption) for caption in record["captions"]),
+        *record["kept"].items(),
         ("SHA-256", record["content_hash"]),
         ("written to", record.get("extracted")),
     ]

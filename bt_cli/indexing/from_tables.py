@@ -23,10 +23,12 @@ from bt_cli.files.temporary_folder import temporary_folder
 from bt_cli.indexing.build import no_folder_for_nothing
 from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.summary import IndexSummary
+from bt_cli.kept.names import require_names
 from bt_cli.sources.web_address import is_in_store
 from bt_cli.store.image_rows import HASH, ImageRows
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_writer import IndexWriter
+from bt_cli.store.kept_columns import blank_kept
 from bt_cli.store.manifest import IMAGES
 from bt_cli.store.stored_rows import StoredRows, joined_paths
 from bt_cli.store.table_part import TablePart, same_maker
@@ -104,6 +106,7 @@ def index_tables(
     rebuild: bool = False,
     factory: str | None = None,
     compact: bool = False,
+    keep: Sequence[str] | None = None,
 ) -> IndexSummary:
     """Bring the rows of tables into an index, or make it of them.
 
@@ -117,6 +120,7 @@ def index_tables(
         rebuild: Take up nothing of an index that is there.
         factory: As `build_index`.
         compact: As `build_index`.
+        keep: Columns that the index carries along; None: those that it has, and those of the tables.
 
     Raises:
         NotFound, EmptyFolder: A table is not there; a folder holds none.
@@ -126,13 +130,18 @@ def index_tables(
     """
     start = time.monotonic()
     with tables_here(tables) as paths:
-        summary = _index_tables(index, paths, rebuild, factory, compact)
+        summary = _index_tables(index, paths, rebuild, factory, compact, keep)
     summary.seconds = time.monotonic() - start
     return summary
 
 
 def _index_tables(
-    index: str | os.PathLike[str], paths: Sequence[Path], rebuild: bool, factory: str | None, compact: bool
+    index: str | os.PathLike[str],
+    paths: Sequence[Path],
+    rebuild: bool,
+    factory: str | None,
+    compact: bool,
+    keep: Sequence[str] | None,
 ) -> IndexSummary:
     require_name(index)
     parts = [TablePart.open(path) for path in paths]
@@ -148,7 +157,10 @@ def _index_tables(
         current = writer.manifest
         writer.kind = current.kind if current else parts[0].kind or IMAGES
         writer.require_kind(parts[0].kind or IMAGES)
-        found = _Found(parts, writer.home(), writer.stored)
+        carried = list(dict.fromkeys(name for part in parts for name in part.keep))
+        names = list(dict.fromkeys([*(current.keep if current else []), *carried])) if keep is None else list(keep)
+        require_names(names)
+        found = _Found(parts, writer.home(), writer.stored, [name for name in names if name in carried])
         if found.repeated:
             LOG.warning(
                 "%s paths stand in several tables, or several times in one: the last row of each is taken",
@@ -156,7 +168,8 @@ def _index_tables(
             )
         rows, source, known = found.rows_to_take()
         wanted = kept_factory(factory, current.factory if current else None)
-        if len(rows) or current is None or compact or writer.must_commit or wanted != current.factory:
+        is_other = current is None or compact or wanted != current.factory or names != current.keep
+        if len(rows) or is_other or writer.must_commit:
             writer.commit(
                 rows,
                 source + len(writer.stored),
@@ -166,6 +179,7 @@ def _index_tables(
                 factory=wanted,
                 exclude=current.exclude if current else (),
                 default_excludes=current.default_excludes if current else True,
+                keep=names,
                 compact=compact,
                 tables=[part.as_piece() for part in parts],
             )
@@ -184,7 +198,7 @@ class _Found:
         repeated: Rows whose path comes again behind them.
     """
 
-    def __init__(self, parts: Sequence[TablePart], home: str, stored: StoredRows) -> None:
+    def __init__(self, parts: Sequence[TablePart], home: str, stored: StoredRows, keep: Sequence[str]) -> None:
         self.parts = parts
         self.home = home
         self.first = np.cumsum([0, *(part.rows for part in parts)])
@@ -206,7 +220,7 @@ class _Found:
             last[self.ids[rows]] = rows  # of several the last stays
             changed[rows] = last[self.ids[rows]] == rows
             self.repeated = len(rows) - int(changed[rows].sum())
-            changed[_same(last, digests, stored)] = False
+            changed[self._with_same_columns(_same(last, digests, stored), stored, keep)] = False
         else:
             self.repeated = 0
         self.wanted = np.flatnonzero(changed)
@@ -217,6 +231,21 @@ class _Found:
     def rows_to_take(self) -> tuple[ImageRows, np.ndarray, np.ndarray]:
         """The rows that are new or other than in the index, the number of each, and its id or -1."""
         return self._rows, self.wanted, self.ids[self.wanted]
+
+    def _with_same_columns(self, rows: np.ndarray, stored: StoredRows, keep: Sequence[str]) -> np.ndarray:
+        """Those of some rows of known paths with the same in the columns that are carried along."""
+        if not keep:
+            return rows
+        rows = np.sort(rows)
+        same = np.ones(len(rows), bool)
+        for part, begin, end in zip(self.parts, self.first, self.first[1:], strict=False):
+            first, last = np.searchsorted(rows, [begin, end])
+            mine = rows[first:last]
+            held = part.read_rows(self.home).kept
+            for name in keep:
+                here = held[name][mine - begin] if name in held else blank_kept(len(mine))
+                same[first:last] &= (stored.kept(name, self.ids[mine]) == here).astype(bool)
+        return rows[same]
 
     def _read(self) -> ImageRows:
         found = []

@@ -15,6 +15,7 @@ import numpy as np
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.photo_facts import PhotoFacts
+from bt_cli.files.processors import processor_count
 from bt_cli.files.shown_path import shown_path
 from bt_cli.inference.memory_budget import DECODING, Reservation
 from bt_cli.preprocessing.image_file import ImageBytes, ImageSource, read_image_file
@@ -251,9 +252,7 @@ def _is_long(path: str | os.PathLike[str]) -> bool:
 
 def default_workers() -> int:
     """As many threads as there are processors for this process, up to `MOST_WORKERS`."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it; it knows a container's share
-    processors = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(processors, MOST_WORKERS)
+    return min(processor_count(), MOST_WORKERS)
 
 
 def _batch(

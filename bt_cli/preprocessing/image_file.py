@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bt_cli.errors import BadConfig, UnreadableImage
 from bt_cli.files.bounded_read import at_most
+from bt_cli.files.foreign_format import foreign_format
 from bt_cli.files.image_format import EXTRA, HEAD, READERS, image_format
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.plain_file import is_plain
@@ -26,6 +27,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing import damaged_image, raw_file
 from bt_cli.preprocessing.exif import photo_facts
 from bt_cli.preprocessing.pillow_settings import pillow_settings
+from bt_cli.preprocessing.rgb_image import rgb_image
 from bt_cli.sources.member import read_member
 from bt_cli.sources.web_address import is_url
 
@@ -41,9 +43,6 @@ PIXEL_LIMIT = 178_956_970
 
 BYTE_LIMIT = 4 << 30
 """Bytes beyond which a file is not read."""
-
-STRIP_PIXELS = 1 << 22
-"""Transparency is laid on white in strips of about so many pixels: a large image would need four times its size."""
 
 Reserve = Callable[[int], None]
 """Told how many bytes decoding will take, once the header is read and before a pixel is; may wait."""
@@ -63,8 +62,6 @@ _BOTTOM_TO_TOP = (3, 4, 7, 8)
 _Read = TypeVar("_Read")
 _PILLOW_LOCKS = [threading.Lock() for _ in range(256)]  # by id: Pillow images have no hash
 _ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
-_MAX_SAMPLE_VALUE = 281  # TIFF 6.0, section 8
-_WHITE_LEVELS = (255, 1023, 4095, 16_383, 65_535)  # of 8, 10, 12, 14 and 16 bits
 _WHOLE_FILE_FORMATS = ("AVIF", "HEIF", "JPEG2000", "JXL", "WEBP")  # their decoders hold the image once more
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what no handler takes
@@ -375,7 +372,10 @@ def _identify(file: IO[bytes]) -> Image.Image:
         image = Image.open(file)
     except UnidentifiedImageError:
         if name not in ("HEIC", "AVIF", "JPEG XL"):
-            raise
+            foreign = foreign_format(head)
+            if foreign is None:
+                raise
+            raise UnreadableImage(f"not an image that can be read: {foreign}") from None
         _require_reader("HEIC" if name == "AVIF" else name)
         file.seek(0)
         image = Image.open(file)
@@ -435,7 +435,7 @@ def _upright_rgb(
     orientation = _orientation(image)
     if orientation not in _UPRIGHT:
         orientation = turned
-    upright = _rgb(image)
+    upright = rgb_image(image)
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
         upright.info.clear()  # or the next reader would find the orientation and turn it again
@@ -482,80 +482,6 @@ def _orientation(image: Image.Image) -> int:
         return int(value)
     except Exception:  # a broken EXIF block says nothing about the image
         return 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith(("I", "F")):
-        return _narrow_on_white(image).convert("RGB")
-    if image.has_transparency_data:
-        return _on_white(image)
-    return image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    rows = max(STRIP_PIXELS // width, 1)
-    if rows >= height:
-        return _strip_on_white(image)
-    opaque = Image.new("RGB", image.size)
-    for top in range(0, height, rows):
-        opaque.paste(_strip_on_white(image.crop((0, top, width, min(top + rows, height)))), (0, top))
-    return opaque
-
-
-def _strip_on_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-    white = Image.new("RGB", rgba.size, (255, 255, 255))
-    white.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
-    return white
-
-
-def _narrow_on_white(image: Image.Image) -> Image.Image:
-    """`_narrow`; the one level that a PNG's tRNS chunk calls transparent, told in 16 bits, becomes white."""
-    narrow = _narrow(image)
-    level = image.info.get("transparency")
-    if isinstance(level, int):
-        narrow.paste(255, mask=Image.fromarray(np.asarray(image) == level))
-    return narrow
-
-
-def _narrow(image: Image.Image) -> Image.Image:
-    """Greyscale of more than 8 bits (modes I;16*, I, F) to mode L, whole range to whole range.
-
-    Integers within 0..65535: white is what a TIFF states as its MaxSampleValue, else the most that 8, 10, 12, 14 or 16
-    bits can hold, the least of these that no value goes beyond: cameras and scanners put 10 to 14 bits into 16. With 16
-    that is value / 257, rounded; values within 0..255 stay. Floats within 0..1 are times 255, within 0..255 they stay.
-    All else is stretched from its least to its greatest value. Not-a-number counts as black.
-    """
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        white = _white_level(image, int(values.max()))
-        values = values.astype(np.uint32)
-        narrow = (values + 128) // 257 if white == 65_535 else (values * 255 + white // 2) // white
-        return Image.fromarray(narrow.astype(np.uint8))
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if low >= 0 and high <= 1 and image.mode == "F":
-        values = values * 255
-    elif low >= 0 and high <= 65_535 and image.mode == "I":
-        values = values / (_white_level(image, int(high)) / 255)
-    elif low >= 0 and high <= 255:
-        pass
-    else:
-        values = (np.clip(values, low, high) - low) * (255 / (high - low or 1))
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-
-
-def _white_level(image: Image.Image, greatest: int) -> int:
-    stated = getattr(image, "tag_v2", {}).get(_MAX_SAMPLE_VALUE)
-    if isinstance(stated, tuple) and stated:
-        stated = stated[0]
-    if isinstance(stated, int) and max(greatest, 1) <= stated <= 65_535:
-        return stated
-    return next(level for level in _WHITE_LEVELS if greatest <= level)
 
 
 def _from_pillow(image: Image.Image) -> DecodedImage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import is_container
 from bt_cli.sources.url_list import is_url_list
-from bt_cli.sources.web_address import WebImage, is_in_store, is_url
+from bt_cli.sources.web_address import allowed, is_in_store, is_url
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Hit:
         itm_prob: Softmax of the two ITM logits, in [0, 1].
         caption: The caption found; None for an image.
         facts: How the image was taken, where that was asked for.
+        kept: What was carried along from its source, likewise, where the index keeps columns.
     """
 
     rank: int
@@ -42,6 +43,7 @@ class Hit:
     itm_prob: float | None = None
     caption: str | None = None
     facts: PhotoFacts | None = None
+    kept: Mapping[str, str | None] | None = None
 
     def at(self, rank: int) -> Hit:
         """The same answer at another place."""
@@ -53,13 +55,14 @@ class Hit:
 
     def record(self) -> dict[str, Any]:
         """The `--json` object: the contract's keys in the contract's order, `caption` only for captions, and what is
-        known of how the image was taken behind them."""
+        known of how the image was taken and what was carried along behind them."""
         record: dict[str, Any] = {"rank": self.rank, "id": self.id, "path": self.path}
         if self.caption is not None:
             record["caption"] = self.caption
         for name in ("score", "itc", "itm_logit", "itm_prob"):
             record[name] = seven_digits(getattr(self, name))
-        return record if self.facts is None else record | self.facts.record()
+        record |= {} if self.facts is None else self.facts.record()
+        return record if self.kept is None else record | {"kept": dict(self.kept)}
 
 
 def seven_digits(value: float | None) -> float | None:
@@ -79,11 +82,6 @@ class Candidate:
     def allowed(self) -> Candidate:
         """The same; where its path is an address, it may be one of this machine's own networks."""
         return replace(self, path=allowed(self.path)) if self.path is not None else self
-
-
-def allowed(path: str) -> str:
-    """An image's path; where it is an address, it may be one of this machine's own networks."""
-    return WebImage(path) if is_url(path) else path
 
 
 def from_hits(hits: Iterable[Hit]) -> list[Candidate]:
@@ -110,11 +108,17 @@ def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
         if not (os.path.isdir(argument) or in_shard or is_url_list(argument)):
             paths.append(argument)  # what is missing or no image is told when it is read
             continue
-        found = [image.path for image in find_images([argument])]
-        if not found:
-            raise EmptyFolder(f"{shown_path(argument)}: no images there")
-        paths += found
+        paths += _images_in(argument)
     return from_paths(paths)
+
+
+def _images_in(place: str) -> list[str]:
+    errors: list[OSError] = []
+    found = [image.path for image in find_images([place], on_error=lambda _, error: errors.append(error))]
+    if not found:
+        reason = f": {errors[0].strerror or errors[0]}" if errors else ""
+        raise EmptyFolder(f"{shown_path(place)}: no images there{reason}")
+    return found
 
 
 def from_bytes(data: bytes, *, nul: bool = False) -> list[Candidate]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "img_bytes", "bytes", "content")
 """What a column of images is called, in any case, the first that there is: a struct with a binary field `bytes`, as
-`datasets` writes its feature `Image`, or binary itself."""
+`datasets` writes its feature `Image`, or binary itself, a dictionary of such values or a view of them too."""
 
 
 def image_column(schema: pa.Schema) -> str | None:
@@ -22,7 +22,7 @@ def image_column(schema: pa.Schema) -> str | None:
         if kind is not None and pa.types.is_struct(kind):
             place = kind.get_field_index("bytes")
             kind = kind.field(place).type if place >= 0 else None
-        if kind is not None and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        if kind is not None and _is_bytes(kind):
             return str(names[wanted])
     return None
 
@@ -33,7 +33,20 @@ def image_bytes(images: Any) -> pa.Array:
     import pyarrow.compute as pc
 
     # struct_field, unlike flatten by place, keeps the nulls of rows that have no struct
-    return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+    found = pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+    return found if _is_plain(found.type) else found.cast(pa.large_binary())
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return _is_plain(kind.value_type if pa.types.is_dictionary(kind) else kind) or pa.types.is_binary_view(kind)
+
+
+def _is_plain(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def row_name(row: int) -> str:

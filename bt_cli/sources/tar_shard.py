@@ -114,7 +114,7 @@ class TarShard:
                             yield entry.name, *places[entry.linkname]
                     self._check_end(file, archive.offset)
             except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
-                self.damage = "no tar file" if isinstance(error, tarfile.ReadError) else "cut off or damaged"
+                self.damage = "is no tar file" if isinstance(error, tarfile.ReadError) else "cut off or damaged"
                 if self._position(file):
                     self.damage = f"cut off or damaged at byte {self._position(file):,}"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bt_cli.files.processors import processor_count
 from bt_cli.store.path_text import Chunk, Numbers, PathText
 
 _WILD = re.compile(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])")
@@ -62,7 +63,7 @@ def matching_rows(pattern: str, home: str, text: NDArray[np.uint8], offsets: NDA
     pattern = _with_what_is_in(pattern)
     starts = np.asarray(offsets, np.int64)
     count = len(starts) - 1
-    parts = min(_processors(), count // ROWS_A_THREAD)
+    parts = min(processor_count(), count // ROWS_A_THREAD)
     if parts < 2:
         return _matching(pattern, home, PathText(text, starts))
     # numpy lets go of Python's lock, so each thread goes through its own paths.
@@ -98,11 +99,6 @@ def _matching(pattern: str, home: str, paths: PathText) -> Numbers:
     if not len(odd):
         return found
     return np.sort(np.concatenate([found, _one_by_one(pattern, home, paths, odd)]))
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it; it knows a container's share
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

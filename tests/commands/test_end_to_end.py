@@ -220,7 +220,8 @@ def test_the_process_leaves_with_its_code_before_the_interpreter_takes_itself_ap
         "atexit.register(print, 'asked to be called')\n"
         "sys.exit(code)\n"
     )
-    for arguments, code in (["info", "--json"], 0), (["search", "a dog", "--model", "none/at/all"], 1), (["info", "-x"], 2):
+    runs = {("info", "--json"): 0, ("search", "a dog", "--model", "none/at/all"): 1, ("info", "-x"): 2}
+    for arguments, code in runs.items():
         ran = subprocess.run(
             [sys.executable, "-c", program, *arguments],
             cwd=at_library,

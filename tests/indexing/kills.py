@@ -16,11 +16,11 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from forked_process import in_child
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
 from bt_cli.errors import NoIndex
@@ -165,7 +165,7 @@ class Kills:
         """Start `bt index` in a process of its own; its number."""
         encoder = Slow(BATCH, log=log)
         encoder.pause = pause
-        return forked(lambda: build_index(self.folder, [self.photos], encoder, **options))
+        return in_child(lambda: build_index(self.folder, [self.photos], encoder, **options))
 
     @staticmethod
     def ended(child: int) -> bool:
@@ -194,19 +194,6 @@ def stored(content: bytes) -> bytes:
 def encoded_in(log: Path) -> list[bytes]:
     """Names of the files that a run encoded, in order."""
     return log.read_bytes().split(b"\0")[:-1] if log.exists() else []
-
-
-def forked(work: Callable[[], object]) -> int:
-    """Run `work` in a forked process; its number."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
 
 
 def with_small_pieces(folder: Path, seed: int) -> Kills:

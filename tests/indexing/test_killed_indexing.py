@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from captioned_containers import write_data_set, write_rows, write_shard
+from forked_process import in_child
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
 from bt_cli.indexing.build import build_index
@@ -32,19 +33,6 @@ class SlowEncoder(FakeEncoder):
     def _batch(self, numbers: range, paths: Any, captions: Any = None) -> Any:
         time.sleep(0.002)
         return super()._batch(numbers, paths, captions)
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Run `work` in a forked process; its number. It ends without any clean-up, as a killed one does."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
 
 
 def rows_of(folder: Path) -> list[dict]:

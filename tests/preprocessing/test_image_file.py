@@ -552,7 +552,7 @@ def test_transparency_in_strips_is_transparency_at_once(mode: str, monkeypatch: 
         image = Image.open(io.BytesIO(data))
         image.load()
     at_once = pixels(image.copy())
-    monkeypatch.setattr("bt_cli.preprocessing.image_file.STRIP_PIXELS", 60)
+    monkeypatch.setattr("bt_cli.preprocessing.rgb_image.STRIP_PIXELS", 60)
     np.testing.assert_array_equal(pixels(image), at_once)
 
 

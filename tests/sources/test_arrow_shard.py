@@ -79,7 +79,7 @@ def test_a_cut_file_is_told_wherever_it_is_cut() -> None:
         for row, member in enumerate(shard.members):
             assert shard.read(member.name) == SAMPLES[str(row)][0]
     rows = [f"cut off or damaged after row {row}" for row in (3, 7, 9)]
-    assert told == {"no whole Arrow file", *rows}
+    assert told == {"is no whole Arrow file", *rows}
     Path("a.arrow").write_bytes(whole[:-8])
     errors: list[UnreadableCaptions] = []
     assert len(read_captions("a.arrow", on_skip=errors.append)) == 10
@@ -101,7 +101,7 @@ def test_places_beyond_the_file_are_refused() -> None:
     at = content.index(places) + 4
     path.write_bytes(content[:at] + (1 << 30).to_bytes(4, "little") + content[at + 4 :])
     shard = ArrowShard(str(path))
-    assert (shard.members, shard.damage) == ([], "no whole Arrow file")
+    assert (shard.members, shard.damage) == ([], "is no whole Arrow file")
 
 
 def test_compressed_files_are_refused_by_name() -> None:

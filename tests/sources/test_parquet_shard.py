@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,6 +44,20 @@ def write(path: Path, images: list[bytes | None], *, group: int = 7, column: str
 )
 def test_the_column_of_images(schema: pa.Schema, column: str | None) -> None:
     assert image_column(schema) == column
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.binary_view(), pa.dictionary(pa.int32(), pa.binary()), pa.dictionary(pa.int8(), pa.large_binary())]
+)
+def test_bytes_in_any_form_are_images(tmp_path: Path, kind: pa.DataType) -> None:
+    images = [b"one", None, b"one", b"another"]
+    column = pa.array(images, pa.binary())
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type).dictionary_encode().cast(kind)
+    pq.write_table(pa.table({"image": column.cast(kind)}), tmp_path / "p.parquet")
+    shard = ParquetShard(str(tmp_path / "p.parquet"))
+    assert [member.size for member in shard.members] == [3, 0, 3, 7]
+    assert [shard.read(f"{row:09d}") for row in (3, 0, 1, 2)] == [b"another", b"one", b"", b"one"]
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -118,10 +133,11 @@ def test_a_cut_file_is_told(tmp_path: Path) -> None:
         (tmp_path / "p.parquet").write_bytes(whole[:cut])
         told: list[tuple[str, OSError]] = []
         assert list(find_images([tmp_path], on_error=lambda *each, told=told: told.append(each))) == []
-        assert [error.strerror for _, error in told] == ["shard no whole Parquet file"], cut
+        assert [error.strerror for _, error in told] == ["shard is no whole Parquet file"], cut
 
 
-def test_a_damaged_page_is_told(tmp_path: Path) -> None:
+def test_a_damaged_page_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_shard, "WINDOW", 2000)
     images = [random.Random(number).randbytes(500) for number in range(40)]
     path = Path(write(tmp_path / "p.parquet", [*images], group=10))
     content = bytearray(path.read_bytes())
@@ -134,3 +150,25 @@ def test_a_damaged_page_is_told(tmp_path: Path) -> None:
     assert [member.name for member in damaged.members] == [f"{row:09d}" for row in range(20)]
     with pytest.raises(UnreadableImage, match="damaged there"):
         sound.read("000000025")
+
+
+def test_images_that_fit_into_the_window_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [bytes([number]) * 100 for number in range(100)]
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [*images[:50], None, *images[50:]]}), path, row_group_size=30)
+    read: list[int] = []
+    through = ParquetShard._batches
+
+    def counted(shard: ParquetShard, groups: range) -> Iterator[pa.Array]:
+        for batch in through(shard, groups):
+            read.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(ParquetShard, "_batches", counted)
+    for window, times in ((1 << 20, 1), (100 * 100, 1), (100 * 100 - 1, 2), (350, 2)):
+        monkeypatch.setattr(parquet_shard, "WINDOW", window)
+        read.clear()
+        shard = ParquetShard(path)
+        found = [shard.read(member.name) for member in shard.members]
+        assert found == [*images[:50], b"", *images[50:]]
+        assert sum(read) == times * 101

@@ -94,5 +94,5 @@ def test_threads_that_share_the_paths_find_the_same(pattern: str, monkeypatch: p
     folders = ("photos/2010", "photos/2011/@eaDir", "photos/\u00fc", "2010", "/home/photos/2010")
     paths = sorted(f"{folder}/{name}" for folder in folders for name in ("ab.png", "cat_b.jpg", "z.jpg", "ba.png"))
     monkeypatch.setattr(glob, "ROWS_A_THREAD", 3)
-    monkeypatch.setattr(glob, "_processors", lambda: 4)
+    monkeypatch.setattr(glob, "processor_count", lambda: 4)
     assert matching_rows(pattern, "/home", *table(paths)).tolist() == expected(pattern, "/home", paths)

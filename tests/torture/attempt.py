@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked_process import without_team
+
 from bt_cli.commands.app import main
 from bt_cli.errors import BtError
 
@@ -63,6 +65,7 @@ def attempt(work: Callable[[], Outcome], *, seconds: int = SECONDS, memory: int 
             os.close(reading)
             os.dup2(said.fileno(), 2)
             _limit(seconds, memory)
+            without_team()
             outcome = _outcome(work)
             os.write(writing, json.dumps([outcome.word, outcome.detail[:2000], outcome.notes]).encode())
             os._exit(0)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from captioned_folder import captioned_folder
+from forked_process import in_child
 from random_checkpoint import random_checkpoint
 from reference.recorded_checkpoint import write_checkpoint
 from torture.attempt import Lost, Outcome, command, waited
 from torture.ordeal import Ordeal, Work
 from torture.stores import PictureEncoder, content_of, pictures_in
 
-from bt_cli.errors import BtError
 from bt_cli.indexing.build import build_index
 
 IMAGES = 400
@@ -133,22 +133,6 @@ def left_by(name: str, out: Path) -> Any:
     if name == "train":  # the log and the state have times in them
         return names, (out / "run" / "model.safetensors").read_bytes()
     return names, [path.read_bytes() for path in files]
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Do `work` in a forked process; its number."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BtError as error:
-            code = 3
-            os.write(2, f"bt: {error}\n".encode())
-        finally:
-            os._exit(code)
-    return child
 
 
 def clear(folder: Path) -> None:

@@ -7,8 +7,9 @@ import random
 import time
 from pathlib import Path
 
+from forked_process import in_child
 from torture.attempt import Lost, Outcome, waited
-from torture.kills import NEW, OLD, Kills, in_child, left_by
+from torture.kills import NEW, OLD, Kills, left_by
 from torture.ordeal import Work
 from torture.stores import content_of
 
