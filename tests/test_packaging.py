@@ -39,7 +39,7 @@ FLOORS = [
     {"files"},
     {"sources"},
     {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "store"},
-    {"checkpoints", "packed"},
+    {"checkpoints", "packed", "kept"},
     {"inference", "pretrained", "training"},
     {"indexing", "search", "evaluation", "export"},
     {"cluster", "display", "pages"},

@@ -82,7 +82,7 @@ def encode_shards(
     started = time.monotonic()
     summary = ShardsSummary()
     todo: list[ShardTask] = []
-    current = current_ones(tasks, settings.identity, settings.store_dtype, settings.exclusion)
+    current = current_ones(tasks, settings.identity, settings.store_dtype, settings.exclusion, settings.keep)
     for task, is_current in zip(tasks, current, strict=True):
         if is_current:
             summary.unchanged.append(task)

@@ -11,21 +11,28 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from bt_cli.cluster.part_file import part_path, read_part
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import find_images, path_key
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
+from bt_cli.kept.lookup import Lookup
 from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.web_address import WebImage, is_in_store, is_url
 from bt_cli.store.identity import Identity
+from bt_cli.store.table_part import TablePart
 
 FAILURES = ".failures.jsonl"
 AT_A_TIME = 16
 """Shards that are asked for their size and time at a time, and parts for what they are of: elsewhere each takes a while
 to answer."""
+
+
+ASKED = 32
+"""Images of a shard that are asked for the columns to keep: objects beside them may be of different kinds."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,9 @@ def exclusion_text(exclusion: Exclusion) -> str:
     return json.dumps([list(exclusion.globs), exclusion.defaults])
 
 
-def current_ones(tasks: Sequence[ShardTask], identity: Identity, dtype: str, exclusion: Exclusion) -> list[bool]:
+def current_ones(
+    tasks: Sequence[ShardTask], identity: Identity, dtype: str, exclusion: Exclusion, keep: Sequence[str] = ()
+) -> list[bool]:
     """Of each task, whether its part is there and is what the task would make of the shard as it is now.
 
     Raises:
@@ -157,13 +166,32 @@ def current_ones(tasks: Sequence[ShardTask], identity: Identity, dtype: str, exc
             part = read_part(task.part)
         except OSError as error:
             raise NotFound(f"{shown_path(task.part)}: {error.strerror or error}") from error
-        if part is None:
-            return False
-        mine = (part.identity.fingerprint, part.identity.preprocessing, part.dtype, part.stamp, part.exclude)
-        return mine == (identity.fingerprint, identity.preprocessing, dtype, task.stamp, exclusion_text(exclusion))
+        return part is not None and part.keep == tuple(keep) and is_of(part, task, identity, dtype, exclusion)
 
     with ThreadPoolExecutor(AT_A_TIME) as threads:
         return list(threads.map(is_current, tasks))
+
+
+def is_of(part: TablePart, task: ShardTask, identity: Identity, dtype: str, exclusion: Exclusion) -> bool:
+    """Whether a part has what the task would encode, whatever columns it carries along."""
+    mine = (part.identity.fingerprint, part.identity.preprocessing, part.dtype, part.stamp, part.exclude)
+    return mine == (identity.fingerprint, identity.preprocessing, dtype, task.stamp, exclusion_text(exclusion))
+
+
+def require_kept(tasks: Sequence[ShardTask], keep: Sequence[str], exclusion: Exclusion) -> None:
+    """Refuse a column to keep that no shard has, before anything is encoded: the first images of one shard after
+    another are asked until all were found.
+
+    Raises:
+        Misuse: Names the column, and those that there are.
+    """
+    lookup = Lookup(keep, [task.source for task in tasks])
+    for task in tasks if keep else ():
+        found = find_images([task.source], exclusion=exclusion)
+        kept = lookup.of([image.path for image in islice(found, ASKED)])
+        if all(known.any() for known in kept.known.values()) or lookup.columns >= set(keep):
+            return
+    lookup.require(keep)
 
 
 def every_nth(tasks: Sequence[ShardTask], share: str) -> list[ShardTask]:

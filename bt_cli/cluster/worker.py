@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from bt_cli.cluster.part_file import write_list, written_whole
-from bt_cli.cluster.shard import ShardTask, part_metadata, shard_stamp
+from bt_cli.cluster.part_file import read_part, write_list, written_whole
+from bt_cli.cluster.shard import ShardTask, is_of, part_metadata, shard_stamp
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import BtError, Misuse, NotFound, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.tar_shard import is_shard_name
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.web_address import is_in_store, is_url
 from bt_cli.store.identity import Identity
 from bt_cli.version import __version__
 
@@ -36,6 +36,7 @@ class WorkerSettings:
         device, dtype, batch_size, decoders, threads: As `bt_cli.load` and `ModelEncoder` take them.
         store_dtype: Of the tables.
         exclusion: What is left out.
+        keep: Columns of the shards that the tables carry along.
         allow_private: Fetch URLs of private networks, too.
         extras: Names of the packages in `EXTRAS` that the driver has.
         stores: An address in each kind of store that shards or parts are in.
@@ -52,6 +53,7 @@ class WorkerSettings:
     threads: int | None = None
     store_dtype: str = "float16"
     exclusion: Exclusion = field(default_factory=Exclusion)
+    keep: tuple[str, ...] = ()
     allow_private: bool = False
     extras: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class Outcome:
         failures: (path, reason) of each image that could not be read.
         incomplete: A line for each image that was encoded and lacks some rows.
         passed_over: Files that were not looked at.
+        remarks: Lines about columns to keep.
         seconds: That it took.
         reason: Why there is no part, or None where there is one.
         final: Whether another attempt would end in the same way.
@@ -77,6 +80,7 @@ class Outcome:
     failures: list[tuple[str, str]] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     passed_over: PassedOver = field(default_factory=PassedOver)
+    remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
     reason: str | None = None
     final: bool = False
@@ -155,6 +159,8 @@ class Worker:
         with _at_hand(task.source):
             _require_whole(task.source)
             self._require_unchanged(task)
+            if self._keeps_anew(task, outcome):
+                return
             with written_whole(task.part) as part:
                 summary = encode_image_table(
                     [task.source],
@@ -163,12 +169,29 @@ class Worker:
                     dtype=settings.store_dtype,
                     exclude=settings.exclusion.globs,
                     default_excludes=settings.exclusion.defaults,
+                    keep=settings.keep,
                     allow_private=settings.allow_private,
                     metadata=part_metadata(task, settings.exclusion),
                     before_done=lambda found: self._before_done(task, found),
+                    remarks=outcome.remarks,
                 )
         outcome.images, outcome.failures = summary.encoded, summary.failures
         outcome.incomplete, outcome.passed_over = summary.incomplete, summary.passed_over
+
+    def _keeps_anew(self, task: ShardTask, outcome: Outcome) -> bool:
+        """Bring other columns into a part that is current but for these, without encoding; whether there is one."""
+        from bt_cli.indexing.table import keep_anew
+
+        settings = self.settings
+        part = None if is_in_store(task.part) else read_part(task.part)
+        if part is None or part.home != os.getcwd():
+            return False
+        if not is_of(part, task, settings.identity, settings.store_dtype, settings.exclusion):
+            return False
+        allowed = settings.allow_private
+        keep_anew(task.part, [task.source], settings.keep, allow_private=allowed, remarks=outcome.remarks)
+        self._require_unchanged(task)
+        return True
 
     def _before_done(self, task: ShardTask, failures: list[tuple[str, str]]) -> None:
         """The part is written and not yet in its place: what goes with it goes first."""

@@ -22,6 +22,7 @@ from bt_cli.commands.options import (
     Dtype,
     Exclude,
     Json,
+    Keep,
     Model,
     Quiet,
     Strict,
@@ -103,6 +104,7 @@ def images(
     output: TableOrFolder,
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = None,
+    keep: Keep = None,
     allow_private_urls: AllowPrivateUrls = False,
     store_dtype: Stored = StoreDtype.float16,
     shards: Annotated[
@@ -122,14 +124,16 @@ def images(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write one row an image: path, size, mtime, content hash, width, height, embedding.
+    """Write one row an image: path, size, mtime, content hash, width, height, what --keep names, embedding.
 
     Into a folder (-o DIR/), each tar file or folder that is named becomes a table of its own, called after it: whole or
     absent, and left alone the next time unless it changed.
     """
     from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.kept.names import kept_names
 
     chosen = EngineChoice(engine, address, processes)
+    names = kept_names(keep or ())
     into_folder = shards is not None or chosen.is_made or output.endswith("/") or Path(output).is_dir()
     started = time.perf_counter()
     if into_folder:
@@ -143,6 +147,7 @@ def images(
                 share=shards,
                 exclude=exclude,
                 default_excludes=default_excludes,
+                keep=names,
                 store_dtype=store_dtype.value,
                 device=device,
                 dtype=dtype,
@@ -168,6 +173,7 @@ def images(
             strict=strict,
             exclude=exclude or (),
             default_excludes=default_excludes is not False,
+            keep=names,
             allow_private=allow_private_urls,
             progress=ticked,
         )

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bt_cli.indexing.encoder import ModelEncoder
 
 
+KEPT_REMARKS = 3
+"""Lines about columns to keep that are shown; the others are counted."""
+
+
 class EngineName(StrEnum):
     """What runs the workers."""
 
@@ -93,6 +97,7 @@ def encode_into_parts(
     engine: EngineChoice,
     exclude: Sequence[str] | None = None,
     default_excludes: bool | None = None,
+    keep: Sequence[str] = (),
     share: str | None = None,
     store_dtype: str = "float16",
     device: str = "auto",
@@ -110,7 +115,7 @@ def encode_into_parts(
         NoEngine, BtError: A worker can't begin.
     """
     from bt_cli.cluster.encode import encode_shards
-    from bt_cli.cluster.shard import every_nth, shard_tasks
+    from bt_cli.cluster.shard import every_nth, require_kept, shard_tasks
     from bt_cli.cluster.worker import WorkerSettings, installed_extras
     from bt_cli.datasets.exclusion import Exclusion
 
@@ -119,6 +124,7 @@ def encode_into_parts(
     exclusion.check()
     tasks = shard_tasks(sources, folder, exclusion, allow_private=allow_private)
     tasks = every_nth(tasks, share) if share is not None else tasks
+    require_kept(tasks, keep, exclusion)
     settings = WorkerSettings(
         folder=os.getcwd(),
         checkpoint=encoder.model.checkpoint.name,
@@ -130,6 +136,7 @@ def encode_into_parts(
         threads=threads,
         store_dtype=store_dtype,
         exclusion=exclusion,
+        keep=tuple(keep),
         allow_private=allow_private,
         extras=installed_extras(),
         stores=_stores(tasks),
@@ -182,6 +189,11 @@ def _close(summary: ShardsSummary, folder: str | Path) -> None:
         passed_over.suffixes.update(outcome.passed_over.suffixes)
         passed_over.unread.update(outcome.passed_over.unread)
         passed_over.excluded += outcome.passed_over.excluded
+    said = [line for _, outcome in summary.encoded for line in outcome.remarks]
+    for line in said[:KEPT_REMARKS]:
+        remark(line)
+    if len(said) > KEPT_REMARKS:
+        remark(f"--keep: {len(said) - KEPT_REMARKS:,} more remarks of this kind, of other shards")
     done = f"{count(summary.images, 'image')} of {count(len(summary.encoded), 'shard')} in {folder}"
     if summary.unchanged:
         done += f", {len(summary.unchanged):,} unchanged"

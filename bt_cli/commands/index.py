@@ -23,6 +23,7 @@ from bt_cli.commands.options import (
     Exclude,
     Index,
     Json,
+    Keep,
     Model,
     Quiet,
     Reranker,
@@ -63,6 +64,7 @@ def run(
     ] = None,
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = None,
+    keep: Keep = None,
     allow_private_urls: AllowPrivateUrls = False,
     captions: Annotated[
         list[str] | None,
@@ -149,14 +151,16 @@ def run(
     """Encode new and changed images, drop vanished ones, and make them searchable.
 
     Run again to update: unchanged files are not opened, moved ones keep their embedding, and a run that was interrupted
-    goes on where it stopped. Folders add up: an index may be made of several. What --exclude says is remembered, until
-    another --exclude takes its place (--exclude '' leaves out nothing).
+    goes on where it stopped. Folders add up: an index may be made of several. What --exclude and --keep say is
+    remembered, until another takes its place (--exclude '' leaves out nothing, --keep '' carries nothing along).
     """
     from bt_cli.indexing.build import build_index
     from bt_cli.indexing.encoder import ModelEncoder
+    from bt_cli.kept.names import kept_names
     from bt_cli.store.index_folder import index_place
 
     started = time.perf_counter()
+    names = None if keep is None else kept_names(keep)
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
     if tables:
@@ -170,6 +174,7 @@ def run(
             "--forget": forget,
             "--verify": verify,
             "--exclude": exclude,
+            "--keep": keep,
             "--store-dtype": store_dtype,
             "--bridge-cache": bridge_cache,
             "--model": None if from_environment(context, "model") else model,
@@ -202,6 +207,7 @@ def run(
                 engine=chosen,
                 exclude=exclude,
                 default_excludes=default_excludes,
+                keep=names,
                 rebuild=rebuild,
                 compact=compact,
                 factory=factory,
@@ -257,6 +263,7 @@ def run(
                 factory=factory,
                 exclude=exclude or None,
                 default_excludes=default_excludes,
+                keep=names,
                 allow_private=allow_private_urls,
                 progress=ticked,
             )

@@ -41,6 +41,7 @@ def index_by_engine(
     rebuild: bool,
     compact: bool,
     factory: str | None,
+    keep: list[str] | None,
     **settings: Any,
 ) -> tuple[ShardsSummary, IndexSummary]:
     """Encode shards into the parts that the index keeps beside its own files, and take these up; `settings` are those
@@ -58,10 +59,22 @@ def index_by_engine(
         raise Misuse(f"an engine encodes images alone, so {given[0]} has no place beside --engine; leave it out")
     if not images:
         raise Misuse("nothing to encode: name the shards, as in bt index 'shards/*.tar' --engine ray")
-    shards, parts = encode_into_parts(images, place / PARTS, encoder, **settings)
+    kept = _remembered(place) if keep is None else keep
+    shards, parts = encode_into_parts(images, place / PARTS, encoder, keep=kept, **settings)
     if not parts:
         shards.require_all()
-    return shards, index_tables(place, parts, rebuild=rebuild, factory=factory, compact=compact)
+    return shards, index_tables(place, parts, rebuild=rebuild, factory=factory, compact=compact, keep=kept)
+
+
+def _remembered(place: Path) -> list[str]:
+    """The columns that the index which is there keeps."""
+    from bt_cli.errors import BtError
+    from bt_cli.store.manifest import Manifest
+
+    try:
+        return Manifest.recovered(place).keep
+    except BtError:
+        return []  # none there, or one that the writer will refuse by name
 
 
 def close_tables(summary: IndexSummary) -> None:

@@ -31,6 +31,7 @@ LABELS = {
     "faiss_reason": "index choice",
     "faiss_search": "index search",
     "bridges": "bridge cache",
+    "keep": "columns kept",
     "precision": "computes in",
 }
 """What a person reads where the name in `--json` would not say it; the others are their names."""
@@ -106,6 +107,7 @@ def _manifest_record(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "embeds": manifest.kind,
         "roots": manifest.roots,
         "caption_files": manifest.caption_files,
+        "keep": manifest.keep,
         "checkpoint": identity.checkpoint,
         "fingerprint": identity.fingerprint,
         "preprocessing": identity.preprocessing,

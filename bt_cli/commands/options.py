@@ -188,6 +188,14 @@ DefaultExcludes = Annotated[
         show_default="on",
     ),
 ]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="NAME[,NAME]",
+        help="Carry these columns of the images' source along: of Parquet, lists, metadata or JSON files. Repeatable.",
+    ),
+]
 AllowPrivateUrls = Annotated[
     bool,
     typer.Option("--allow-private-urls", "--allow-private", help="Fetch a URL of this machine or its networks, too."),

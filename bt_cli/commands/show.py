@@ -32,7 +32,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what the index knows of images: path, size, date, camera, place, captions, content.
+    """Say what the index knows of images: path, size, date, camera, place, captions, content, and kept columns.
 
     With --extract their files are written out of folders, tar shards, Parquet files or from the web, as they are.
     """
@@ -84,6 +84,7 @@ def _show(record: dict[str, Any], *, first: bool) -> None:
         ("camera", record["camera"]),
         ("place", place),
         *(("caption", caption) for caption in record["captions"]),
+        *record["kept"].items(),
         ("SHA-256", record["content_hash"]),
         ("written to", record.get("extracted")),
     ]

@@ -32,6 +32,7 @@ from bt_cli.indexing.captions import caption_rows
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.file_facts import file_facts
+from bt_cli.indexing.kept_source import KeptSource, kept_now
 from bt_cli.indexing.listing import shard_of
 from bt_cli.indexing.moved_captions import follow_images
 from bt_cli.indexing.pairs import Pairing, wanted_kind
@@ -40,6 +41,7 @@ from bt_cli.indexing.roots import existing, fresh, is_excluded, roots_of_run
 from bt_cli.indexing.summary import IndexSummary, no_images, nothing_readable
 from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
+from bt_cli.kept.names import require_names
 from bt_cli.sources.member import first_bytes, split_path
 from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.url_list import is_url_list, may_be_list
@@ -80,6 +82,7 @@ def build_index(
     factory: str | None = None,
     exclude: Sequence[str] | None = None,
     default_excludes: bool | None = None,
+    keep: Sequence[str] | None = None,
     verify: bool = False,
     compact: bool = False,
     allow_private: bool = False,
@@ -113,12 +116,15 @@ def build_index(
         exclude: Globs of what to leave out (see `Exclusion`), in place of those that the index remembers; what is left
             out leaves the index. None keeps the remembered ones.
         default_excludes: Whether to leave out hidden files, thumbnails of other programs and the like; None as before.
+        keep: Columns of the images' sources that are carried along into the table (see `bt_cli.kept`), in place of
+            those that the index remembers. None keeps the remembered ones.
         allow_private: Fetch images of lists from hosts of this machine's own networks, too.
         progress: Called with (images encoded, images to encode).
 
     Raises:
         UnreadableCaptions: Pairs are wanted, and none of the images has a caption.
         MissingHead: Pairs are wanted, and the checkpoint has no cross-modal ITC head.
+        Misuse: A column to keep is in none of the sources, holds bytes, or is called as one of the table's own.
         NotFound, EmptyFolder, Misuse: A root does not exist (where all known ones are rebuilt, any of them); there is
             no image below the roots; there are no roots; a root to forget is none.
         IndexBusy, IndexMismatch, BrokenIndex, Unwritable: see `IndexWriter`.
@@ -136,6 +142,8 @@ def build_index(
         rebuild=rebuild,
     )
     exclusion = _wanted_exclusion(exclude, default_excludes, there, Path(index))
+    names = list(keep) if keep is not None else list(there.keep) if there else []
+    require_names(names)
     run = _Run(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
     run.allow_private = allow_private
     forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
@@ -149,7 +157,13 @@ def build_index(
     with (
         no_folder_for_nothing(run.folder),
         IndexWriter(
-            run.folder, encoder.identity, dtype=store_dtype, rebuild=rebuild, verify=verify, facts=file_facts
+            run.folder,
+            encoder.identity,
+            dtype=store_dtype,
+            rebuild=rebuild,
+            verify=verify,
+            facts=file_facts,
+            kept=lambda names, paths: kept_now(run.roots_of(there), names, paths),
         ) as writer,
     ):
         run.report_damages(writer)
@@ -179,6 +193,7 @@ def build_index(
             ),
             opened=run.opened,
             known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
+            kept=KeptSource(names, [*map(run.opened, all_roots)], asked=keep is not None, verify=verify or rebuild),
         )
         if rebuild:
             held = [path for path in before if not forgotten.holds(path)]
@@ -187,6 +202,8 @@ def build_index(
         run.report_unreadable(plan)
         if plan.facts_read:
             LOG.warning("date, camera and place read from the heads of %s images", f"{plan.facts_read:,}")
+        if plan.kept_read:
+            LOG.warning("%s read anew for %s images", ", ".join(map(shown_path, names)), f"{plan.kept_read:,}")
         run.encode_images(plan, writer)
         barren = run.barren(plan, fresh(given, remaining))
         if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
@@ -197,7 +214,7 @@ def build_index(
         all_captions = run.encode_captions(captions, plan, all_roots, writer)
         wanted_factory = kept_factory(factory, writer.manifest.factory if writer.manifest else None)
         asked = captions is not None or pairs is not None or compact
-        if not asked and run.is_same(plan, all_roots, wanted_factory, exclusion, writer):
+        if not asked and run.is_same(plan, all_roots, wanted_factory, exclusion, names, writer):
             writer.journal.clear()
         else:
             kept = plan.kept()
@@ -210,6 +227,7 @@ def build_index(
                 factory=wanted_factory,
                 exclude=exclusion.globs,
                 default_excludes=exclusion.defaults,
+                keep=names,
                 shards=run.whole_shards(plan, there if not rebuild else None),
                 compact=compact,
             )
@@ -364,6 +382,10 @@ class _Run:
         path = self.paths.absolute(stored)
         return WebImage(path) if self.allow_private and is_url(path) else path
 
+    def roots_of(self, manifest: Manifest | None) -> list[str]:
+        """The roots of an index as they are opened."""
+        return [self.opened(root) for root in manifest.roots] if manifest else []
+
     def nothing(self, roots: list[str], plan: Plan) -> BtError:
         """Why the roots give no image at all."""
         if plan.uncaptioned and not self.summary.failures:
@@ -376,11 +398,19 @@ class _Run:
         return no_images([self.paths.absolute(root) for root in roots], self.summary.passed_over)
 
     def is_same(
-        self, plan: Plan, roots: list[str], factory: str | None, exclusion: Exclusion, writer: IndexWriter
+        self,
+        plan: Plan,
+        roots: list[str],
+        factory: str | None,
+        exclusion: Exclusion,
+        keep: list[str],
+        writer: IndexWriter,
     ) -> bool:
         """Whether the next generation would be the current one again."""
         current = writer.manifest
         if current is None or current.roots != roots or current.factory != factory or writer.must_commit:
+            return False
+        if current.keep != keep:
             return False
         if (tuple(current.exclude), current.default_excludes) != (exclusion.globs, exclusion.defaults):
             return False

@@ -22,6 +22,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import no_folder_for_nothing
 from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.summary import IndexSummary
+from bt_cli.kept.names import require_names
 from bt_cli.sources.web_address import is_in_store
 from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import require_name
@@ -101,6 +102,7 @@ def index_tables(
     rebuild: bool = False,
     factory: str | None = None,
     compact: bool = False,
+    keep: Sequence[str] | None = None,
 ) -> IndexSummary:
     """Bring the rows of tables into an index, or make it of them.
 
@@ -114,6 +116,7 @@ def index_tables(
         rebuild: Take up nothing of an index that is there.
         factory: As `build_index`.
         compact: As `build_index`.
+        keep: Columns that the index carries along; None: those that it has, and those of the tables.
 
     Raises:
         NotFound, EmptyFolder: A table is not there; a folder holds none.
@@ -123,13 +126,18 @@ def index_tables(
     """
     start = time.monotonic()
     with tables_here(tables) as paths:
-        summary = _index_tables(index, paths, rebuild, factory, compact)
+        summary = _index_tables(index, paths, rebuild, factory, compact, keep)
     summary.seconds = time.monotonic() - start
     return summary
 
 
 def _index_tables(
-    index: str | os.PathLike[str], paths: Sequence[Path], rebuild: bool, factory: str | None, compact: bool
+    index: str | os.PathLike[str],
+    paths: Sequence[Path],
+    rebuild: bool,
+    factory: str | None,
+    compact: bool,
+    keep: Sequence[str] | None,
 ) -> IndexSummary:
     require_name(index)
     parts = [TablePart.open(path) for path in paths]
@@ -153,10 +161,14 @@ def _index_tables(
                 f"{len(rows) - len(repeated):,}",
             )
         rows, source = rows.take(repeated), source[repeated]
-        known, same = _known_rows(rows, writer.stored)
+        before = current.keep if current else []
+        names = list(dict.fromkeys([*before, *rows.kept])) if keep is None else list(keep)
+        require_names(names)
+        known, same = _known_rows(rows, writer.stored, [name for name in names if name in rows.kept])
         new = np.flatnonzero(~same)
         wanted = kept_factory(factory, current.factory if current else None)
-        if len(new) or current is None or compact or writer.must_commit or wanted != current.factory:
+        is_other = current is None or compact or wanted != current.factory or names != current.keep
+        if len(new) or is_other or writer.must_commit:
             writer.commit(
                 rows.take(new),
                 source[new] + len(writer.stored),
@@ -166,6 +178,7 @@ def _index_tables(
                 factory=wanted,
                 exclude=current.exclude if current else (),
                 default_excludes=current.default_excludes if current else True,
+                keep=names,
                 compact=compact,
                 tables=[part.as_piece() for part in parts],
             )
@@ -189,11 +202,15 @@ def _without_repeats(rows: ImageRows, source: np.ndarray) -> np.ndarray:
     return np.array(sorted(dict(zip(rows.paths, source.tolist(), strict=True)).values()), np.int64)
 
 
-def _known_rows(rows: ImageRows, stored: StoredRows) -> tuple[np.ndarray, np.ndarray]:
-    """The id of each row's path in the index, -1 for a new one; and whether the image there is the same."""
+def _known_rows(rows: ImageRows, stored: StoredRows, keep: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The id of each row's path in the index, -1 for a new one; and whether the image there is the same, with the same
+    in the columns that are carried along."""
     if not len(stored):
         return np.full(len(rows), -1, np.int64), np.zeros(len(rows), bool)
     known = stored.find(path_array(rows.paths))
     same = known >= 0
     same[same] = stored.column("content_hash")[known[same]] == rows.content_hash[same]
+    for name in keep:
+        places = np.flatnonzero(same)
+        same[places] = stored.kept(name, known[places]) == rows.kept[name][places]
     return known, same

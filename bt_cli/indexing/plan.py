@@ -22,6 +22,7 @@ from bt_cli.datasets.image_folder import content_hash
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import UnreadableImage
 from bt_cli.indexing.absence import unmoved
+from bt_cli.indexing.kept_source import KeptSource
 from bt_cli.indexing.listing import KnownShards, Listing
 from bt_cli.indexing.pairs import Pairing
 from bt_cli.indexing.photo_heads import facts_at, lacking_facts
@@ -70,6 +71,8 @@ class Plan:
     """Images that an index of pairs leaves out, since no caption is theirs."""
     facts_read: int = 0
     """Images whose heads were read for date, camera and place alone."""
+    kept_read: int = 0
+    """Unchanged images whose rows are written anew for the columns that are carried along."""
 
     def to_encode(self) -> np.ndarray:
         """Rows that have to be encoded, ascending."""
@@ -111,13 +114,14 @@ def plan_update(
     known_shards: Mapping[str, Sequence[int]] | None = None,
     web: WebRows | None = None,
     opened: Callable[[str], str] | None = None,
+    kept: KeptSource | None = None,
 ) -> Plan:
     """Compare the files below `roots` (as stored; one that is gone holds nothing) with the index and the journal. Rows
     whose path is `forgotten`, or left out by `exclusion`, go. With `verify` every file is hashed, one with the size and
     time of its row, too. With `pairing`, what an image is embedded with has to be the same as well. A tar file
     that has the size and time of `known_shards` (of which every image has its row) is not opened. An image on the web
     is asked for with `verify` alone: its row is unchanged while a list names it (`web`). `opened` makes of a stored
-    path what is opened."""
+    path what is opened. `kept` gives the columns that are carried along."""
     opened, web = opened or paths.absolute, web or WebRows(paths, roots)
     shards = KnownShards({} if verify else known_shards or {}, stored, paths)
     listing = Listing(roots, paths, exclusion, shards, opened)
@@ -136,6 +140,9 @@ def plan_update(
             same[place] = pairing.is_same(name) and pairing.takes(name)
     heads = lacking_facts(listing, own, same, stored, opened, verify=verify)
     same[list(heads)] = False
+    if kept is not None:
+        kept.look(listing, own, same, stored, opened)
+        same[kept.other] = False
     place_of = {listing.name(place): place for place in np.flatnonzero(~same).tolist()}  # each path once
     changed = np.array(list(place_of.values()), np.int64)
     rows = ImageRows.blank(list(place_of))
@@ -151,13 +158,14 @@ def plan_update(
         passed_over=listing.passed_over,
         shards={name: stamp for name, stamp in shards.seen.items() if name not in listing.closed},
         facts_read=len(heads),
+        kept_read=0 if kept is None else len(kept.other),
     )
     encoded = _journal_entries(journal) if len(changed) else {}
     asked = []
     unknown = listing.unknown[changed]
     for row, name in enumerate(rows.paths):
         file = (int(rows.size[row]), int(rows.mtime[row]))
-        if int(changed[row]) in heads:
+        if int(changed[row]) in heads or (kept is not None and int(changed[row]) in kept.other_set):
             plan.source[row] = plan.own[row]
         elif encoded.get(name) == file or (unknown[row] and name in encoded):
             plan.source[row] = JOURNAL
@@ -186,6 +194,8 @@ def plan_update(
 
     web.closed += [place for place in listing.closed if (place in roots or is_url(place)) and place not in web.closed]
     plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived, web)
+    if kept is not None:
+        kept.fill(plan, changed)
     plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
     return plan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +20,26 @@ from bt_cli.indexing.build import is_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.summary import IndexSummary, no_images, nothing_readable
 from bt_cli.inference.truncation import one_warning
+from bt_cli.kept.lookup import Kept, Lookup
+from bt_cli.kept.names import require_names
 from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.web_address import WebImage, is_url
-from bt_cli.store.embedding_table import caption_schema, image_schema, path_columns, times, vector_array
+from bt_cli.store.embedding_table import (
+    ROW_GROUP,
+    caption_schema,
+    image_schema,
+    path_columns,
+    reading,
+    times,
+    vector_array,
+)
 from bt_cli.store.identity import Identity
+from bt_cli.store.image_rows import ImageRows
+from bt_cli.store.kept_columns import with_kept_columns
 from bt_cli.store.npy_file import table_file
 from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
+LOG = logging.getLogger("bt_cli")
 TEXTS_AT_A_TIME = 256
 
 
@@ -54,19 +68,23 @@ def encode_image_table(
     strict: bool = False,
     exclude: Sequence[str] = (),
     default_excludes: bool = True,
+    keep: Sequence[str] = (),
     allow_private: bool = False,
     progress: Progress | None = None,
     metadata: Mapping[str, str] | None = None,
     before_done: Callable[[list[tuple[str, str]]], None] | None = None,
+    remarks: list[str] | None = None,
 ) -> IndexSummary:
     """Write an image table (see `embedding_table`; with the suffix `.npy`, `npy_file`) of the images below `roots`, in
     the order of their paths as given.
-    `exclude` and `default_excludes` leave out what `Exclusion` says; `allow_private` as in `build_index`.
+    `exclude` and `default_excludes` leave out what `Exclusion` says; `keep` and `allow_private` as in `build_index`.
+    What is to be said of columns to keep is logged, or goes into `remarks`; then one that is nowhere is no error.
     `metadata` are further entries of the table's own; `before_done` hears of the files that could not be read (path,
     reason) when all is encoded: what it raises keeps the table from appearing.
 
     Raises:
-        NotFound, EmptyFolder, Misuse: A root does not exist; there is no image; a glob is none.
+        NotFound, EmptyFolder, Misuse: A root does not exist; there is no image; a glob is none; a column to keep is not
+            there.
         UnreadableImage: A file can't be read, when `strict`, or none can.
         Unwritable: `out` can't be written. It appears when it is whole, or not at all.
     """
@@ -89,7 +107,8 @@ def encode_image_table(
         _skip(summary, path, f"{shown_path(path)}: {reason}", strict)
     if not files:
         raise no_images(roots, passed_over)
-    schema = image_schema(encoder.identity, dtype, os.getcwd())
+    kept = _kept([file.path for file in files], roots, keep, allow_private, remarks)
+    schema = image_schema(encoder.identity, dtype, os.getcwd(), keep=keep)
     schema = schema.with_metadata({**schema.metadata, **(metadata or {})})
     with (
         table_file(out, schema) as table,
@@ -99,7 +118,9 @@ def encode_image_table(
             for number, message in batch.failures:
                 _skip(summary, files[number].path, message, strict)
             if batch.numbers:
-                table.write(_image_columns(files, batch, dtype))
+                numbers = np.array(batch.numbers, np.int64)
+                values = {name: column[numbers].tolist() for name, column in kept.items()}
+                table.write(_image_columns(files, batch, dtype) | values)
             summary.encoded += len(batch.numbers)
             summary.incomplete += [message for _, message in batch.incomplete]
             if progress is not None:
@@ -109,6 +130,52 @@ def encode_image_table(
         if before_done is not None:
             before_done(summary.failures)
     return _finished(summary, start)
+
+
+def keep_anew(
+    table: str, roots: Sequence[str], keep: Sequence[str], *, allow_private: bool = False, remarks: list[str]
+) -> None:
+    """Write a Parquet table of `encode_image_table` again, with these columns carried along from the same `roots` in
+    place of those that it has; its relative paths start here. `remarks` as `encode_image_table`.
+
+    Raises:
+        Misuse: As `encode_image_table`.
+        BrokenIndex, Unwritable: It is damaged; it can't be written.
+    """
+    import pyarrow.parquet
+
+    rows = ImageRows.read(table)
+    kept = _kept(rows.paths, roots, keep, allow_private, remarks)
+    with reading(table), pyarrow.parquet.ParquetFile(table, page_checksum_verification=True) as file:
+        schema = with_kept_columns(file.schema_arrow.empty_table(), keep).schema
+        with table_file(table, schema) as new:
+            first = 0
+            for batch in file.iter_batches(ROW_GROUP):
+                columns = {name: batch.column(name) for name in batch.schema.names}
+                for name, values in kept.items():
+                    columns[name] = values[first : first + len(batch)].tolist()
+                first += len(batch)
+                new.write(columns)
+
+
+def _kept(
+    paths: Sequence[str], roots: Sequence[str], keep: Sequence[str], allow_private: bool, remarks: list[str] | None
+) -> dict[str, np.ndarray]:
+    """The columns that are carried along, (n,) objects by name.
+
+    Raises:
+        Misuse: One is in no source, or can't be kept.
+    """
+    require_names(keep)
+    lookup = Lookup(keep, [_opened(name, allow_private) for root in roots for name in shard_list(root)])
+    found = lookup.of([_opened(path, allow_private) for path in paths]) if keep else Kept({}, {})
+    if remarks is None:
+        lookup.require(keep)
+        for said in lookup.remarks(keep):
+            LOG.warning("%s", said)
+    else:
+        remarks += lookup.remarks(keep)
+    return found.values
 
 
 def encode_caption_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Hit:
         itm_prob: Softmax of the two ITM logits, in [0, 1].
         caption: The caption found; None for an image.
         facts: How the image was taken, where that was asked for.
+        kept: What was carried along from its source, likewise, where the index keeps columns.
     """
 
     rank: int
@@ -42,6 +43,7 @@ class Hit:
     itm_prob: float | None = None
     caption: str | None = None
     facts: PhotoFacts | None = None
+    kept: Mapping[str, str | None] | None = None
 
     def at(self, rank: int) -> Hit:
         """The same answer at another place."""
@@ -53,13 +55,14 @@ class Hit:
 
     def record(self) -> dict[str, Any]:
         """The `--json` object: the contract's keys in the contract's order, `caption` only for captions, and what is
-        known of how the image was taken behind them."""
+        known of how the image was taken and what was carried along behind them."""
         record: dict[str, Any] = {"rank": self.rank, "id": self.id, "path": self.path}
         if self.caption is not None:
             record["caption"] = self.caption
         for name in ("score", "itc", "itm_logit", "itm_prob"):
             record[name] = seven_digits(getattr(self, name))
-        return record if self.facts is None else record | self.facts.record()
+        record |= {} if self.facts is None else self.facts.record()
+        return record if self.kept is None else record | {"kept": dict(self.kept)}
 
 
 def seven_digits(value: float | None) -> float | None:

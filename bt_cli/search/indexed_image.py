@@ -6,7 +6,7 @@ import glob
 import os
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class IndexedImage:
         row: What the table says of it: rows of which there is one.
         facts: How it was taken.
         captions: Its captions, in the order of the caption file.
+        kept: What was carried along from its source, by the columns that the index keeps.
     """
 
     id: int
@@ -50,6 +51,7 @@ class IndexedImage:
     row: ImageRows
     facts: PhotoFacts
     captions: tuple[str, ...]
+    kept: dict[str, str | None] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The `--json` object; what is not known is null."""
@@ -69,6 +71,7 @@ class IndexedImage:
             "content_hash": digest or None,
             **{name: known.get(name) for name in ("taken", "camera", "latitude", "longitude")},
             "captions": list(self.captions),
+            "kept": dict(self.kept),
         }
 
 
@@ -154,7 +157,8 @@ def _described(folder: IndexFolder, own: int, first: int) -> IndexedImage:
         captions = tuple(folder.captions.texts(np.flatnonzero(owners == own)))
     (path,), (facts,) = folder.paths([own]), folder.photos.facts([own])
     opened = RootPaths(folder.home).absolute(folder.stored_path(own))
-    return IndexedImage(first + own, path, opened, folder.photos.row(own), facts, captions)
+    (kept,) = folder.kept.of([own])
+    return IndexedImage(first + own, path, opened, folder.photos.row(own), facts, captions, kept)
 
 
 def _in_utc(nanoseconds: int) -> str | None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bt_cli.search.photo_filter import PhotoFilter, Photos
+    from bt_cli.store.index_set import KeptSet
+    from bt_cli.store.kept_table import KeptTable
 
 LOG = logging.getLogger("bt_cli")
 
@@ -40,6 +42,9 @@ class ImageSearch(VectorSearch, Protocol):
 
     @property
     def photos(self) -> Photos: ...
+
+    @property
+    def kept(self) -> KeptTable | KeptSet: ...
 
 
 class CaptionSearch(VectorSearch, Protocol):
@@ -134,7 +139,7 @@ def caption_hits(captions: CaptionSearch, images: ImageSearch, scores: np.ndarra
 
 
 def with_facts(images: ImageSearch, captions: CaptionSearch | None, hits: Sequence[Hit]) -> list[Hit]:
-    """The answers with how their images were taken; `captions` where they are captions."""
+    """The answers with how their images were taken and what was carried along; `captions` where they are captions."""
     import numpy as np
 
     ids = np.array([hit.id for hit in hits], np.int64)
@@ -142,7 +147,8 @@ def with_facts(images: ImageSearch, captions: CaptionSearch | None, hits: Sequen
         ids = captions.image_ids(ids)
     known = np.flatnonzero(ids >= 0).tolist()
     facts = dict(zip(known, images.photos.facts(ids[known]), strict=True)) if known else {}
-    return [replace(hit, facts=facts.get(place)) for place, hit in enumerate(hits)]
+    kept = dict(zip(known, images.kept.of(ids[known]), strict=True)) if known and images.kept.names else {}
+    return [replace(hit, facts=facts.get(place), kept=kept.get(place)) for place, hit in enumerate(hits)]
 
 
 def matching_images(index: ImageSearch, globs: Sequence[str]) -> np.ndarray | None:

@@ -277,6 +277,7 @@ def hit_of(record: dict[str, Any], home: str | None) -> Hit:
     itc, logit, chance = (record[name] for name in ("itc", "itm_logit", "itm_prob"))
     hit = Hit(record["rank"], record["id"], path, record["score"], itc, logit, chance, record.get("caption"))
     facts = PhotoFacts.from_record(record)
+    hit = replace(hit, kept=record["kept"]) if "kept" in record else hit
     return replace(hit, facts=facts) if facts != PhotoFacts() else hit
 
 

@@ -12,8 +12,8 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from bt_cli.files.plain_file import read_head
@@ -42,6 +42,9 @@ class Listed:
     url: str | None
     reason: str = ""
     """Why there is no address."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """The row by the names of its columns; an empty cell of a CSV is None. Of a Parquet table the columns that were
+    asked for."""
 
 
 def may_be_list(path: str) -> bool:
@@ -69,15 +72,15 @@ def is_url_list(path: str) -> bool:
     return first is not None and first.url is not None
 
 
-def read_url_list(path: str) -> Iterator[Listed]:
-    """Every place of a list, in order.
+def read_url_list(path: str, columns: Sequence[str] = ()) -> Iterator[Listed]:
+    """Every place of a list, in order; of a Parquet table with the `columns` of these names that it has.
 
     Raises:
         OSError: The file can't be read.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".parquet" or _head(path, 4) == b"PAR1":
-        yield from _parquet(path)
+        yield from _parquet(path, columns)
         return
     with _opened(path) as file:
         yield from _entries(path, suffix, _bounded(file))
@@ -145,13 +148,17 @@ def _json_lines(path: str, lines: Iterable[str]) -> Iterator[Listed]:
             continue
         names = {str(name).lower(): value for name, value in record.items()} if isinstance(record, dict) else {}
         found = next((names[name] for name in COLUMNS if isinstance(names.get(name), str)), None)
-        yield Listed(_place(path, number), None, "no url in it") if found is None else _listed(path, number, found)
+        if found is None:
+            yield Listed(_place(path, number), None, "no url in it")
+        else:
+            yield replace(_listed(path, number, found), fields=record)
 
 
 def _table(path: str, lines: Iterable[str], delimiter: str) -> Iterator[Listed]:
     rows = csv.reader((line.replace("\0", "") for line in lines), delimiter=delimiter)
     column: int | None = None
     header = True
+    names: list[str] = []
     while True:
         try:
             cells = next(rows)
@@ -165,12 +172,13 @@ def _table(path: str, lines: Iterable[str], delimiter: str) -> Iterator[Listed]:
         if column is None:
             column, is_header = _column(cells, header)
             if is_header:
-                header = False
+                header, names = False, [cell.strip() for cell in cells]
                 continue
             if column is None:
                 yield Listed(_place(path, rows.line_num), None, "no address")
                 continue
-        yield _listed(path, rows.line_num, cells[column].strip() if column < len(cells) else "")
+        listed = _listed(path, rows.line_num, cells[column].strip() if column < len(cells) else "")
+        yield replace(listed, fields={name: cell or None for name, cell in zip(names, cells, strict=False) if name})
 
 
 def _column(cells: list[str], may_be_header: bool) -> tuple[int | None, bool]:
@@ -206,7 +214,7 @@ def _parquet_column(path: str) -> str | None:
     return None
 
 
-def _parquet(path: str) -> Iterator[Listed]:
+def _parquet(path: str, columns: Sequence[str]) -> Iterator[Listed]:
     import pyarrow as pa
 
     column = _parquet_column(path)
@@ -215,10 +223,14 @@ def _parquet(path: str) -> Iterator[Listed]:
     row = 0
     try:
         with opened_table(path) as file:
-            for batch in file.iter_batches(ROWS_AT_A_TIME, columns=[column]):
-                for value in batch.column(0).to_pylist():
-                    yield _listed(path, row, (value or "").strip())
+            beside = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(ROWS_AT_A_TIME, columns=list(dict.fromkeys([column, *beside]))):
+                others = [batch.column(name).to_pylist() for name in beside]
+                for place, value in enumerate(batch.column(column).to_pylist()):
+                    listed = _listed(path, row, (value or "").strip())
                     row += 1
+                    fields = {name: values[place] for name, values in zip(beside, others, strict=True)}
+                    yield replace(listed, fields=fields) if fields else listed
     except pa.ArrowException as error:
         raise OSError(str(error).splitlines()[0]) from error
 

@@ -2,7 +2,8 @@
 
 Columns of an image table: `path`, `path_bytes` (the name's own bytes where it is no UTF-8, else null), `size`
 (bytes), `mtime` (a timestamp in UTC, with nanoseconds), `content_hash` (SHA-256, hex), `width`, `height` (of the
-image as it is shown, in pixels), what `photo_columns` has of the shot, `embedding`. Of a caption table: `caption`,
+image as it is shown, in pixels), what `photo_columns` has of the shot, texts that were carried along from the images'
+source (`kept_columns`; each may be null), `embedding`. Of a caption table: `caption`,
 `image` (its path, as in the image table, or null), `image_path_bytes`, `caption_id`, `embedding`; a table of pairs has
 the same columns, each row's embedding joining caption and image. The metadata (`bt.*`) name what made the embeddings,
 what they are of (`bt.kind`: images, captions, pairs, or mixed: an index's images, some without a caption) and the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from bt_cli.errors import BrokenIndex
 from bt_cli.files.shown_path import shown_path
 from bt_cli.store.block_sums import WAY_OUT
 from bt_cli.store.identity import Identity
+from bt_cli.store.kept_columns import kept_fields, kept_in, kept_metadata
 from bt_cli.store.photo_columns import photo_fields
 
 if TYPE_CHECKING:
@@ -55,8 +57,11 @@ def metadata(identity: Identity, dtype: str, kind: str, home: str) -> dict[str, 
     }
 
 
-def image_schema(identity: Identity, dtype: str, home: str = "", *, kind: str = "images") -> pa.Schema:
-    """Columns of an image table with its metadata; `kind` says what its embeddings are of (`Manifest.kind`)."""
+def image_schema(
+    identity: Identity, dtype: str, home: str = "", *, kind: str = "images", keep: Sequence[str] = ()
+) -> pa.Schema:
+    """Columns of an image table with its metadata; `kind` says what its embeddings are of (`Manifest.kind`), `keep`
+    which columns of the images' sources it has."""
     import pyarrow as pa
 
     fields = [
@@ -68,9 +73,10 @@ def image_schema(identity: Identity, dtype: str, home: str = "", *, kind: str = 
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         *photo_fields(),
+        *kept_fields(keep),
         pa.field("embedding", _vector_type(identity.dimension, dtype), nullable=False),
     ]
-    return pa.schema(fields, metadata(identity, dtype, kind, home))
+    return pa.schema(fields, metadata(identity, dtype, kind, home) | kept_metadata(keep))
 
 
 def caption_schema(identity: Identity, dtype: str, home: str = "", *, pairs: bool = False) -> pa.Schema:
@@ -199,8 +205,9 @@ def nanoseconds(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.frombuffer(values, np.int64, len(array), 8 * array.offset) if len(array) else np.empty(0, np.int64)
 
 
-def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:
-    """Some columns of a table, whole; those that the file lacks are left out.
+def read_columns(path: str | os.PathLike[str], columns: list[str], *, kept: bool = False) -> pa.Table:
+    """Some columns of a table, whole; those that the file lacks are left out. With `kept` those that it carries along
+    are read, too.
 
     Raises:
         BrokenIndex: The file is missing, damaged or no table of ours.
@@ -208,7 +215,8 @@ def read_columns(path: str | os.PathLike[str], columns: list[str]) -> pa.Table:
     import pyarrow.parquet
 
     with reading(path), pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
-        return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+        also = kept_in(file.schema_arrow) if kept else []
+        return file.read(columns=[name for name in [*columns, *also] if name in file.schema_arrow.names])
 
 
 def read_embeddings(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:

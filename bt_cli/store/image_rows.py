@@ -1,16 +1,17 @@
-"""The rows of an image table without their embeddings, as arrays: about 140 bytes and a path each."""
+"""The rows of an image table without their embeddings, as arrays: about 140 bytes, a path and what is kept each."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.store.embedding_table import nanoseconds, path_columns, paths_of, read_columns, reading, times
+from bt_cli.store.kept_columns import blank_kept, kept_array, kept_in
 from bt_cli.store.photo_columns import PHOTO_COLUMNS, arrow_columns, blank_column, facts_arrays, photo_array
 
 COLUMNS = ["path", "path_bytes", "size", "mtime", "content_hash", "width", "height"]
@@ -47,6 +48,8 @@ class ImageRows:
     """(n,) float64."""
     longitude: np.ndarray
     """(n,) float64."""
+    kept: dict[str, np.ndarray] = field(default_factory=dict, kw_only=True)
+    """By name, (n,) objects: the columns that were carried along, as `kept_columns` has them."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -73,7 +76,7 @@ class ImageRows:
             BrokenIndex: It is no image table.
         """
         with reading(path):
-            return cls.from_columns(read_columns(path, [*COLUMNS, *PHOTO_COLUMNS]))
+            return cls.from_columns(read_columns(path, [*COLUMNS, *PHOTO_COLUMNS], kept=True))
 
     @classmethod
     def from_columns(cls, table: Any) -> ImageRows:
@@ -86,20 +89,30 @@ class ImageRows:
             np.asarray(table.column("width"), np.int32),
             np.asarray(table.column("height"), np.int32),
             *(photo_array(name, table) for name in PHOTO_COLUMNS),
+            kept={name: kept_array(table.column(name)) for name in kept_in(table.schema)},
         )
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Have these columns kept, of nulls where there was none, and no other ones."""
+        self.kept = {name: self.kept[name] if name in self.kept else blank_kept(len(self)) for name in names}
 
     def take(self, rows: np.ndarray) -> ImageRows:
         """Some of the rows, in the order of `rows`."""
         if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
             return self
         arrays = (getattr(self, name)[rows] for name in ARRAYS)
-        return ImageRows([self.paths[row] for row in rows], *arrays)
+        kept = {name: values[rows] for name, values in self.kept.items()}
+        return ImageRows([self.paths[row] for row in rows], *arrays, kept=kept)
 
     @classmethod
     def joined(cls, parts: list[ImageRows]) -> ImageRows:
-        """The rows of all, one after another."""
+        """The rows of all, one after another; a column that any of them keeps is null in the others."""
         arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS)
-        return cls([path for part in parts for path in part.paths], *arrays)
+        kept = {
+            name: np.concatenate([part.kept.get(name, blank_kept(len(part))) for part in parts])
+            for name in dict.fromkeys(name for part in parts for name in part.kept)
+        }
+        return cls([path for part in parts for path in part.paths], *arrays, kept=kept)
 
     def in_order(self) -> np.ndarray:
         """(n,) the rows by path, components compared as bytes."""
@@ -128,14 +141,19 @@ class ImageRows:
             "width": self.width[first:last],
             "height": self.height[first:last],
             **arrow_columns({name: getattr(self, name)[first:last] for name in PHOTO_COLUMNS}),
+            **{name: values[first:last].tolist() for name, values in self.kept.items()},
         }
 
     def copy_rows(
         self, positions: Iterable[int] | np.ndarray, other: ImageRows, rows: Iterable[int] | np.ndarray
     ) -> None:
-        """Take over everything but the paths from `rows` of `other` into `positions`."""
+        """Take over everything but the paths from `rows` of `other` into `positions`; of what is kept the columns that
+        both have."""
         for name in ARRAYS:
             getattr(self, name)[positions] = getattr(other, name)[rows]
+        for name, values in self.kept.items():
+            if name in other.kept:
+                values[np.asarray(positions, np.int64)] = other.kept[name][np.asarray(rows, np.int64)]
 
     def set_facts(self, positions: np.ndarray, facts: Sequence[PhotoFacts]) -> None:
         """Say of some rows how they were taken."""

@@ -19,6 +19,8 @@ from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
 from bt_cli.store.glob import matching_rows
 from bt_cli.store.identity import Identity
 from bt_cli.store.index_paths import home_of, path_from
+from bt_cli.store.kept_columns import with_kept_columns
+from bt_cli.store.kept_table import KeptTable
 from bt_cli.store.manifest import NAME, Manifest, Piece
 from bt_cli.store.path_text import address_rows
 from bt_cli.store.photo_columns import with_photo_columns
@@ -163,6 +165,7 @@ class IndexFolder(_VectorSet):
         manifest: What it says of itself.
         captions: The captions given at indexing, or None.
         photos: How the images were taken.
+        kept: What was carried along from the images' sources.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -174,6 +177,7 @@ class IndexFolder(_VectorSet):
         # Held open, so that the tables can still be read when a writer has taken their names away.
         self._tables = [open_plain(folder / piece.table) for piece in manifest.pieces]
         self.photos = PhotoTable(self.pieces, self._tables)
+        self.kept = KeptTable(self.pieces, self._tables, manifest.keep)
         self._home = home_of(folder, manifest.home)
 
     @staticmethod
@@ -282,10 +286,11 @@ class IndexFolder(_VectorSet):
             with reading(file.name):
                 checked = piece.checked_table(file)
                 part = pyarrow.parquet.read_table(checked, columns=columns, page_checksum_verification=True)
-                part = with_photo_columns(part) if columns is None else part
+                part = self._whole(part) if columns is None else part
                 parts.append(part.take(piece.live_rows()) if len(piece.deleted) else part)
         if not parts:
-            empty = image_schema(self.identity, self.manifest.store_dtype, self.manifest.home).empty_table()
+            made = self.identity, self.manifest.store_dtype, self.manifest.home
+            empty = image_schema(*made, keep=self.manifest.keep).empty_table()
             return empty if columns is None else empty.select(columns)
         return pa.concat_tables(part.replace_schema_metadata(parts[-1].schema.metadata) for part in parts)
 
@@ -294,7 +299,11 @@ class IndexFolder(_VectorSet):
         BrokenIndex."""
         for piece, file in zip(self.pieces, self._tables, strict=True):
             with reading(file.name):
-                yield from map(with_photo_columns, _live_batches(piece, file, rows))
+                yield from map(self._whole, _live_batches(piece, file, rows))
+
+    def _whole(self, table: pyarrow.Table) -> pyarrow.Table:
+        """A piece's table with every column that the index has."""
+        return with_kept_columns(with_photo_columns(table), self.manifest.keep)
 
     def close(self) -> None:
         """Close what is open; mapped vectors stay as long as they are in use."""

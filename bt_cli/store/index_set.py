@@ -95,6 +95,18 @@ class PhotoSet:
         return [part.photos.facts([own])[0] for part, own in self._joined._each(ids)]
 
 
+class KeptSet:
+    """As `KeptTable`, of several indexes: the columns that any of them keeps."""
+
+    def __init__(self, joined: _Joined) -> None:
+        self._joined = joined
+        self.names = list(dict.fromkeys(name for part in joined.parts for name in part.kept.names))
+
+    def of(self, ids: Any) -> list[dict[str, str | None]]:
+        """As `KeptTable.of`; an image has the columns of its own index."""
+        return [part.kept.of([own])[0] for part, own in self._joined._each(ids)]
+
+
 class IndexSet(_Joined):
     """What a search asks of an `IndexFolder`, of several.
 
@@ -102,12 +114,14 @@ class IndexSet(_Joined):
         folder: The first index's: its bridge features, where it keeps some, are those that are used.
         captions: Of all that have some, or None.
         photos: How the images were taken.
+        kept: What was carried along from the images' sources.
     """
 
     def __init__(self, folders: Sequence[IndexFolder]) -> None:
         super().__init__(folders)
         self.folder = folders[0].folder
         self.photos = PhotoSet(self)
+        self.kept = KeptSet(self)
         own = [(folder.captions, int(at)) for folder, at in zip(folders, self.first, strict=False) if folder.captions]
         self.captions = CaptionSet([part for part, _ in own], [at for _, at in own]) if own else None
 

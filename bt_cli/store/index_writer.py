@@ -36,7 +36,7 @@ from bt_cli.store.piece import open_owners, sums_of
 from bt_cli.store.piece_writer import CaptionRows, PieceWriter
 from bt_cli.store.repair import Repair, put_away
 from bt_cli.store.stored_rows import StoredPiece, StoredRows, path_array
-from bt_cli.store.table_mending import Facts
+from bt_cli.store.table_mending import Facts, KeptOf
 from bt_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class IndexWriter:
 
     Args:
         facts: What a mended table may say of an image file, see `table_mending`.
+        kept: What it may have in its columns that are carried along, likewise.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class IndexWriter:
         rebuild: bool = False,
         verify: bool = False,
         facts: Facts | None = None,
+        kept: KeptOf | None = None,
     ):
         self.folder = Path(folder)
         self.identity = identity
@@ -111,6 +113,7 @@ class IndexWriter:
         self._current: Manifest | None = None
         self._damaged: set[str] = set()
         self._facts = facts or (lambda path: None)
+        self._kept = kept or (lambda names, paths: {})
         self.blank_rows = 0
         self._captions: CaptionRows | None = None
         self._number = 0
@@ -196,6 +199,7 @@ class IndexWriter:
         factory: str | None = None,
         exclude: Sequence[str] = (),
         default_excludes: bool = True,
+        keep: Sequence[str] = (),
         shards: Mapping[str, tuple[int, int]] | None = None,
         compact: bool = False,
         tables: Sequence[StoredPiece] = (),
@@ -210,6 +214,8 @@ class IndexWriter:
             captions: All captions; the embeddings of those not in the current table are in the caption journal.
             factory: FAISS factory string, or None for the automatic choice.
             exclude, default_excludes: For the manifest: what was left out.
+            keep: Columns that are carried along, see `ImageRows.kept`: pieces that have others, which are not wanted
+                any more, are written anew; those that lack some stay as they are.
             shards: For the manifest: tar files whose images all have rows, with their size and time of change.
             compact: Join all pieces.
             tables: Further sources of embeddings: `source` counts their rows on, behind those of `stored`. The journals
@@ -221,7 +227,7 @@ class IndexWriter:
         with writing(self.folder):
             self._number = before = self._highest_generation()
             identity = self._merged_identity()
-            writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self.kind, self._next_number)
+            writer = PieceWriter(self.folder, identity, self.dtype, self.home(), self.kind, self._next_number, keep)
             pieces, places, ids = self._next_pieces(writer, rows, source, gone, compact, tables)
             pieces = self._with_lists(writer, pieces, factory, ids)
             next_captions = self._next_captions(writer, captions, places, factory)
@@ -239,6 +245,7 @@ class IndexWriter:
                 factory=factory,
                 exclude=list(exclude),
                 default_excludes=default_excludes,
+                keep=list(keep),
                 shards={path: list(stamp) for path, stamp in sorted((shards or {}).items())},
                 kind=self.kind,
             )
@@ -269,7 +276,7 @@ class IndexWriter:
         which is the last (-1: it had none)."""
         here, dead = self.stored.placed(gone)
         left = [len(piece) - int((here == number).sum()) for number, piece in enumerate(self.stored.pieces)]
-        taken = self._pieces_to_join(left, len(rows), here, compact)
+        taken = self._pieces_to_join(left, len(rows), here, compact, writer.keep)
         remaining = np.ones(len(self.stored), bool)
         remaining[gone] = False
         parts, sources = [rows], [source]
@@ -293,7 +300,9 @@ class IndexWriter:
         places = _Places(self.stored, remaining, taken, joined, new)
         return [*kept, *([new] if new else [])], places, np.where(from_where < len(self.stored), from_where, -1)
 
-    def _pieces_to_join(self, left: list[int], new: int, here: np.ndarray, compact: bool) -> set[int]:
+    def _pieces_to_join(
+        self, left: list[int], new: int, here: np.ndarray, compact: bool, keep: Sequence[str]
+    ) -> set[int]:
         """Which pieces are written anew together with `new` rows; `left` is how many rows of each remain."""
         pieces = self.stored.pieces
         taken = {
@@ -302,6 +311,7 @@ class IndexWriter:
             if (compact and (len(pieces) > 1 or len(piece.deleted) or (here == number).any() or new))
             or left[number] == 0
             or piece.from_table
+            or not set(piece.entry.keep) <= set(keep)
             or 4 * left[number] < 3 * piece.entry.rows
             or (left[number] <= SMALL_PIECE and (new or left[number] < piece.entry.rows))
         }
@@ -401,7 +411,7 @@ class IndexWriter:
             self.dtype = self.manifest.store_dtype
             self._journals()
             self._sweep()
-            repair = Repair(self.folder, self.home(), self._facts, self._next_number)
+            repair = Repair(self.folder, self.home(), self._facts, self._next_number, self._kept)
             self._number = self._highest_generation()
             self.manifest = repair.whole(self.manifest, everything=self._verify)
             self._damaged |= repair.damaged

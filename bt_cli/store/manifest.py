@@ -75,6 +75,8 @@ class Piece:
     sums_checksum: str = ""
     deleted: str = ""
     """Rows that were deleted: base64 of zlib of the differences from one to the next, uint32, little endian."""
+    keep: list[str] = field(default_factory=list)
+    """Columns that the table carries along (see `kept_columns`), in its order."""
 
     def files(self) -> list[str]:
         """Names of all its files."""
@@ -119,6 +121,7 @@ class Piece:
             _check(name, named or (name in ("owners", "lists", "sums") and value is None))
         for name in ("kind", "reason", "sums_checksum", "deleted"):
             _check(name, isinstance(getattr(self, name), str))
+        _check("keep", _are_texts(self.keep))
         _check("search", isinstance(self.search, dict) and all(_fits(*item) for item in self.search.items()))
         self.deleted_rows()
 
@@ -154,6 +157,8 @@ class Manifest:
     shards: dict[str, list[int]] = field(default_factory=dict)
     """Tar files that images lie in, as stored, to [size, time of change in ns]: one that has both still, and of which
     every image has its row, need not be opened."""
+    keep: list[str] = field(default_factory=list)
+    """Columns of the images' sources that the user wants carried along, kept for later updates."""
     kind: str = IMAGES
     """What the images' embeddings are of: `images`, `pairs` or `mixed`."""
     format: int = FORMAT
@@ -188,9 +193,8 @@ class Manifest:
         _check("store_dtype", self.store_dtype in ("float16", "float32"))
         for name in ("home", "written", "version"):
             _check(name, isinstance(getattr(self, name), str))
-        for name in ("roots", "caption_files", "exclude"):
-            value = getattr(self, name)
-            _check(name, isinstance(value, list) and all(isinstance(path, str) for path in value))
+        for name in ("roots", "caption_files", "exclude", "keep"):
+            _check(name, _are_texts(getattr(self, name)))
         stamps = self.shards.items() if isinstance(self.shards, dict) else [("", None)]
         _check("shards", all(isinstance(stamp, list) and [*map(type, stamp)] == [int, int] for _, stamp in stamps))
         _check("kind", self.kind in (IMAGES, PAIRS, MIXED))
@@ -293,6 +297,10 @@ def _here(path: str) -> str:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _fits(name: str, value: Any) -> bool:

@@ -93,10 +93,18 @@ class PieceWriter:
         folder: The index folder.
         identity, dtype, home, kind: Of the next generation.
         number: Gives the next number for names of files.
+        keep: Columns that a table of images carries along.
     """
 
     def __init__(
-        self, folder: Path, identity: Identity, dtype: str, home: str, kind: str, number: Callable[[], int]
+        self,
+        folder: Path,
+        identity: Identity,
+        dtype: str,
+        home: str,
+        kind: str,
+        number: Callable[[], int],
+        keep: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.kind = kind
@@ -104,12 +112,13 @@ class PieceWriter:
         self.dtype = dtype
         self.home = home
         self.number = number
+        self.keep = list(keep)
 
     def write_images(self, rows: ImageRows, source: np.ndarray, stored: StoredRows, journal: Journal) -> Piece:
         """A piece with these images, in the order of their paths.
 
         Args:
-            rows: In that order; those that come from the journal need only path, size and mtime.
+            rows: In that order; those that come from the journal need only path, size, mtime and what is kept.
             source: (n,) int64: the id in `stored` that has the embedding, or -1: it is in the journal.
             stored: The index as it stands.
             journal: Of this run and interrupted ones.
@@ -119,7 +128,8 @@ class PieceWriter:
         """
         name = f"{self.number():06d}"
         unsorted = self.folder / f"unsorted-{name}.faiss"
-        schema = image_schema(self.identity, self.dtype, self.home, kind=self.kind)
+        schema = image_schema(self.identity, self.dtype, self.home, kind=self.kind, keep=self.keep)
+        rows.keep(self.keep)
         with VectorFileWriter(unsorted, len(rows), self.identity.dimension, self.dtype) as vectors:
             known = np.flatnonzero(source >= 0)
             pieces, places = stored.placed(source[known])
@@ -130,8 +140,8 @@ class PieceWriter:
             self._write_table(f"images-{name}.parquet", schema, rows, vectors)
         os.replace(unsorted, self.folder / f"vectors-{name}.faiss")
         self._write_strings(f"paths-{name}.bin", map(os.fsencode, rows.paths), len(rows))
-        piece = Piece(len(rows), f"images-{name}.parquet", f"vectors-{name}.faiss", f"paths-{name}.bin")
-        return self._summed(piece, f"sums-{name}.bin")
+        files = f"images-{name}.parquet", f"vectors-{name}.faiss", f"paths-{name}.bin"
+        return self._summed(Piece(len(rows), *files, keep=self.keep), f"sums-{name}.bin")
 
     def write_captions(
         self, captions: CaptionRows, owners: np.ndarray, old_table: Path | None, journal: Journal

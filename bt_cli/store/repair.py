@@ -15,7 +15,7 @@ from bt_cli.store.index_paths import RootPaths
 from bt_cli.store.manifest import Manifest, Piece
 from bt_cli.store.piece import damages, open_owners, sums_of
 from bt_cli.store.string_table import StringTable
-from bt_cli.store.table_mending import Facts, TableMending
+from bt_cli.store.table_mending import Facts, KeptOf, TableMending
 
 CHECKED_BYTES = 1 << 30
 """An index of so many bytes is read from end to end by every writer, which takes a fifth of a second; a larger one when
@@ -30,17 +30,21 @@ class Repair:
         home: The folder that relative paths start from.
         facts: Of the image at an absolute path, see `table_mending`.
         number: Gives the next number for names of files.
+        kept: Of images at absolute paths, see `table_mending`.
 
     Attributes:
         damaged: Names of the files of every piece that is made anew.
         blank_rows: Images of which nothing is known any more but path and embedding.
     """
 
-    def __init__(self, folder: Path, home: str, facts: Facts, number: Callable[[], int]) -> None:
+    def __init__(
+        self, folder: Path, home: str, facts: Facts, number: Callable[[], int], kept: KeptOf | None = None
+    ) -> None:
         self.folder = folder
         self.paths = RootPaths(home)
         self.facts = facts
         self.number = number
+        self.kept = kept or (lambda names, paths: {})
         self.damaged: set[str] = set()
         self.blank_rows = 0
 
@@ -84,7 +88,11 @@ class Repair:
         mending = TableMending(self.folder, manifest, piece)
         name = f"{'captions' if piece.owners else 'images'}-{self.number():06d}.parquet"
         if piece.owners is None:
-            self.blank_rows += mending.images(self.folder / name, lambda path: self.facts(self.paths.absolute(path)))
+            self.blank_rows += mending.images(
+                self.folder / name,
+                lambda path: self.facts(self.paths.absolute(path)),
+                lambda names, paths: self.kept(names, [self.paths.absolute(path) for path in paths]),
+            )
             return replace(piece, table=name)
         paths = {
             image.number: StringTable(self.folder / image.strings, sums_of(self.folder, image)[image.strings])

@@ -17,6 +17,7 @@ import numpy as np
 from bt_cli.errors import BrokenIndex
 from bt_cli.store.embedding_table import nanoseconds, paths_of, read_columns, read_embeddings, reading
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
+from bt_cli.store.kept_columns import blank_kept, kept_array
 from bt_cli.store.manifest import Piece
 from bt_cli.store.path_lookup import index_array, rows_of_paths
 from bt_cli.store.photo_columns import PHOTO_COLUMNS, photo_array
@@ -165,6 +166,25 @@ class StoredRows:
             lacking[self.first[number] : self.first[number + 1]] = not set(PHOTO_COLUMNS) <= set(names)
         return lacking
 
+    def lacks_kept(self, names: Collection[str]) -> np.ndarray:
+        """(n,) bool: rows in a table without one of these columns, so that nobody looked for it."""
+        lacking = np.zeros(len(self), bool)
+        for number, piece in enumerate(self.pieces):
+            lacking[self.first[number] : self.first[number + 1]] = not set(names) <= set(piece.entry.keep)
+        return lacking
+
+    def kept(self, name: str, ids: np.ndarray) -> np.ndarray:
+        """(m,) objects: a column that was carried along, of some rows; only the tables that these are in are read."""
+        found = blank_kept(len(ids))
+        numbers = np.searchsorted(self.first, ids, side="right") - 1
+        for number, piece in enumerate(self.pieces):
+            mine = np.flatnonzero(numbers == number)
+            if len(mine) and name in piece.entry.keep:
+                with reading(piece.table):
+                    column = piece.columns([name]).column(name)
+                    found[mine] = kept_array(column.take(index_array(ids[mine] - self.first[number])))
+        return found
+
     def ids_of_content(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """The smallest id of each of these contents (as `content_hash` has them) that some image has."""
         import pyarrow as pa
@@ -183,7 +203,8 @@ class StoredRows:
         paths = [os.fsdecode(path) for path in self.paths.take(ids).to_pylist()] if len(ids) else []
         columns = {name: self.column(name)[ids] for name in ARRAYS}
         columns.update({name: columns[name].astype(np.int32) for name in ("width", "height")})
-        return ImageRows(paths, **columns)
+        names = dict.fromkeys(name for piece in self.pieces for name in piece.entry.keep)
+        return ImageRows(paths, **columns, kept={name: self.kept(name, ids) for name in names})
 
     def placed(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(which piece, its row) of each id."""

@@ -31,6 +31,7 @@ from bt_cli.store.embedding_table import (
     vector_array,
 )
 from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
+from bt_cli.store.kept_columns import kept_array
 from bt_cli.store.manifest import Manifest, Piece
 from bt_cli.store.photo_columns import PHOTO_COLUMNS, column_array, without_photo_columns
 from bt_cli.store.piece import sums_of
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 
 Facts = Callable[[str], ImageRows | None]
 """Of a stored path: its row as it would be now; None where unknown."""
-MAY_BE_NULL = {"caption_id", *PHOTO_COLUMNS}
+KeptOf = Callable[[Sequence[str], Sequence[str]], dict[str, np.ndarray]]
+"""Of names of kept columns and stored paths: what the images' sources say now, (n,) objects by name."""
 FOOTER = 8
 """Bytes at the end of a Parquet file: the length of what stands before them, and its mark."""
 
@@ -72,16 +74,22 @@ class TableMending:
         strings.whole()
         self.strings = [strings[number] for number in range(len(strings))]
         made = manifest.identity, manifest.store_dtype, manifest.home
-        self.schema = caption_schema(*made) if entry.owners else image_schema(*made, kind=manifest.kind)
+        self.schema = (
+            caption_schema(*made) if entry.owners else image_schema(*made, kind=manifest.kind, keep=entry.keep)
+        )
         self.schemas = [self.schema, without_photo_columns(self.schema)]
-        self._damaged = _DamagedTable(folder / entry.table, self.sums[entry.table], entry.rows, self.schemas)
+        may_be_null = {"caption_id", *PHOTO_COLUMNS, *entry.keep}
+        self._damaged = _DamagedTable(
+            folder / entry.table, self.sums[entry.table], entry.rows, self.schemas, may_be_null
+        )
 
-    def images(self, target: Path, facts: Facts) -> int:
+    def images(self, target: Path, facts: Facts, kept: KeptOf | None = None) -> int:
         """Write the table of images to `target`; how many of its rows say nothing but path and embedding.
 
         No file has the size and the hash of a row that is blank, so an image that is there is encoded again.
         """
         rows = ImageRows.blank([os.fsdecode(path) for path in self.strings])
+        rows.keep(self.entry.keep)
         schema = self._damaged.schema or self.schema
         read, proved = np.ones(len(rows), bool), np.ones(len(rows), bool)
         for name in self._names(schema):
@@ -89,33 +97,40 @@ class TableMending:
                 values = self._damaged.values(name, first)
                 read[first:last] &= values is not None
                 proved[first:last] &= values is not None and self._damaged.is_whole(name, first)
-                if values is not None:
+                if values is not None and name in rows.kept:
+                    rows.kept[name][first:last] = kept_array(values)
+                elif values is not None:
                     getattr(rows, name)[first:last] = _numbers(name, values)
         known = [self._damaged.schema] if self._damaged.schema else self.schemas
-        found = self._found_out(rows, ~read, facts)
+        found = self._found_out(rows, ~read, facts, kept)
         if any(self._is_restored(target, each, found) for each in known):
             return 0
         if read.any():  # the table may be whole and another index's: then nothing of it is this one's
-            found = self._found_out(rows, np.ones(len(rows), bool), facts)
+            found = self._found_out(rows, np.ones(len(rows), bool), facts, kept)
             if any(self._is_restored(target, each, found) for each in self.schemas):
                 return 0
         unproved = np.flatnonzero(~proved)
-        rows.copy_rows(unproved, ImageRows.blank([""]), np.zeros_like(unproved))
+        blank = ImageRows.blank([""])
+        blank.keep(self.entry.keep)
+        rows.copy_rows(unproved, blank, np.zeros_like(unproved))
         self._write(target, schema, rows)
         return int((~proved).sum())
 
-    @staticmethod
-    def _names(schema: pa.Schema) -> list[str]:
+    def _names(self, schema: pa.Schema) -> list[str]:
         """The columns that a table has; one of an earlier version has fewer."""
-        return [name for name in ARRAYS if name in schema.names]
+        return [name for name in [*ARRAYS, *self.entry.keep] if name in schema.names]
 
     @staticmethod
-    def _found_out(rows: ImageRows, unknown: np.ndarray, facts: Facts) -> ImageRows:
+    def _found_out(rows: ImageRows, unknown: np.ndarray, facts: Facts, kept: KeptOf | None) -> ImageRows:
         """The rows, those that are `unknown` as their files are now."""
         found = ImageRows.joined([rows])  # a copy
         blank = ImageRows.blank([""])
         for row in np.flatnonzero(unknown).tolist():
             found.copy_rows([row], facts(found.paths[row]) or blank, [0])
+        places = np.flatnonzero(unknown)
+        if kept is not None and rows.kept and len(places):
+            for name, values in kept(list(rows.kept), [found.paths[row] for row in places.tolist()]).items():
+                found.kept[name][places] = values
         return found
 
     def captions(self, target: Path, image_of: Callable[[int], str | None], owners: np.ndarray) -> None:
@@ -166,7 +181,10 @@ class _DamagedTable:
         error: What is wrong with it.
     """
 
-    def __init__(self, path: Path, sums: BlockSums | None, rows: int, expected: Sequence[pa.Schema]) -> None:
+    def __init__(
+        self, path: Path, sums: BlockSums | None, rows: int, expected: Sequence[pa.Schema], may_be_null: set[str]
+    ) -> None:
+        self.may_be_null = may_be_null
         self.expected = expected
         self.path = path
         self.rows = rows
@@ -210,7 +228,7 @@ class _DamagedTable:
             return None
         with contextlib.suppress(BrokenIndex, MemoryError), reading(self.path):
             column = self._file.read_row_group(first // ROW_GROUP, columns=[name]).column(name).combine_chunks()
-            if len(column) == min(ROW_GROUP, self.rows - first) and (name in MAY_BE_NULL or not column.null_count):
+            if len(column) == min(ROW_GROUP, self.rows - first) and (name in self.may_be_null or not column.null_count):
                 return column
         return None
 

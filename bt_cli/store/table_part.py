@@ -14,6 +14,7 @@ from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.web_address import is_url
 from bt_cli.store.identity import Identity
 from bt_cli.store.image_rows import COLUMNS, ImageRows
+from bt_cli.store.kept_columns import kept_in
 from bt_cli.store.manifest import Piece
 from bt_cli.store.stored_rows import StoredPiece
 
@@ -40,6 +41,7 @@ class TablePart:
         source: The shard that it was made of, as `bt encode` names it, or "".
         stamp: By which a changed shard is known, or "".
         exclude: What was left out of the shard, or "".
+        keep: Columns that it carries along.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class TablePart:
     source: str = ""
     stamp: str = ""
     exclude: str = ""
+    keep: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> TablePart:
@@ -112,6 +115,7 @@ class TablePart:
             texts.get("bt.source", ""),
             texts.get("bt.stamp", ""),
             texts.get("bt.exclude", ""),
+            tuple(kept_in(schema)),
         )
 
     def read_rows(self, home: str) -> ImageRows:
@@ -143,7 +147,9 @@ class TablePart:
 
 class _PartPiece(StoredPiece):
     def __init__(self, part: TablePart) -> None:
-        super().__init__(part.path.parent, Piece(part.rows, part.path.name, "", ""), from_table=True)
+        super().__init__(
+            part.path.parent, Piece(part.rows, part.path.name, "", "", keep=list(part.keep)), from_table=True
+        )
         self.part = part
 
     def copy_vectors(self, target: VectorFileWriter, places: np.ndarray, rows: np.ndarray) -> None:

@@ -1,0 +1,1 @@
+"""Columns of a source that are carried along into the table of its images: `--keep url,key`."""
