@@ -49,6 +49,14 @@ def forget_stores() -> None:
         from s3fs import S3FileSystem
 
         S3FileSystem.clear_instance_cache()
+    with contextlib.suppress(ImportError):
+        from gcsfs.core import GCSFileSystem
+
+        GCSFileSystem.clear_instance_cache()
+    with contextlib.suppress(ImportError):
+        from huggingface_hub import HfFileSystem
+
+        HfFileSystem.clear_instance_cache()
 
 
 class Parts(BaseHTTPRequestHandler):

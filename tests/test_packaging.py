@@ -19,6 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "huggingface_hub": "huggingface_hub"}
 """Modules whose distribution is called otherwise."""
 OPTIONAL = {
+    "datasets",
+    "gcsfs",
     "fsspec",
     "lancedb",
     "qdrant_client",

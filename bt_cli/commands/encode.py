@@ -34,7 +34,7 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.web_address import is_in_store
+from bt_cli.sources.web_address import allowed, is_in_store
 
 if TYPE_CHECKING:
     from bt_cli.indexing.encoder import ModelEncoder
@@ -200,6 +200,7 @@ def captions(
     output: Output,
     format: CaptionFormat = None,
     split: CaptionSplit = None,
+    allow_private_urls: AllowPrivateUrls = False,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -215,6 +216,8 @@ def captions(
 
     _require_one_output(output, as_json)
     started = time.perf_counter()
+    if allow_private_urls:
+        file = [allowed(name) for name in file]
     read = read_caption_file(file, format=format, split=split, strict=strict)
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
@@ -246,6 +249,7 @@ def pairs(
     ] = None,
     format: CaptionFormat = None,
     split: CaptionSplit = None,
+    allow_private_urls: AllowPrivateUrls = False,
     store_dtype: Stored = StoreDtype.float16,
     model: Model = None,
     device: Device = "auto",
@@ -261,6 +265,9 @@ def pairs(
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_pair_table
 
+    if allow_private_urls:
+        file = [allowed(name) for name in file]
+        images = None if images is None else allowed(images)
     places = image_places(file) if images is None else images
     captions = read_captions(file, format=format, split=split, images=places)
     items = captions.items

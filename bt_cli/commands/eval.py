@@ -12,6 +12,7 @@ import typer
 from bt_cli.commands.caption_file import read_caption_file
 from bt_cli.commands.opening import open_models
 from bt_cli.commands.options import (
+    AllowPrivateUrls,
     CaptionFormat,
     CaptionSplit,
     Combination,
@@ -30,6 +31,7 @@ from bt_cli.display.skipped import SkipRemarks, say_not_shown
 from bt_cli.errors import Misuse, UnreadableImage, Unwritable
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.shard_list import shard_list
+from bt_cli.sources.web_address import allowed
 
 if TYPE_CHECKING:
     from bt_cli.datasets.captions import CaptionSet
@@ -88,6 +90,7 @@ def run(
     ] = None,
     split: CaptionSplit = None,
     format: CaptionFormat = None,
+    allow_private_urls: AllowPrivateUrls = False,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N images and their captions.")
     ] = None,
@@ -134,6 +137,9 @@ def run(
     reads_pairs = rerank or exhaustive
     _check_options(rerank, exhaustive, candidates, combine)
     started = time.perf_counter()
+    if allow_private_urls:
+        captions = [allowed(name) for name in captions]
+        images = allowed(images) if images is not None else None
     read = read_caption_file(captions, format=format, split=split, strict=strict)
     gallery = _gallery(read, images, limit, strict)
     with open_models(model, reranker, device=device, dtype=dtype) as models:

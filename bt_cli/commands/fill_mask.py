@@ -14,9 +14,9 @@ from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
 from bt_cli.errors import NoMask
-from bt_cli.search.candidates import allowed
 from bt_cli.search.filling import word_records
 from bt_cli.search.query import validate_text
+from bt_cli.sources.web_address import allowed
 
 
 def run(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import Device, Dtype, Json, Model, Quiet, Strict
+from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
 from bt_cli.display.skipped import say_not_shown
 from bt_cli.errors import Misuse, UnreadableImage
 from bt_cli.search.candidates import from_arguments
+from bt_cli.sources.web_address import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ def run(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the labels as a page with images, in one file.")
     ] = None,
+    allow_private_urls: AllowPrivateUrls = False,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -68,7 +70,10 @@ def run(
     started = time.perf_counter()
     named = read_labels(labels)
     sentences = in_template(template, named)
-    paths = [candidate.path or "" for candidate in from_arguments(images)]
+    if allow_private_urls:
+        paths = [candidate.allowed().path or "" for candidate in from_arguments([allowed(image) for image in images])]
+    else:
+        paths = [candidate.path or "" for candidate in from_arguments(images)]
     failures: dict[int, str] = {}
 
     def note(place: int, error: UnreadableImage) -> None:

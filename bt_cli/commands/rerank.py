@@ -34,11 +34,12 @@ from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse, NoIndex
-from bt_cli.search.candidates import Candidate, allowed, from_arguments, from_bytes
+from bt_cli.search.candidates import Candidate, from_arguments, from_bytes
 from bt_cli.search.models import SearchModels
 from bt_cli.search.query import Query
 from bt_cli.search.rerank import rerank_images
 from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
+from bt_cli.sources.web_address import allowed
 
 if TYPE_CHECKING:
     from bt_cli.serving.remote_pairs import RemotePairs

@@ -16,9 +16,10 @@ from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.progress import progress
 from bt_cli.errors import Misuse
-from bt_cli.search.candidates import allowed, from_arguments
+from bt_cli.search.candidates import from_arguments
 from bt_cli.search.query import validate_text
 from bt_cli.search.scoring import every_pair, pairs_of, score
+from bt_cli.sources.web_address import allowed
 
 
 def run(

@@ -59,8 +59,8 @@ def _extracted(image: IndexedImage, folder: str, taken: set[str], overwrite: boo
     """Write an image out, and say where its file is another one than was indexed."""
     from bt_cli.datasets.image_folder import content_hash
     from bt_cli.preprocessing.image_file import read_image_file
-    from bt_cli.search.candidates import allowed
     from bt_cli.search.indexed_image import write_out
+    from bt_cli.sources.web_address import allowed
 
     data = read_image_file(allowed(image.opened) if allow_private_urls else image.opened)
     if content_hash(data).encode("ascii") != image.row.content_hash[0]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bt_cli.commands.options import (
+    AllowPrivateUrls,
     CaptionFormat,
     CaptionSplit,
     Device,
@@ -29,6 +30,7 @@ from bt_cli.display.remarks import remark
 from bt_cli.display.skipped import SkipRemarks
 from bt_cli.errors import BadConfig, Misuse
 from bt_cli.files.json_object import SETTINGS, read_json_object
+from bt_cli.sources.web_address import allowed
 from bt_cli.training.data import TrainingData
 from bt_cli.training.recipe import (
     FINE_TUNING,
@@ -162,6 +164,7 @@ def run(
     seed: Annotated[int, typer.Option(metavar="N", min=0)] = FINE_TUNING.seed,
     split: CaptionSplit = None,
     format: CaptionFormat = None,
+    allow_private_urls: AllowPrivateUrls = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     workers: Workers = None,
@@ -184,6 +187,9 @@ def run(
         raise Misuse("--from-scratch trains a new network; it can't go with --model or --recipe")
     data = None
     if captions:
+        if allow_private_urls:
+            captions = [allowed(name) for name in captions]
+            images, validation = (None if name is None else allowed(name) for name in (images, validation))
         data = TrainingData(captions, images, format, split, validation, validation_share)
     stage = Stage(
         steps=steps,

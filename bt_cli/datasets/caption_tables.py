@@ -281,7 +281,7 @@ def arrow_of_images(path: str) -> Iterator[Entry]:
         columns = _columns(schema, path, names_images=False)
         yield from _of_batches(_sound_batches(path, columns.used), columns, path, "arrow")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UnreadableCaptions(f"{shown_path(path)}: no whole Arrow file: {_first_line(error)}") from error
+        raise _not_read(path, "no whole Arrow file", error) from error
 
 
 def _sound_batches(path: str, wanted: list[str]) -> Iterator[Any]:
@@ -301,11 +301,15 @@ def _parquet(path: str, content: bytes | None, *, names_images: bool) -> Iterato
         found = table.iter_batches(1024, columns=_leaves(table.schema_arrow, columns))
         yield from _of_batches(found, columns, path, "parquet")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UnreadableCaptions(f"{shown_path(path)}: no Parquet: {_first_line(error)}") from error
+        raise _not_read(path, "no Parquet", error) from error
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _not_read(path: str, what: str, error: Exception) -> UnreadableCaptions:
+    """The error for a table that can't be opened: the system's or the network's reason, else that it is none."""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return UnreadableCaptions(f"{shown_path(path)}: {error.strerror}")
+    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    return UnreadableCaptions(f"{shown_path(path)}: {what}: {first_line}")
 
 
 def _columns(schema: Any, path: str, *, names_images: bool) -> Columns:

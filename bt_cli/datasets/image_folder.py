@@ -17,10 +17,10 @@ from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.member import first_bytes, is_container, is_of_rows, open_container, read_member
-from bt_cli.sources.tar_shard import is_shard_name, shard_stamp
+from bt_cli.sources.member import SUFFIXES, first_bytes, is_container, is_of_rows, open_container, read_member
+from bt_cli.sources.tar_shard import shard_stamp
 from bt_cli.sources.url_list import is_url_list, may_be_list, read_url_list
-from bt_cli.sources.web_address import is_in_store, is_url
+from bt_cli.sources.web_address import allowed_as, is_in_store, is_url
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
@@ -89,7 +89,8 @@ def find_images(
     nothing below /proc or /sys.
 
     A tar file (`bt_cli.sources`), a root or in a folder, is gone into as a folder is: its members come as `x.tar/name`;
-    so is a Parquet or Arrow file with a column of images: its rows come as `x.parquet/000000123`.
+    so is a Parquet or Arrow file with a column of images: its rows come as `x.parquet/000000123`. What an address leads
+    to may be fetched from where the address itself may be (`WebImage`).
 
     Args:
         roots: Folders and single files.
@@ -170,7 +171,7 @@ class _Walk:
                 yield from self._below(root, RootRules(root, self.exclusion))
             elif is_in_store(root):
                 yield from self._in_store(root)
-            elif is_url(root) and (is_shard_name(root) or may_be_list(root)):
+            elif is_url(root) and (root.lower().endswith(SUFFIXES) or may_be_list(root)):
                 yield from self._file_elsewhere(root)
             elif is_url(root):
                 yield from self._address(root)
@@ -191,7 +192,7 @@ class _Walk:
                 if listed.url is None:
                     self.on_error(listed.place, OSError(0, listed.reason))
                 else:
-                    yield from self._address(listed.url)
+                    yield from self._address(allowed_as(path, listed.url))
         except OSError as error:
             self.on_error(path, error)
 
@@ -320,7 +321,7 @@ class _Walk:
             return
         images, others = 0, []
         for member in sorted(opened.members, key=lambda member: path_key(member.name)):
-            found = ImageFile(f"{shard.path}/{member.name}", member.size, shard.mtime_ns)
+            found = ImageFile(allowed_as(shard.path, f"{shard.path}/{member.name}"), member.size, shard.mtime_ns)
             if rules is not None and rules.excludes_below(found.path):
                 self.passed_over.excluded += 1
             elif member.size if is_of_rows(shard.path) else _may_be_image(found):

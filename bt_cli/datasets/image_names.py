@@ -65,14 +65,19 @@ class ImageNames:
         """The images below folders, and in tar and Parquet files.
 
         Raises:
-            NotFound: There is no such folder.
+            NotFound: There is no such folder, or nothing is found since one can't be read.
             Misuse: One is a file without images in it.
         """
         named = [os.fspath(place) for place in places]
         for place in named:
             if os.path.isfile(place) and not is_container(place):
                 raise Misuse(f"{shown_path(place)}: a file; name the folder that the captions' images lie in")
-        return cls((file.path for file in find_images(named)), named)
+        errors: list[tuple[str, OSError]] = []
+        found = [file.path for file in find_images(named, on_error=lambda *error: errors.append(error))]
+        if errors and not found:
+            path, error = errors[0]
+            raise NotFound(f"{shown_path(path)}: {error.strerror or error}")
+        return cls(found, named)
 
     def find(self, name: str) -> str | None:
         """The path that is meant by `name`; None where nothing fits, or several do equally well (see `fitting`)."""

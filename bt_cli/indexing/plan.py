@@ -20,6 +20,7 @@ import numpy as np
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import content_hash
 from bt_cli.datasets.passed_over import PassedOver
+from bt_cli.errors import UnreadableImage
 from bt_cli.indexing.absence import unmoved
 from bt_cli.indexing.kept_source import KeptSource
 from bt_cli.indexing.listing import KnownShards, Listing
@@ -27,6 +28,7 @@ from bt_cli.indexing.pairs import Pairing
 from bt_cli.indexing.photo_heads import facts_at, lacking_facts
 from bt_cli.indexing.roots import is_excluded
 from bt_cli.indexing.web_rows import WebRows, changed_on_web
+from bt_cli.sources.member import read_member, split_path
 from bt_cli.sources.web_address import is_url
 from bt_cli.store.image_rows import OF_CONTENT, ImageRows
 from bt_cli.store.index_paths import RootPaths
@@ -168,9 +170,9 @@ def plan_update(
         elif encoded.get(name) == file or (unknown[row] and name in encoded):
             plan.source[row] = JOURNAL
             rows.size[row], rows.mtime[row] = encoded[name]
-        elif not is_url(name):
+        elif not is_url(name) or split_path(name) is not None:
             asked.append(row)
-    _find_twins(plan, asked, paths)
+    _find_twins(plan, asked, opened)
     missing = np.ones(len(stored), bool)
     missing[own[known]] = False
     if pairing is not None:
@@ -278,16 +280,18 @@ def _changed_in_silence(
     return changed
 
 
-def _find_twins(plan: Plan, asked: list[int], paths: RootPaths) -> None:
+def _find_twins(plan: Plan, asked: list[int], opened: Callable[[str], str]) -> None:
     """Give those of the `asked` rows whose content is that of some id this id's embedding, their own before any other;
-    only files whose size is that of some row are read."""
+    only files whose size is that of some row are read. In a shard elsewhere they are parts of what was read to list
+    it; single images elsewhere are not asked, since each would be fetched for it."""
     stored, rows = plan.stored, plan.rows
     places = np.array(asked, np.int64)
     known = places[np.isin(rows.size[places], stored.column("size"))] if len(stored) else places[:0]
     digests: dict[int, bytes] = {}
     for row in known.tolist():
-        with suppress(OSError):  # encoding will say what is wrong with it
-            digests[row] = content_hash(paths.absolute(rows.paths[row])).encode("ascii")
+        with suppress(OSError, UnreadableImage):  # encoding will say what is wrong with it
+            path = opened(rows.paths[row])
+            digests[row] = content_hash(read_member(path) if is_url(path) else path).encode("ascii")
     if not digests:
         return
     having = stored.ids_of_content(set(digests.values()))

@@ -14,7 +14,7 @@ from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import is_container
 from bt_cli.sources.url_list import is_url_list
-from bt_cli.sources.web_address import WebImage, is_in_store, is_url
+from bt_cli.sources.web_address import allowed, is_in_store, is_url
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,6 @@ class Candidate:
         return replace(self, path=allowed(self.path)) if self.path is not None else self
 
 
-def allowed(path: str) -> str:
-    """An image's path; where it is an address, it may be one of this machine's own networks."""
-    return WebImage(path) if is_url(path) else path
-
-
 def from_hits(hits: Iterable[Hit]) -> list[Candidate]:
     """The answers of a search as candidates."""
     return [Candidate(hit.path, hit.id, hit.itc, hit.caption) for hit in hits]
@@ -113,11 +108,17 @@ def from_arguments(arguments: Sequence[str]) -> list[Candidate]:
         if not (os.path.isdir(argument) or in_shard or is_url_list(argument)):
             paths.append(argument)  # what is missing or no image is told when it is read
             continue
-        found = [image.path for image in find_images([argument])]
-        if not found:
-            raise EmptyFolder(f"{shown_path(argument)}: no images there")
-        paths += found
+        paths += _images_in(argument)
     return from_paths(paths)
+
+
+def _images_in(place: str) -> list[str]:
+    errors: list[OSError] = []
+    found = [image.path for image in find_images([place], on_error=lambda _, error: errors.append(error))]
+    if not found:
+        reason = f": {errors[0].strerror or errors[0]}" if errors else ""
+        raise EmptyFolder(f"{shown_path(place)}: no images there{reason}")
+    return found
 
 
 def from_bytes(data: bytes, *, nul: bool = False) -> list[Candidate]:

@@ -71,7 +71,7 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
 
 
 def _leads_to_row(container: str, member: str) -> bool:
-    return container.lower().endswith(parquet_shard.SUFFIX) and row_of(member) >= 0
+    return container.lower().endswith((parquet_shard.SUFFIX, arrow_shard.SUFFIX)) and row_of(member) >= 0
 
 
 def read_member(path: str | os.PathLike[str], most: int | None = None) -> bytes:

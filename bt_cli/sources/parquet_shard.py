@@ -29,7 +29,8 @@ WINDOW = 64 << 20
 
 
 class ParquetShard:
-    """The images of one Parquet file, listed when it is opened; all of them are read once for their sizes.
+    """The images of one Parquet file, listed when it is opened; all of them are read once for their sizes, and stay at
+    hand where they are no more than `WINDOW` bytes.
 
     Args:
         path: The file.
@@ -54,6 +55,8 @@ class ParquetShard:
         self._begins: list[int] = []
         """Where each image would begin if they lay one behind another; only once rows were asked for in no order."""
         self.members = list(self._listed())
+        if not self._window:
+            self._held = self._next = 0
 
     def read(self, name: str, most: int | None = None) -> bytes:
         """The image of a row, or the first `most` bytes of it.
@@ -87,13 +90,24 @@ class ParquetShard:
         row = 0
         try:
             for images in self._batches(range(self._groups()[-1])):
-                for size in pc.fill_null(pc.binary_length(images), 0).to_pylist():
+                sizes = pc.fill_null(pc.binary_length(images), 0).to_pylist()
+                self._keep(row, sum(sizes), images)
+                for size in sizes:
                     yield Member(row_name(row), row, size)
                     row += 1
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the system's, such as a lack of permission; Arrow's own have no number
             self.damage = f"cut off or damaged after row {row - 1:,}" if row else "is no whole Parquet file"
+
+    def _keep(self, row: int, size: int, images: pa.Array) -> None:
+        """Keep the images from a row on, if all before them are kept and there is room; else none."""
+        self._held += size
+        if row == self._next and self._held <= WINDOW:
+            self._window.update(enumerate((image or b"" for image in images.to_pylist()), row))
+            self._next = row + len(images)
+        else:
+            self._window.clear()
 
     def _groups(self) -> list[int]:
         """The first row of each row group, and at the end how many groups there are."""

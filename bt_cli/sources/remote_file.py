@@ -26,6 +26,8 @@ from bt_cli.sources.web_image import fetch_part
 
 AHEAD = 4 << 20
 """Bytes that are asked for at a time where a file is read from its beginning on."""
+_WHOLE_INFO: dict[str, dict[str, Any]] = {"hf": {"expand_info": True, "refresh": True}}
+"""What a file's info is to be asked for with: the hub's has no id of the content else, or an old one."""
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 
 
@@ -56,7 +58,7 @@ def remote_stat(url: str) -> RemoteStat:
     with _reasons():
         if is_in_store(url):
             system, path = _system(url)
-            return _stat(system.info(path))
+            return _stat(system.info(path, **_WHOLE_INFO.get(url[:2].lower(), {})))
         found = fetch_part(url, 0, 1)
         return RemoteStat(found.total, _stamp(found.modified_ns // 10**9, found.etag))
 
@@ -73,6 +75,10 @@ def read_part(url: str, first: int, size: int) -> bytes:
     with _reasons():
         if is_in_store(url):
             system, path = _system(url)
+            if url[:2].lower() == "hf":  # its own way would ask for the size again, and read ahead
+                with system.open(path, "rb", size=first + size, cache_type="none") as file:
+                    file.seek(first)
+                    return bytes(file.read(size))
             return bytes(system.cat_file(path, start=first, end=first + size))
         return fetch_part(url, first, size).content
 
@@ -111,6 +117,7 @@ def listed(url: str) -> list[RemoteFile] | None:
     """
     with _reasons():
         system, path = _system(url)
+        system.invalidate_cache()  # the hub's keeps listings, whatever it was opened with
         if any(letter in path for letter in "*?["):
             found = system.glob(path, detail=True)
         elif not url.endswith("/") and system.isfile(path):
@@ -240,6 +247,11 @@ def _opened(scheme: str) -> Any:
         options: dict[str, Any] = {"use_listings_cache": False}  # what changed meanwhile has to be seen
         if scheme == "s3":
             options["config_kwargs"] = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 2}}
+        if scheme in ("gs", "gcs"):
+            # What fsspec would take asks for every bucket's layout, by a service that needs an account, and says so.
+            from gcsfs.core import GCSFileSystem
+
+            return GCSFileSystem(**options)
         return fsspec.filesystem(scheme, **options)
     except ImportError as error:
         package = PACKAGES[scheme]

@@ -10,7 +10,8 @@ import re
 
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
-from bt_cli.sources.web_address import is_url
+from bt_cli.sources.data_set_name import data_set_files, is_data_set_name
+from bt_cli.sources.web_address import allowed_as, is_url
 
 MOST = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -18,17 +19,23 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def shard_list(name: str) -> list[str]:
-    """What a name stands for: itself where there is such a file or folder, else what its braces and wildcards give.
+    """What a name stands for: itself where there is such a file or folder, else what its braces and wildcards give, or
+    the files of a data set of the hub (`data_set_name`).
 
     Braces hold a range of numbers, written with as many digits as its first (`{000..019}`), or words (`{train,val}`).
 
     Raises:
         NotFound: A wildcard that no file fits.
         Misuse: More than a million names, or a range that ends before it begins.
+        BtError: What `data_set_files` raises, for the name of a data set.
     """
+    if is_data_set_name(name) and not os.path.lexists(name):
+        return data_set_files(name)
     if is_url(name):
         # A store lists what fits its wildcards by itself; in an address of the web they are none.
-        return [name] if os.path.lexists(name) or not _BRACES.search(name) else list(_spelled_out(name))
+        if os.path.lexists(name) or not _BRACES.search(name):
+            return [name]
+        return [allowed_as(name, each) for each in _spelled_out(name)]
     if os.path.lexists(name) or not (_BRACES.search(name) or glob.has_magic(name)):
         return [name]
     found: list[str] = []

@@ -19,6 +19,11 @@ class WebImage(str):
     """
 
 
+def allowed(path: str) -> str:
+    """An image's path; where it is an address, it may be one of this machine's own networks."""
+    return WebImage(path) if is_url(path) else path
+
+
 def allowed_as(path: str, other: str) -> str:
     """`other`, to be fetched from where `path` may be."""
     return WebImage(other) if isinstance(path, WebImage) else other

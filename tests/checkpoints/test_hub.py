@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints.fake_hub import FakeHub, tag
+from checkpoints.fake_hub import FakeHub, go_online, tag
 from random_checkpoint import random_checkpoint
 
 from bt_cli.checkpoints import hub
@@ -38,17 +38,6 @@ def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHu
     with FakeHub({NAME: repository}) as running:
         go_online(monkeypatch, running.url)
         yield running
-
-
-def go_online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setenv("HF_ENDPOINT", url)
-    # The client reads its environment once, on import.
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 def test_first_load_downloads_what_is_needed_and_the_second_needs_no_hub(served: FakeHub, repository: Path) -> None:

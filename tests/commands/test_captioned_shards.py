@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from captioned_containers import Sample, write_data_set, write_rows, write_shard
 from captioned_folder import captioned_folder, small_recipe
+from object_store import parts_server
 
 import bt_cli
 from bt_cli.training.data import TrainingData
@@ -51,7 +52,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Pat
 
 def record(ran: Ran) -> dict[str, Any]:
     assert ran.code == 0, ran.err
-    return {name: value for name, value in ran.objects[-1].items() if name != "seconds"}
+    return {name: value for name, value in ran.objects[-1].items() if name not in ("seconds", "images_per_second")}
 
 
 def test_eval_gives_what_the_folder_gives(bt: Bt) -> None:
@@ -133,3 +134,73 @@ def test_training_from_one_shard_measured_on_another(bt: Bt) -> None:
     ran = bt(*command, "--out", "out", "--json")
     assert ran.code == 0, ran.err
     assert (ran.objects[-1]["steps"], ran.objects[-1]["skipped"]) == (1, 0)
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """The address of a server of all that lies in the folder."""
+    with parts_server() as server:
+        server.files |= {f"/{path.name}": path.read_bytes() for path in Path().iterdir() if path.is_file()}
+        yield server.url
+
+
+OPEN = "--allow-private-urls"
+
+
+@pytest.mark.parametrize("source", ["{0..1}.tar", "z{0..1}.tar.gz", "p{0..1}.parquet"])
+@pytest.mark.parametrize("command", ["eval", "captions", "pairs"])
+def test_captions_on_the_web_are_read_when_it_is_allowed(bt: Bt, site: str, source: str, command: str) -> None:
+    asked = ("eval", "--rerank", "--candidates", "10") if command == "eval" else ("encode", command, "-o", "x.parquet")
+    here = record(bt(*asked, source, "--json"))
+    local = None if command == "eval" else pq.read_table("x.parquet")
+    Path("x.parquet").unlink(missing_ok=True)
+    url = f"{site}/{source}"
+    refused = bt(*asked, url)
+    assert (refused.code, refused.out, os.path.exists("x.parquet")) == (1, "", False)
+    assert refused.err.count("not a public address; --allow-private-urls") == len(refused.err.splitlines()) == 1
+    assert "no Parquet" not in refused.err
+    assert record(bt(*asked, url, OPEN, "--json")) == here
+    if local is not None:
+        table = pq.read_table("x.parquet")
+        for column in ("caption", "embedding"):
+            assert table.column(column).equals(local.column(column))
+        assert table.column("image")[0].as_py() == f"{site}/{local.column('image')[0].as_py()}"
+
+
+def test_training_on_captions_on_the_web(bt: Bt, site: str) -> None:
+    recipe = small_recipe()
+    recipe["stages"] = [{**recipe["stages"][0], "steps": 2}]
+    Path("recipe.json").write_text(json.dumps(recipe))
+    weights = []
+    for out, train, held_out in (
+        ("here", "0.tar", "p1.parquet"),
+        ("there", f"{site}/0.tar", f"{site}/p1.parquet"),
+    ):
+        command = ("train", train, "--validation", held_out, "--recipe", "recipe.json", "--device", "cpu", "--out", out)
+        if out == "there":
+            refused = bt(*command)
+            assert (refused.code, refused.out, os.path.exists(out)) == (1, "", False)
+            assert refused.err.count("not a public address; --allow-private-urls") == 1
+            command = (*command, OPEN)
+        assert record(bt(*command, "--json"))["skipped"] == 0
+        weights.append(Path(out, "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_images_of_a_caption_file_on_the_web(bt: Bt, site: str) -> None:
+    lines = [f"{path.name},{path.read_text()}" for path in sorted(Path("folder").glob("*.txt"))[:6]]
+    Path("captions.csv").write_text("image,caption\n" + "\n".join(lines).replace(".txt,", ".png,") + "\n")
+    here = record(bt("eval", "captions.csv", "--images", "folder", "--json"))
+    assert "--allow-private-urls" in bt("eval", "captions.csv", "--images", f"{site}/0.tar").err
+    assert record(bt("eval", "captions.csv", "--images", f"{site}/0.tar", OPEN, "--json")) == here
+
+
+def test_labels_for_images_on_the_web(bt: Bt, site: str) -> None:
+    asked = ("--labels", "red,white", "--json")
+    refused = bt("label", f"{site}/0.tar", *asked)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err.count("not a public address; --allow-private-urls") == len(refused.err.splitlines()) == 1
+    here = bt("label", "0.tar", *asked).objects
+    there = bt("label", f"{site}/0.tar", OPEN, *asked).objects
+    assert [{**line, "path": f"{site}/{line['path']}"} for line in here] == there
+    assert len(here) >= 6

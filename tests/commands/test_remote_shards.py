@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from captioned_containers import write_data_set
 from object_store import PartsServer, forget_stores, object_store, parts_server
 
 from bt_cli.sources import tar_shard
@@ -97,7 +98,7 @@ def test_a_shard_on_the_web(bt: Bt, server: PartsServer, suffix: str) -> None:
     assert best == [hit["path"] for hit in hits] + [path for path in best if path not in {hit["path"] for hit in hits}]
     server.files[f"/a{suffix}"] = tar(NAMES[2:], suffix == ".tar.gz")
     record = bt("index", OPEN, "--json").objects[0]
-    assert (record["removed"], record["encoded"]) == (2, 10)
+    assert (record["removed"], record["encoded"], record["updated"], record["unchanged"]) == (2, 0, 0, 10)
     del server.files[f"/a{suffix}"]
     ran = bt("index", OPEN, "--json")
     assert (ran.code, ran.objects[0]["unchanged"]) == (0, 10)
@@ -230,3 +231,120 @@ def test_parquet_files_in_a_store(bt: Bt, monkeypatch: pytest.MonkeyPatch) -> No
                 assert hashes == index.table(["content_hash"]).column(0).to_pylist()
         found = bt("eval", "s3://parts/p/0.parquet", "--json").objects[0]
         assert (found["images"], found["captions"], found["skipped"]) == (5, 5, 0)
+
+
+def arrow(names: list[str], file: bool = False) -> bytes:
+    """Images with a caption each, in batches of four rows."""
+    images = [{"bytes": (SCENES / name).read_bytes(), "path": "x.jpg"} for name in names]
+    table = pa.table({"image": images, "caption": names})
+    written = io.BytesIO()
+    with (pa.ipc.new_file if file else pa.ipc.new_stream)(written, table.schema) as writer:
+        writer.write_table(table, max_chunksize=4)
+    return written.getvalue()
+
+
+def rows_in_order(folder: str) -> list[tuple[object, ...]]:
+    """(image's name in its container's folder, hash, embedding) of each row."""
+    with IndexFolder.open(folder) as index:
+        rows = index.table(["path", "content_hash", "width", "embedding"]).to_pylist()
+    return [("/".join(row["path"].split("/")[-2:]), row["content_hash"], str(row["embedding"])) for row in rows]
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_an_arrow_file_on_the_web(bt: Bt, server: PartsServer, file: bool) -> None:
+    content = arrow(NAMES, file)
+    Path("a.arrow").write_bytes(content)
+    server.files["/a.arrow"] = content
+    url = f"{server.url}/a.arrow"
+    assert "not a public address; --allow-private-urls" in bt("index", url).err
+    assert bt("index", "a.arrow", "--index", "disk").code == 0
+    server.asked.clear()
+    ran = bt("index", url, OPEN, "--json")
+    assert (ran.code, ran.objects[0]["added"]) == (0, 12), ran.err
+    assert rows_in_order(".bt") == rows_in_order("disk")
+    times = [0] * len(content)
+    for _, part in server.asked:
+        first, last = part.removeprefix("bytes=").split("-")
+        for place in range(int(first), min(int(last) + 1, len(content))):
+            times[place] += 1
+    assert set(times[1:]) == {1}  # the first byte alone is asked for the file's size
+    server.asked.clear()
+    assert bt("index", OPEN, "--json").objects[0]["unchanged"] == 12
+    assert {part for _, part in server.asked} == {"bytes=0-0"}
+    hits = bt("search", "a red car", "--rerank", "--json", OPEN).objects
+    best = bt("search", "a red car", "--rerank", "--json", "--index", "disk").objects
+    assert [hit["itm_logit"] for hit in hits] == [hit["itm_logit"] for hit in best]
+    measured = [bt("eval", given, OPEN, "--json").objects[0] for given in ("a.arrow", url)]
+    assert measured[0]["itc"] == measured[1]["itc"]
+    assert measured[1]["images"] == 12
+    server.files["/a.arrow"] = content[: len(content) // 2]
+    ran = bt("index", OPEN, "--json")
+    assert (ran.objects[0]["removed"], f"{url}: shard " in ran.err) == (0, True)
+    del server.files["/a.arrow"]
+    ran = bt("index", OPEN, "--json")
+    assert (ran.code, ran.objects[0]["unchanged"]) == (0, 12)
+    assert f"skipped {url}: the server says 404" in ran.err
+
+
+def test_a_compressed_arrow_file_on_the_web_is_refused_by_name(bt: Bt, server: PartsServer) -> None:
+    images = [(SCENES / name).read_bytes() for name in NAMES]
+    table = pa.table({"image": images})
+    written = io.BytesIO()
+    with pa.ipc.new_stream(written, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    server.files["/a.arrow"] = written.getvalue()
+    ran = bt("index", f"{server.url}/a.arrow", OPEN)
+    assert ran.code == 1
+    assert f"{server.url}/a.arrow: shard compressed from row 0 on" in ran.err
+
+
+def test_a_data_set_in_a_store(bt: Bt, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = {name: ((SCENES / name).read_bytes(), [name]) for name in NAMES}
+    write_data_set(Path("set"), dict(list(samples.items())[:5]), dict(list(samples.items())[5:]))
+    Path("set", "left-behind.arrow").write_bytes(arrow(NAMES[:2]))
+    assert bt("index", "set", "--index", "disk").code == 0
+    with object_store(monkeypatch) as store:
+        store.create_bucket(Bucket="sets")
+        for file in Path("set").iterdir():
+            store.put_object(Bucket="sets", Key=f"a/set/{file.name}", Body=file.read_bytes())
+        ran = bt("index", "s3://sets/a", "--index", "there", "--json")
+        assert (ran.code, ran.objects[0]["added"]) == (0, 12), ran.err
+        assert rows_in_order("there") == rows_in_order("disk")
+        assert bt("index", "--index", "there", "--json").objects[0]["unchanged"] == 12
+        hits = bt("search", "a red car", "--rerank", "--json", "--index", "there").objects
+        best = bt("search", "a red car", "--rerank", "--json", "--index", "disk").objects
+        assert [hit["itm_logit"] for hit in hits] == [hit["itm_logit"] for hit in best]
+
+
+def containers_of(kind: str, names: list[str]) -> bytes:
+    return {"parquet": parquet, "arrow": arrow}.get(kind, tar)(names)
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet", "arrow"])
+def test_of_a_changed_container_only_what_is_new_is_encoded(bt: Bt, server: PartsServer, kind: str) -> None:
+    Path("shards").mkdir()
+    there, here = f"{server.url}/a.{kind}", Path("shards", f"a.{kind}")
+
+    def holds(names: list[str]) -> None:
+        here.write_bytes(containers_of(kind, names))
+        server.files[f"/a.{kind}"] = here.read_bytes()
+        tar_shard._asked.clear()
+
+    def encoded() -> list[int]:
+        counts = []
+        for given, index in ((there, "web"), ("shards", "disk")):
+            ran = bt("index", given, OPEN, "--index", index, "--json")
+            assert ran.code == 0, ran.err
+            counts.append(ran.objects[0]["encoded"])
+        assert sorted(rows_in_order("web")) == sorted(rows_in_order("disk"))
+        return counts
+
+    others = [f"scene-{number:04}.jpg" for number in range(20, 23)]
+    holds(NAMES[:6])
+    assert encoded() == [6, 6]
+    holds([others[0], *NAMES[:6]])  # in front of all others
+    assert encoded() == [1, 1]
+    holds([others[0], *NAMES[:3], others[1], *NAMES[4:6]])  # one in the middle is another
+    assert encoded() == [1, 1]
+    holds([*NAMES[4:6], others[0], *NAMES[:3], others[1]])  # in another order
+    assert encoded() == [0, 0]

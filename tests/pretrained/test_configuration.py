@@ -345,7 +345,7 @@ def test_broken_files_and_other_models_are_named(tmp_path: Path) -> None:
 @pytest.fixture
 def served(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A hub on loopback with one checkpoint, `someone/small`."""
-    from checkpoints.test_hub import go_online
+    from checkpoints.fake_hub import go_online
 
     folder = random_checkpoint(tmp_path_factory.mktemp("hub") / "small")
     with FakeHub({"someone/small": folder}) as hub:

@@ -300,3 +300,98 @@ def test_nobody_is_shut_out(album, many, scheme):
     first.click()
     album.find_element(By.ID, "heat").click()
     assert serious_faults(album) == []
+
+
+@pytest.fixture(scope="module")
+def dated(serving, tmp_path_factory) -> Iterator:
+    """A server over six photographs that say when, where and with what they were taken, and one that does not."""
+    from photographs import photograph
+
+    from bt_cli.commands.app import main
+
+    home = tmp_path_factory.mktemp("dated") / "photos"
+    for month in range(1, 7):
+        photograph(
+            home / f"month-{month}.jpg",
+            colour=(40 * month, 90, 200 - 20 * month),
+            taken=f"2024:{month:02}:03 14:05:09",
+            offset="+02:00",
+            model="X100V" if month < 3 else "<b>iPhone</b>",
+            place=(48.2, 16.4) if month < 5 else (-33.9, 151.2),
+        )
+    photograph(home / "plain.jpg", colour=(200, 9, 90))
+    assert main(["index", str(home), "--index", str(home / ".bt"), "--model", "tiny", "--dtype", "float32", "-q"]) == 0
+    yield from serving(home, tmp_path_factory.mktemp("thumbnails"))
+
+
+@pytest.fixture
+def photos(chromium, dated):
+    yield from watched(chromium, dated.url)
+
+
+def fill(page, **fields: str) -> None:
+    for name, text in fields.items():
+        field = page.find_element(By.ID, name)
+        field.clear()
+        field.send_keys(text + Keys.TAB)
+
+
+def found_months(page, expected: list[int]) -> bool:
+    return sorted(names(page)) == [f"month-{month}.jpg" for month in expected]
+
+
+def test_dates_places_and_cameras_narrow_the_answer(photos, dated):
+    type_text(photos, "a colour")
+    until(lambda: len(names(photos)) == 7)
+    photos.find_element(By.CSS_SELECTOR, "#more summary").click()
+    fill(photos, after="2024-02", before="2024-06")
+    until(lambda: found_months(photos, [2, 3, 4, 5]))
+    assert "of 7 images, 1 without a date, " in photos.find_element(By.ID, "status").text
+    fill(photos, camera="iphone")
+    until(lambda: found_months(photos, [3, 4, 5]))
+    fill(photos, near="48.2,16.37,20km")
+    until(lambda: found_months(photos, [3, 4]))
+    photos.get(photos.current_url)
+    until(lambda: found_months(photos, [3, 4]))
+    assert photos.find_element(By.ID, "more").get_attribute("open")
+    assert photos.find_element(By.ID, "near").get_attribute("value") == "48.2,16.37,20km"
+    for field in ("near", "camera", "after", "before"):
+        photos.execute_script(
+            "const one = document.getElementById(arguments[0]); one.value = '';"
+            "one.dispatchEvent(new Event(arguments[0] === 'camera' ? 'input' : 'change'))",
+            field,
+        )
+    until(lambda: len(names(photos)) == 7)
+    assert "without a" not in photos.find_element(By.ID, "status").text
+
+
+def test_a_filter_that_is_none_is_said(photos, dated):
+    photos.get(f"{dated.url}/?q=a&near=there")
+    until(lambda: "no place" in photos.find_element(By.ID, "status").text)
+    assert names(photos) == []
+    photos.get_log("browser")  # the refusal
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_the_viewer_says_when_and_with_what(photos, dated, tmp_path, width: int, scheme: str):
+    in_scheme(photos, scheme)
+    of_width(photos, width)
+    photos.get(f"{dated.url}/?q=a+colour&after=2024-05&before=2024-06&camera=iphone")
+    until(lambda: found_months(photos, [5]))
+    assert photos.execute_script("return document.documentElement.scrollWidth") <= width
+    assert serious_faults(photos) == []
+    until(lambda: photos.execute_script("return document.querySelector('#results img').naturalWidth > 0"))
+    photos.save_screenshot(str(Path(SCREENSHOTS or tmp_path) / f"filters-{width}-{scheme}.png"))
+    card = photos.find_element(By.CSS_SELECTOR, "#results button")
+    photos.execute_script("arguments[0].scrollIntoView({block: 'center'})", card)
+    card.click()
+    taken = photos.find_element(By.ID, "taken")
+    assert taken.text == "2024-05-03 14:05:09+02:00 · <b>iPhone</b> · -33.9000, 151.2000"
+    assert photos.execute_script("return document.querySelectorAll('#taken b').length") == 0
+    assert serious_faults(photos) == []
+    photos.save_screenshot(str(Path(SCREENSHOTS or tmp_path) / f"viewer-{width}-{scheme}.png"))
+    photos.get(f"{dated.url}/?q=a+colour&glob=plain.jpg")
+    until(lambda: names(photos) == ["plain.jpg"])
+    photos.find_element(By.CSS_SELECTOR, "#results button").click()
+    assert photos.find_element(By.ID, "taken").text == ""

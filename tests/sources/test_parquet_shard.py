@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -135,7 +136,8 @@ def test_a_cut_file_is_told(tmp_path: Path) -> None:
         assert [error.strerror for _, error in told] == ["shard is no whole Parquet file"], cut
 
 
-def test_a_damaged_page_is_told(tmp_path: Path) -> None:
+def test_a_damaged_page_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_shard, "WINDOW", 2000)
     images = [random.Random(number).randbytes(500) for number in range(40)]
     path = Path(write(tmp_path / "p.parquet", [*images], group=10))
     content = bytearray(path.read_bytes())
@@ -148,3 +150,25 @@ def test_a_damaged_page_is_told(tmp_path: Path) -> None:
     assert [member.name for member in damaged.members] == [f"{row:09d}" for row in range(20)]
     with pytest.raises(UnreadableImage, match="damaged there"):
         sound.read("000000025")
+
+
+def test_images_that_fit_into_the_window_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [bytes([number]) * 100 for number in range(100)]
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [*images[:50], None, *images[50:]]}), path, row_group_size=30)
+    read: list[int] = []
+    through = ParquetShard._batches
+
+    def counted(shard: ParquetShard, groups: range) -> Iterator[pa.Array]:
+        for batch in through(shard, groups):
+            read.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(ParquetShard, "_batches", counted)
+    for window, times in ((1 << 20, 1), (100 * 100, 1), (100 * 100 - 1, 2), (350, 2)):
+        monkeypatch.setattr(parquet_shard, "WINDOW", window)
+        read.clear()
+        shard = ParquetShard(path)
+        found = [shard.read(member.name) for member in shard.members]
+        assert found == [*images[:50], b"", *images[50:]]
+        assert sum(read) == times * 101

@@ -2,16 +2,20 @@
 // The query is in the address: what is typed goes there, and what stands there is asked. Text reaches the page through
 // textContent alone, so that no file name is ever markup.
 const PAGE = 40;
+const FILTERS = ["add", "subtract", "glob", "after", "before", "near", "camera"];  // fields behind "Filters", by their ids
 const at = (id) => document.getElementById(id);
 const state = { pictures: [], hits: [], more: false, asked: 0, running: null, shown: -1 };
 
 function parts(text) { return text.split(";").map((part) => part.trim()).filter(Boolean); }
 
 function question() {
-  const asked = { k: PAGE };
+  const asked = { k: PAGE, facts: true };
   const q = at("q").value.trim();
   if (q) asked.q = q;
   for (const name of ["add", "subtract", "glob"]) { const list = parts(at(name).value); if (list.length) asked[name] = list; }
+  for (const name of ["after", "before", "near"]) { const text = at(name).value.trim(); if (text) asked[name] = text; }
+  const cameras = parts(at("camera").value);
+  if (cameras.length) asked.cameras = cameras;
   if (at("index").value) asked.index = at("index").value;
   const images = state.pictures.map((picture) => picture.id === undefined
     ? { data: picture.data, name: picture.name, weight: picture.weight } : { id: picture.id, weight: picture.weight });
@@ -22,7 +26,7 @@ function question() {
 
 function writeAddress() {
   const query = new URLSearchParams();
-  for (const name of ["q", "add", "subtract", "glob"]) if (at(name).value.trim()) query.set(name, at(name).value.trim());
+  for (const name of ["q", ...FILTERS]) if (at(name).value.trim()) query.set(name, at(name).value.trim());
   if (at("rerank").checked) query.set("rerank", "1");
   if (at("index").selectedIndex > 0) query.set("index", at("index").value);
   for (const picture of state.pictures) if (picture.id !== undefined) query.append("like", `${picture.weight}:${picture.id}`);
@@ -38,10 +42,10 @@ function chooseIndex() {
 
 function readAddress() {
   const query = new URLSearchParams(location.search);
-  for (const name of ["q", "add", "subtract", "glob"]) at(name).value = query.get(name) || "";
+  for (const name of ["q", ...FILTERS]) at(name).value = query.get(name) || "";
   at("rerank").checked = query.get("rerank") === "1";
   chooseIndex();
-  at("more").open = ["add", "subtract", "glob"].some((name) => at(name).value);
+  at("more").open = FILTERS.some((name) => at(name).value);
   state.pictures = query.getAll("like").map((text) => {
     const [, weight, id] = /^(?:([-\d.]+):)?(\d{1,15})$/.exec(text) || [];  // 5, or with its weight 2:5
     return { id: Number(id), weight: Number(weight) || 1, name: `image ${id}` };
@@ -71,7 +75,9 @@ async function ask(offset = 0) {
     state.more = found.more && !asked.rerank;
     show(found.hits, offset);
     const read = found.read ? `, ${found.read} read` : "";
-    say(`${state.hits.length}${state.more ? "+" : ""} of ${found.searched.toLocaleString("en")} images${read}, ${Math.round(found.seconds * 1000)} ms`
+    const wanted = [(asked.after || asked.before) && "date", asked.near && "place", asked.cameras && "camera"].filter(Boolean);
+    const unknown = found.unknown ? `, ${found.unknown.toLocaleString("en")} without a ${wanted.join(" or ")}` : "";
+    say(`${state.hits.length}${state.more ? "+" : ""} of ${found.searched.toLocaleString("en")} images${unknown}${read}, ${Math.round(found.seconds * 1000)} ms`
       + (found.skipped.length ? `; skipped ${found.skipped.join("; ")}` : ""));
   } catch (error) {
     if (error.name !== "AbortError") say("The server does not answer.", true);
@@ -129,9 +135,15 @@ function view(place) {
   picture(hit);
   at("place").textContent = hit.path;
   at("texts").textContent = (hit.captions || []).join(" · ");
+  at("taken").textContent = takenWhere(hit);
   at("copy").textContent = "Copy path";
   at("heat").hidden = !at("q").value.trim();
   if (!at("viewer").open) at("viewer").showModal();
+}
+
+function takenWhere(hit) {
+  const place = hit.latitude === undefined ? "" : `${hit.latitude.toFixed(4)}, ${hit.longitude.toFixed(4)}`;
+  return [(hit.taken || "").replace("T", " "), hit.camera, place].filter(Boolean).join(" · ");
 }
 
 function picture(hit) {
@@ -199,8 +211,8 @@ function moreIfSeen() {
   if (state.more && !state.running && at("end").getBoundingClientRect().top < innerHeight + 600) ask(state.hits.length);
 }
 
-for (const id of ["q", "add", "subtract", "glob"]) at(id).addEventListener("input", soon);
-for (const id of ["rerank", "index"]) at(id).addEventListener("change", () => ask());
+for (const id of ["q", "add", "subtract", "glob", "camera"]) at(id).addEventListener("input", soon);
+for (const id of ["after", "before", "near", "rerank", "index"]) at(id).addEventListener("change", () => ask());
 at("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(waiting); ask(); });
 at("file").addEventListener("change", () => { take([...at("file").files]); at("file").value = ""; });
 at("like").addEventListener("click", () => like(state.hits[state.shown].id));
