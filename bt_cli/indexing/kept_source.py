@@ -19,7 +19,7 @@ from bt_cli.store.kept_columns import blank_kept
 
 if TYPE_CHECKING:
     from bt_cli.indexing.listing import Listing
-    from bt_cli.indexing.plan import Plan
+    from bt_cli.store.image_rows import ImageRows
     from bt_cli.store.stored_rows import StoredRows
 
 
@@ -87,21 +87,35 @@ class KeptSource:
                 changed[unchanged] |= differs & self._found.known[name][unchanged]
         self.other = self._places[changed]
 
-    def fill(self, plan: Plan, changed: np.ndarray) -> None:
-        """Bring the values to the plan's rows; `changed` are their places in the listing. Where a source has no such
-        column, the row that had the path before says it, or that of the image that has moved away."""
-        rows = plan.rows
+    def fill(
+        self,
+        rows: ImageRows,
+        changed: np.ndarray,
+        own: np.ndarray,
+        source: np.ndarray,
+        removed: np.ndarray,
+        stored: StoredRows,
+    ) -> None:
+        """Bring the values to rows that are to be written. Where a source has no such column, the row that had the path
+        before says it, or that of the image that has moved away.
+
+        Args:
+            rows: (n) of them.
+            changed: (n,) their places in the listing.
+            own, source: (n,) the ids with each one's path, and with its content, or negative.
+            removed: Ids that leave.
+        """
         rows.keep(self.names)
         if not self.names or not len(rows):
             return
         at = np.searchsorted(self._places, changed)
-        moved = (plan.own < 0) & (plan.source >= 0) & np.isin(plan.source, plan.removed)
-        before = np.where(moved, plan.source, plan.own)
+        moved = (own < 0) & (source >= 0) & np.isin(source, removed)
+        before = np.where(moved, source, own)
         for name in self.names:
             values, known = self._found.values[name][at], self._found.known[name][at]
             from_row = np.flatnonzero(~known & (before >= 0))
             held = blank_kept(len(rows))
-            held[from_row] = plan.stored.kept(name, before[from_row])
+            held[from_row] = stored.kept(name, before[from_row])
             rows.kept[name][:] = np.where(known, values, held)
 
 

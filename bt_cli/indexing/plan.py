@@ -195,7 +195,7 @@ def plan_update(
     web.closed += [place for place in listing.closed if (place in roots or is_url(place)) and place not in web.closed]
     plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived, web)
     if kept is not None:
-        kept.fill(plan, changed)
+        kept.fill(rows, changed, plan.own, plan.source, plan.removed, stored)
     plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
     return plan
 

@@ -5,6 +5,7 @@ image counts."""
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -83,7 +84,7 @@ def _name_column(names: tuple[str, ...]) -> str | None:
 
 
 def _of_lines(path: str, names: Sequence[str], unread: Unread) -> Iterator[Fields]:
-    with open_plain(path) as file:
+    with io.BufferedReader(open_plain(path)) as file:
         number = 0
         while line := file.readline(LONGEST_LINE):
             number += 1
@@ -100,7 +101,8 @@ def _of_lines(path: str, names: Sequence[str], unread: Unread) -> Iterator[Field
 
 
 def _of_commas(path: str, names: Sequence[str], unread: Unread) -> Iterator[Fields]:
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    plain = io.BufferedReader(open_plain(path))
+    with io.TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(line.replace("\0", "") for line in file)
         header = [cell.strip() for cell in next(rows, [])]
         for cells in rows:

@@ -111,8 +111,8 @@ class Index:
             before: Only images taken before the beginning of that.
             near: Only images taken within a radius of a place: `"48.2,16.37,20km"`.
             cameras: Only images taken with one of these: parts of a name, or globs of a whole one.
-            facts: Say of each answer how its image was taken, in `hit.facts`, and what was carried along from its source
-                (`bt index --keep`), in `hit.kept`.
+            facts: Say of each answer how its image was taken, in `hit.facts`, and what was carried along from its
+                source (`bt index --keep`), in `hit.kept`.
 
         Returns:
             At most `k` hits, each with `rank`, `id`, `path`, `score`, `itc` (cosine in [-1, 1]) and, after reranking,

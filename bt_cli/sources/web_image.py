@@ -10,6 +10,7 @@ chain of redirects and a body that trickles share it: no wait begins anew with t
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import ipaddress
@@ -19,6 +20,7 @@ import ssl
 import threading
 import time
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -206,15 +208,23 @@ def _connect(host: str, port: int, secure: bool, allow_private: bool, deadline: 
             return stream
         try:
             stream.settimeout(_left(deadline))
-            return ssl.create_default_context().wrap_socket(stream, server_hostname=host)
+            return _trusted().wrap_socket(stream, server_hostname=host)
         except BaseException:
             stream.close()
             raise
     raise failure or OSError("the host has no address")
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom the system trusts, read once: it takes as long as many images do."""
+    return ssl.create_default_context()
+
+
 def _look_up(host: str, port: int, deadline: float) -> list[str]:
     """The addresses of a host. The system's own look-up knows no time limit, so a thread waits for it."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(host))]  # nobody is asked what this one is
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:

@@ -17,7 +17,7 @@ from bt_cli.search.indexed_image import safe_name
 
 KEYS = [
     "id", "path", "container", "member", "width", "height", "size", "modified", "content_hash", "taken", "camera",
-    "latitude", "longitude", "captions",
+    "latitude", "longitude", "captions", "kept",
 ]  # fmt: skip
 
 
@@ -64,6 +64,7 @@ def test_everything_that_is_known(bt, album: Path) -> None:
         "latitude": 48.25,
         "longitude": -16.5,
         "captions": ["one", "two"],
+        "kept": {},
     }
     plain = bt("show", "0")
     assert plain.code == 0

@@ -56,7 +56,7 @@ def test_rows_of_a_list_of_addresses(home: Path, form: str) -> None:
         else:
             mark = "," if form == "csv" else "\t"
             lines = [["image_url", "caption", "pixels"]]
-            lines += [[each["image_url"], f'"{each["caption"] or ""}"', str(each["pixels"])] for each in rows]
+            lines += [[f"{each['image_url']}", f'"{each["caption"] or ""}"', str(each["pixels"])] for each in rows]
             Path(f"list.{form}").write_text("".join(mark.join(line) + "\n" for line in lines), "utf-8")
         build_index(".bt", [f"list.{form}"], FetchingEncoder(), keep=["url", "caption", "pixels"], allow_private=True)
         assert kept() == [(f"{site}/{n}.png", WANTED[n][1], f"{10 * n}") for n in range(N)]

@@ -24,7 +24,8 @@ def photos(tmp_path: Path, bt, start, monkeypatch: pytest.MonkeyPatch):
     photograph(home / "plain.jpg", colour=(200, 9, 90))
     monkeypatch.chdir(home)
     (home / "q.txt").write_text("a cat\na dog\n")
-    assert bt("index", ".", "--model", "tiny", "--dtype", "float32", "-q").code == 0
+    (home / "metadata.csv").write_text("file_name,url\njune.jpg,https://example.org/june\nmay.jpg,\n")
+    assert bt("index", ".", "--keep", "url", "--model", "tiny", "--dtype", "float32", "-q").code == 0
     monkeypatch.setenv("BT_DTYPE", "float32")
     return start(home)
 
@@ -55,6 +56,7 @@ def test_the_api_itself(photos) -> None:
     with httpx.Client(base_url=photos.url, timeout=60) as client:
         got = client.get("/api/search", params={"q": "a cat", "after": "2024-06", "facts": "true"}).json()
         assert (got["searched"], got["unknown"]) == (3, 1)
+        assert [hit["kept"] for hit in got["hits"]] == [{"url": "https://example.org/june"}]
         assert [(hit["taken"], hit["camera"]) for hit in got["hits"]] == [("2024-06-03T14:05:09+02:00", "Apple iPhone")]
         asked = {"q": "a cat", "cameras": ["x100", "iphone"]}
         got = client.post("/api/search", json=asked).json()

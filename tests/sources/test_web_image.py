@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -217,3 +221,75 @@ def test_public_addresses_and_urls() -> None:
     assert all(map(is_public, ("8.8.8.8", "2606:4700::1111")))
     assert all(map(is_url, ("https://example.org/a.jpg", "HTTP://x")))
     assert not any(map(is_url, ("http://", "see http://x", "http://x and more", "ftp://x", "https:///a")))
+
+
+def certificate_of_this_machine(folder: Path) -> Path:
+    """A file of a key and a certificate that it signed for itself, for 127.0.0.1."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = folder / "both.pem"
+    file.write_bytes(private + made.public_bytes(encoding))
+    return file
+
+
+@pytest.fixture
+def trust_read_anew() -> Iterator[None]:
+    web_image._trusted.cache_clear()
+    yield
+    web_image._trusted.cache_clear()
+
+
+@pytest.mark.usefixtures("trust_read_anew")
+def test_whom_to_trust_is_read_once_and_strangers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = certificate_of_this_machine(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with Server(("127.0.0.1", 0), Answers) as server:
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        site = f"https://127.0.0.1:{server.server_port}"
+        with pytest.raises(UnreadableImage, match="certificate verify failed"):
+            fetch_image(f"{site}/image", allow_private=True)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        web_image._trusted.cache_clear()
+        made: list[ssl.SSLContext] = []
+        create = ssl.create_default_context
+        monkeypatch.setattr(ssl, "create_default_context", lambda: made.append(create()) or made[-1])
+        for _ in range(3):
+            assert fetch_image(f"{site}/moved", allow_private=True) == b"bytes"
+        assert len(made) == 1
+        server.shutdown()
+
+
+def test_an_address_by_numbers_asks_no_name_server(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    ask = socket.getaddrinfo
+
+    def noted(*given: object, **named: object) -> object:
+        asked.append(threading.current_thread().name)
+        return ask(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    assert fetch_image(f"{site.replace('127.0.0.1', 'localhost')}/image", allow_private=True) == b"bytes"
+    assert "bt-look-up" in asked
+    asked.clear()
+    assert fetch_image(f"{site}/image", allow_private=True) == b"bytes"
+    for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"):
+        with pytest.raises(UnreadableImage, match="not a public address"):
+            fetch_image(f"http://{host}/image")
+    assert "bt-look-up" not in asked
