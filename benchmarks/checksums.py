@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bt_cli.embeddings.index_choice import list_choice
+from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
+from bt_cli.files.block_sums import BlockSums
 from bt_cli.store.approximate_index import ApproximateIndex, build_approximate
-from bt_cli.store.block_sums import BlockSums
-from bt_cli.store.index_choice import list_choice
 from bt_cli.store.manifest import Piece
-from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 AT_A_TIME, TRIES, CENTRES = 1 << 14, 10, 500
 Opened = VectorFile | ApproximateIndex

@@ -203,7 +203,7 @@ def compare(one: str, other: str, shards: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from bt_cli.store.embedding_table import vectors_of
+    from bt_cli.embeddings.embedding_table import vectors_of
 
     names = [f"{shard:06d}.tar.parquet" for shard in range(shards)]
     equal = sum(pq.read_table(Path(one, name)).equals(pq.read_table(Path(other, name))) for name in names)

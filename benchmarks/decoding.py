@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bt_cli.inference.decoding import DecodeStream, default_workers
+from bt_cli.preprocessing.decoding import DecodeStream, default_workers
 from bt_cli.preprocessing.image_processor import ImageProcessor
 
 

@@ -26,6 +26,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.base_checkpoint import cache_folder
+from bt_cli.embeddings.embedding_table import TableWriter, image_schema, times, vector_array, vectors_of
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.photo_columns import arrow_columns, facts_arrays
 from bt_cli.files.photo_facts import PhotoFacts, clock_milliseconds
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.encoder import ModelEncoder
@@ -35,10 +38,7 @@ from bt_cli.search.duplicates import find_duplicates
 from bt_cli.search.labelling import by_embedding, in_template, temperature
 from bt_cli.search.nearest import search_images, wanted_images
 from bt_cli.search.photo_filter import EARTH, PhotoFilter, parse_circle, parse_time
-from bt_cli.store.embedding_table import TableWriter, image_schema, times, vector_array, vectors_of
-from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import IndexFolder
-from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
 CAMERAS = (("Canon", "Canon EOS 5D"), ("NIKON CORPORATION", "NIKON D90"), ("Apple", "iPhone 12"), ("FUJIFILM", "X100V"))
 NAMES = ("Canon EOS 5D", "NIKON D90", "Apple iPhone 12", "FUJIFILM X100V")

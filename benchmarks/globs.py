@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bt_cli.store.glob import glob_matcher, matching_rows
+from bt_cli.paths.glob import glob_matcher, matching_rows
 
 HOME = "/home/x"
 GLOBS = (

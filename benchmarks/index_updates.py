@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bt_cli.datasets.image_folder import content_hash
+from bt_cli.embeddings.identity import Identity
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.encoder import EncodedBatch
-from bt_cli.store.identity import Identity
 
 BATCH = 1000
 IN_A_FOLDER = 1000

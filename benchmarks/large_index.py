@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.base_checkpoint import cache_folder
+from bt_cli.embeddings.index_choice import choose_index
+from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
 from bt_cli.store.approximate_index import ApproximateIndex, build_approximate
-from bt_cli.store.index_choice import choose_index
 from bt_cli.store.manifest import Piece
-from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 ROWS_AT_A_TIME, SPREAD, NEIGHBOURS, SEED = 1 << 14, 0.7, 10, 7
 

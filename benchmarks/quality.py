@@ -44,7 +44,7 @@ def main() -> None:
 def measured(name: str, precision: str, folder: Path) -> dict[str, Any]:
     """Embeddings of images and captions, and the metrics of both stages."""
     import bt_cli
-    from bt_cli.datasets.captions import read_captions
+    from bt_cli.captions.captions import read_captions
     from bt_cli.evaluation.gallery import Gallery
     from bt_cli.evaluation.protocol import run_protocol
 

@@ -55,7 +55,7 @@ def main() -> None:
 
 def recall(model: Model, sheet: SpriteSheet, n: int) -> dict[str, dict[str, float]]:
     """TR and IR of ITC, and of ITM on the top 50 each way."""
-    from bt_cli.datasets.captions import read_captions
+    from bt_cli.captions.captions import read_captions
     from bt_cli.evaluation.gallery import Gallery
     from bt_cli.evaluation.protocol import run_protocol
     from sample_data.collection import write_dataset

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 import bt_cli
+from bt_cli.embeddings.embedding_table import vector_array
+from bt_cli.embeddings.image_rows import ImageRows
 from bt_cli.inference.model_identity import identity_of
-from bt_cli.store.embedding_table import vector_array
-from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_writer import IndexWriter
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_data" / "images"

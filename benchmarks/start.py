@@ -61,9 +61,9 @@ def measured(command: tuple[str, ...], environment: Mapping[str, str]) -> Times:
 def index_without_encoding(folder: Path, model: str, count: int) -> Path:
     """An index of `count` random embeddings that says that `model` made them."""
     import bt_cli
+    from bt_cli.embeddings.embedding_table import vector_array
+    from bt_cli.embeddings.image_rows import ImageRows
     from bt_cli.inference.model_identity import identity_of
-    from bt_cli.store.embedding_table import vector_array
-    from bt_cli.store.image_rows import ImageRows
     from bt_cli.store.index_writer import IndexWriter
 
     opened = bt_cli.load(model)

@@ -26,11 +26,11 @@ import numpy as np
 
 from benchmarks.base_checkpoint import cache_folder
 from benchmarks.large_index import NEIGHBOURS, SEED, apart, around, centres, fresh_queries
+from bt_cli.embeddings.embedding_table import TableWriter, image_schema, times, vector_array
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.photo_columns import arrow_columns, facts_arrays
 from bt_cli.indexing.from_tables import index_tables
-from bt_cli.store.embedding_table import TableWriter, image_schema, times, vector_array
-from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import IndexFolder
-from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
 ROWS_AT_A_TIME = 1 << 14
 

@@ -23,7 +23,7 @@ from benchmarks.decoding import draw
 def indexing(folder: Path, count: int, model: str, dtype: str) -> None:
     """Images per second of `bt index`, of its decoding alone and of its network alone."""
     import bt_cli
-    from bt_cli.inference.decoding import DecodeStream
+    from bt_cli.preprocessing.decoding import DecodeStream
 
     place = folder / "large"
     large_photographs(place, count)

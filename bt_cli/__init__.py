@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from bt_cli.version import __version__
 
 if TYPE_CHECKING:
+    from bt_cli.captions.captions import read_captions
     from bt_cli.checkpoints.checkpoint import Checkpoint
     from bt_cli.checkpoints.saving import save_checkpoint
-    from bt_cli.datasets.captions import read_captions
     from bt_cli.errors import (
         BadConfig,
         BadInput,
@@ -130,7 +130,7 @@ HOMES: dict[str, str] = {
     "evaluate": "bt_cli.evaluation.captioned_images",
     "load": "bt_cli.inference.model",
     "metrics_from_scores": "bt_cli.metrics.recall",
-    "read_captions": "bt_cli.datasets.captions",
+    "read_captions": "bt_cli.captions.captions",
     "save_checkpoint": "bt_cli.checkpoints.saving",
 }
 HOMES |= {name: HOMES.get(name, "bt_cli.errors") for name in __all__ if name != "__version__"}

@@ -16,13 +16,13 @@ from itertools import islice
 from bt_cli.cluster.part_file import part_path, read_part
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import find_images, path_key
+from bt_cli.embeddings.identity import Identity
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
 from bt_cli.kept.lookup import Lookup
 from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.web_address import WebImage, is_in_store, is_url
-from bt_cli.store.identity import Identity
 from bt_cli.store.table_part import TablePart
 
 FAILURES = ".failures.jsonl"

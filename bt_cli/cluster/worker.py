@@ -14,11 +14,11 @@ from bt_cli.cluster.part_file import read_part, write_list, written_whole
 from bt_cli.cluster.shard import ShardTask, is_of, part_metadata, shard_stamp
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.passed_over import PassedOver
+from bt_cli.embeddings.identity import Identity
 from bt_cli.errors import BtError, Misuse, NotFound, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.tar_shard import is_shard_name
 from bt_cli.sources.web_address import is_in_store, is_url
-from bt_cli.store.identity import Identity
 from bt_cli.version import __version__
 
 EXTRAS = ("pillow_heif", "pillow_jxl", "rawpy")

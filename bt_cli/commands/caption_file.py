@@ -8,7 +8,7 @@ from bt_cli.display.skipped import SkipRemarks
 from bt_cli.files.shown_path import shown_path
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import CaptionSet, PathLikes
+    from bt_cli.captions.captions import CaptionSet, PathLikes
 
 
 def read_caption_file(
@@ -23,7 +23,7 @@ def read_caption_file(
 
     Those that can't be read, or whose image is not below `images`, are named and counted, or with `strict` an error.
     """
-    from bt_cli.datasets.captions import read_captions
+    from bt_cli.captions.captions import read_captions
 
     skipped = SkipRemarks()
     skip = None if strict else skipped.add

@@ -261,7 +261,7 @@ def pairs(
 ) -> None:
     """Write one row a pair: caption, image, caption id, and one embedding of both, which a text finds."""
     _require_one_output(output, as_json)
-    from bt_cli.datasets.captions import image_places, read_captions
+    from bt_cli.captions.captions import image_places, read_captions
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_pair_table
 

@@ -34,7 +34,7 @@ from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.web_address import allowed
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import CaptionSet
+    from bt_cli.captions.captions import CaptionSet
     from bt_cli.evaluation.gallery import Gallery
     from bt_cli.evaluation.protocol import Evaluation
     from bt_cli.evaluation.resume import ResumableArrays

@@ -39,7 +39,7 @@ from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import CaptionSet
+    from bt_cli.captions.captions import CaptionSet
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.summary import IndexSummary
     from bt_cli.search.models import SearchModels
@@ -226,7 +226,7 @@ def run(
         return
 
     def read_all(files: list[str] | None) -> list[tuple[str, CaptionSet]]:
-        from bt_cli.datasets.captions import caption_files
+        from bt_cli.captions.captions import caption_files
 
         return [
             (file, read_caption_file(file, format=format, split=split, strict=strict))

@@ -138,8 +138,8 @@ def _write(place: Path, paths: Sequence[str], labels: Sequence[str], shares: NDA
     import pyarrow as pa
     import pyarrow.parquet
 
+    from bt_cli.embeddings.embedding_table import path_columns
     from bt_cli.files.atomic_write import open_whole
-    from bt_cli.store.embedding_table import path_columns
 
     texts, raw = path_columns(list(paths))
     best = shares.argmax(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.datasets.captions import CaptionSet, PathLikes, list_of, read_captions
+from bt_cli.captions.captions import CaptionSet, PathLikes, list_of, read_captions
 from bt_cli.evaluation.gallery import Gallery
 from bt_cli.evaluation.protocol import Evaluation, OnSkip, run_protocol
 

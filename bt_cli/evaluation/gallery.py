@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bt_cli.datasets.captions import CaptionSet
+from bt_cli.captions.captions import CaptionSet
 from bt_cli.datasets.image_names import ImageNames, none_below, not_found, shown_places
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.metrics.recall import own_captions

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bt_cli.store.embedding_table import path_columns, paths_of, vectors_of
-from bt_cli.store.index_paths import RootPaths
-from bt_cli.store.npy_file import records
+from bt_cli.embeddings.embedding_table import path_columns, paths_of, vectors_of
+from bt_cli.embeddings.npy_file import records
+from bt_cli.paths.index_paths import RootPaths
 
 if TYPE_CHECKING:
     import numpy as np

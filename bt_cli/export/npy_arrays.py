@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bt_cli.embeddings.npy_file import SUFFIX, rows_file, table_file
 from bt_cli.errors import Misuse
 from bt_cli.export.index_contents import Exported, IndexContents
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.npy_file import SUFFIX, rows_file, table_file
 
 
 def to_npy(contents: IndexContents, out: str, *, overwrite: bool = False) -> Exported:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
+from bt_cli.embeddings.embedding_table import vectors_of
+from bt_cli.embeddings.npy_file import json_line, records
 from bt_cli.errors import Misuse, UnreadableImage, Unwritable
 from bt_cli.export.index_contents import Exported, IndexContents
 from bt_cli.files.atomic_write import open_whole
 from bt_cli.files.image_format import HEAD, image_format
 from bt_cli.files.shown_path import shown_path
 from bt_cli.preprocessing.image_file import read_image_file
-from bt_cli.store.embedding_table import vectors_of
-from bt_cli.store.npy_file import json_line, records
 
 SHARD = re.compile(r"\d{5,}\.tar", re.ASCII)
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.index_paths import RootPaths, is_below
+from bt_cli.paths.index_paths import RootPaths, is_below
 
 
 def absent_folder(path: str, roots: Sequence[str], has_images: Callable[[str], bool]) -> str | None:

@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.datasets.passed_over import PassedOver
+from bt_cli.embeddings.embedding_table import path_columns, times, vector_array
+from bt_cli.embeddings.image_rows import ImageRows
+from bt_cli.embeddings.photo_columns import arrow_columns, facts_arrays
 from bt_cli.errors import (
     BrokenIndex,
     BtError,
@@ -42,17 +45,14 @@ from bt_cli.indexing.summary import IndexSummary, no_images, nothing_readable
 from bt_cli.indexing.web_rows import WebRows
 from bt_cli.inference.truncation import one_warning
 from bt_cli.kept.names import require_names
+from bt_cli.paths.index_paths import RootPaths, home_of, is_below
 from bt_cli.sources.member import first_bytes, split_path
 from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.url_list import is_url_list, may_be_list
 from bt_cli.sources.web_address import WebImage, is_url
-from bt_cli.store.embedding_table import path_columns, times, vector_array
-from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import require_name
-from bt_cli.store.index_paths import RootPaths, home_of, is_below
 from bt_cli.store.index_writer import IndexWriter, writing
 from bt_cli.store.manifest import IMAGES, MIXED, Manifest
-from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 from bt_cli.store.piece_writer import CaptionRows
 from bt_cli.store.stored_rows import StoredRows
 

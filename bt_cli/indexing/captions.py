@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Sequence
 
-from bt_cli.datasets.captions import Caption, hold_their_images, image_places
+from bt_cli.captions.captions import Caption, hold_their_images, image_places
 from bt_cli.datasets.image_names import ImageNames, not_found
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.index_paths import RootPaths
+from bt_cli.paths.index_paths import RootPaths
 from bt_cli.store.piece_writer import CaptionRows
 
 LOG = logging.getLogger("bt_cli")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from bt_cli.datasets.image_folder import content_hash
+from bt_cli.embeddings.identity import Identity
 from bt_cli.errors import UnreadableImage
 from bt_cli.inference.model_identity import identity_of
-from bt_cli.store.identity import Identity
 
 if TYPE_CHECKING:
     from bt_cli.files.photo_facts import PhotoFacts
-    from bt_cli.inference.decoding import DecodingClock
     from bt_cli.inference.model import Model
+    from bt_cli.preprocessing.decoding import DecodingClock
 
 
 @dataclass
@@ -85,7 +85,7 @@ class ModelEncoder:
         self, paths: Sequence[str], captions: Sequence[Sequence[str]] | None = None
     ) -> Generator[EncodedBatch, None, None]:
         """See `FileEncoder`. Raises MissingHead for `captions` and a checkpoint without cross-modal ITC head."""
-        from bt_cli.inference.decoding import DecodeStream
+        from bt_cli.preprocessing.decoding import DecodeStream
 
         processor = self.model.image_processor
         with DecodeStream(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt_cli.store.index_choice import choose_index
+from bt_cli.embeddings.index_choice import choose_index
 
 
 def require_factory(factory: str | None, dimension: int) -> None:

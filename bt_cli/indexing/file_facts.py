@@ -7,11 +7,11 @@ import os
 import numpy as np
 
 from bt_cli.datasets.image_folder import content_hash
+from bt_cli.embeddings.image_rows import ImageRows
 from bt_cli.errors import BtError
 from bt_cli.preprocessing.image_file import decode_image
 from bt_cli.sources.member import read_member, split_path
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.image_rows import ImageRows
 
 
 def file_facts(path: str) -> ImageRows | None:

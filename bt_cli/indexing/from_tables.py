@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from bt_cli.embeddings.image_rows import HASH, ImageRows
+from bt_cli.embeddings.kept_columns import blank_kept
 from bt_cli.errors import EmptyFolder, NotFound
 from bt_cli.files.shown_path import shown_path
 from bt_cli.files.temporary_folder import temporary_folder
@@ -25,10 +27,8 @@ from bt_cli.indexing.factory import kept_factory, require_factory
 from bt_cli.indexing.summary import IndexSummary
 from bt_cli.kept.names import require_names
 from bt_cli.sources.web_address import is_in_store
-from bt_cli.store.image_rows import HASH, ImageRows
 from bt_cli.store.index_folder import require_name
 from bt_cli.store.index_writer import IndexWriter
-from bt_cli.store.kept_columns import blank_kept
 from bt_cli.store.manifest import IMAGES
 from bt_cli.store.stored_rows import StoredRows, joined_paths
 from bt_cli.store.table_part import TablePart, same_maker

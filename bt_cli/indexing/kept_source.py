@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bt_cli.embeddings.kept_columns import blank_kept
 from bt_cli.kept.lookup import Kept, Lookup
-from bt_cli.store.kept_columns import blank_kept
 
 if TYPE_CHECKING:
+    from bt_cli.embeddings.image_rows import ImageRows
     from bt_cli.indexing.listing import Listing
-    from bt_cli.store.image_rows import ImageRows
     from bt_cli.store.stored_rows import StoredRows
 
 

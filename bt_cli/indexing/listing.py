@@ -14,10 +14,10 @@ from bt_cli.datasets.image_folder import ImageFile, find_runs
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.indexing.absence import absent_folder
 from bt_cli.indexing.roots import is_there
+from bt_cli.paths.index_paths import RootPaths, is_below
+from bt_cli.paths.path_text import address_rows
 from bt_cli.sources.member import SUFFIXES as SHARD_SUFFIXES
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.index_paths import RootPaths, is_below
-from bt_cli.store.path_text import address_rows
 from bt_cli.store.stored_rows import StoredRows, joined_paths, path_array
 
 LATEST = 2**63 - 1

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.errors import IndexMismatch, Misuse
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.captions import caption_rows
-from bt_cli.store.index_paths import RootPaths
+from bt_cli.paths.index_paths import RootPaths
 from bt_cli.store.manifest import IMAGES, MIXED, PAIRS, Manifest
 from bt_cli.store.piece_writer import CaptionRows
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bt_cli.embeddings.photo_columns import NEVER
 from bt_cli.files.photo_facts import PhotoFacts
-from bt_cli.store.photo_columns import NEVER
 
 if TYPE_CHECKING:
     from bt_cli.indexing.listing import Listing
@@ -56,9 +56,9 @@ def facts_at(paths: Mapping[int, str]) -> dict[int, PhotoFacts]:
     """What the heads of image files say, by the same numbers."""
     if not paths:
         return {}
-    from bt_cli.inference.decoding import default_workers
-    from bt_cli.inference.memory_budget import DECODING, Reservation
+    from bt_cli.preprocessing.decoding import default_workers
     from bt_cli.preprocessing.image_file import read_photo_facts
+    from bt_cli.preprocessing.memory_budget import DECODING, Reservation
 
     def facts(path: str) -> PhotoFacts:
         with Reservation(DECODING) as memory:

@@ -20,6 +20,8 @@ import numpy as np
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import content_hash
 from bt_cli.datasets.passed_over import PassedOver
+from bt_cli.embeddings.image_rows import OF_CONTENT, ImageRows
+from bt_cli.embeddings.journal import Journal
 from bt_cli.errors import UnreadableImage
 from bt_cli.indexing.absence import unmoved
 from bt_cli.indexing.kept_source import KeptSource
@@ -28,11 +30,9 @@ from bt_cli.indexing.pairs import Pairing
 from bt_cli.indexing.photo_heads import facts_at, lacking_facts
 from bt_cli.indexing.roots import is_excluded
 from bt_cli.indexing.web_rows import WebRows, changed_on_web
+from bt_cli.paths.index_paths import RootPaths
 from bt_cli.sources.member import read_member, split_path
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.image_rows import OF_CONTENT, ImageRows
-from bt_cli.store.index_paths import RootPaths
-from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import MIXED, PAIRS
 from bt_cli.store.stored_rows import StoredRows
 

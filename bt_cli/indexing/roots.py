@@ -9,8 +9,8 @@ from bt_cli.datasets.exclusion import Exclusion, RootRules
 from bt_cli.datasets.image_folder import IMAGE_SUFFIXES
 from bt_cli.errors import NotFound
 from bt_cli.files.shown_path import shown_path
+from bt_cli.paths.index_paths import RootPaths, is_below
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.index_paths import RootPaths, is_below
 
 
 def merge_roots(roots: Iterable[str], paths: RootPaths, exclusion: Exclusion | None = None) -> list[str]:

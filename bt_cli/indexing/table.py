@@ -11,9 +11,23 @@ from typing import Protocol
 
 import numpy as np
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.image_folder import ImageFile, find_images, path_key
+from bt_cli.embeddings.embedding_table import (
+    ROW_GROUP,
+    caption_schema,
+    image_schema,
+    path_columns,
+    reading,
+    times,
+    vector_array,
+)
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.image_rows import ImageRows
+from bt_cli.embeddings.kept_columns import with_kept_columns
+from bt_cli.embeddings.npy_file import table_file
+from bt_cli.embeddings.photo_columns import arrow_columns, facts_arrays
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.indexing.build import is_readable
@@ -24,20 +38,6 @@ from bt_cli.kept.lookup import Kept, Lookup
 from bt_cli.kept.names import require_names
 from bt_cli.sources.shard_list import shard_list
 from bt_cli.sources.web_address import WebImage, is_url
-from bt_cli.store.embedding_table import (
-    ROW_GROUP,
-    caption_schema,
-    image_schema,
-    path_columns,
-    reading,
-    times,
-    vector_array,
-)
-from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.kept_columns import with_kept_columns
-from bt_cli.store.npy_file import table_file
-from bt_cli.store.photo_columns import arrow_columns, facts_arrays
 
 LOG = logging.getLogger("bt_cli")
 TEXTS_AT_A_TIME = 256

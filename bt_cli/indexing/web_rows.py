@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Sequence
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.paths.index_paths import RootPaths
 from bt_cli.sources.fetching import Fetching, fetched_ahead
 from bt_cli.sources.member import SUFFIXES as SHARD_SUFFIXES
 from bt_cli.sources.tar_shard import shard_stamp
 from bt_cli.sources.url_list import is_url_list, may_be_list, read_url_list
 from bt_cli.sources.web_address import is_in_store, is_url
-from bt_cli.store.index_paths import RootPaths
 
 
 class WebRows:

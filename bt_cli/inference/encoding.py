@@ -14,9 +14,9 @@ from torch import Tensor
 
 from bt_cli.bridgetower.states import ImageStates, TextStates
 from bt_cli.errors import Misuse, UnreadableImage
-from bt_cli.inference.decoding import DecodeStream
 from bt_cli.inference.token_batches import TOKENS_AT_ONCE, batches
 from bt_cli.inference.truncation import warn_of_truncation
+from bt_cli.preprocessing.decoding import DecodeStream
 from bt_cli.preprocessing.image_processor import ImageProcessor
 from bt_cli.preprocessing.tokenizer import Tokenizer
 

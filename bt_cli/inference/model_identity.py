@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bt_cli.embeddings.identity import Identity
     from bt_cli.inference.model import Model
-    from bt_cli.store.identity import Identity
 
 
 def identity_of(model: Model, *, precision: str | None = None) -> Identity:
@@ -19,7 +19,7 @@ def identity_of(model: Model, *, precision: str | None = None) -> Identity:
         MissingHead: The checkpoint has no ITC head.
     """
     from bt_cli.checkpoints.model_names import BUNDLED
-    from bt_cli.store.identity import Identity
+    from bt_cli.embeddings.identity import Identity
 
     name = model.checkpoint.name
     folder = os.path.expanduser(name)

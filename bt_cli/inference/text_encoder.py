@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bt_cli.checkpoints.hub_layout import HubLayout
-from bt_cli.store.widening import widen_bfloat16, widen_float16
+from bt_cli.embeddings.widening import widen_bfloat16, widen_float16
 
 if TYPE_CHECKING:
     from bt_cli.checkpoints.checkpoint import Checkpoint

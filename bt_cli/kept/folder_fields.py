@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from bt_cli.datasets.caption_columns import Columns
-from bt_cli.datasets.caption_folder import METADATA
+from bt_cli.captions.caption_columns import Columns
+from bt_cli.captions.caption_folder import METADATA
 from bt_cli.files.plain_file import open_plain
 from bt_cli.kept.container_fields import ROWS_AT_A_TIME, Fields, Told, Unread, readable_columns
 from bt_cli.sources.parquet_shard import opened_table

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bt_cli.embeddings.kept_columns import OWN_COLUMNS
 from bt_cli.errors import Misuse
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.kept_columns import OWN_COLUMNS
 
 OF_EXPORTS = ("id", "vector", "image_id")
 """What exports call their own columns."""

@@ -99,7 +99,7 @@ def find_duplicates(folder: IndexFolder, near: float | None = None, *, progress:
     """
     if near is not None and not 0 < near <= 1:
         raise Misuse(f"--near {near:g}: a cosine above 0 and at most 1 is needed")
-    from bt_cli.store.embedding_table import nanoseconds
+    from bt_cli.embeddings.embedding_table import nanoseconds
 
     table = folder.table(["size", "mtime", "content_hash", "width", "height"])
     digests = np.array(table.column("content_hash").to_pylist(), "S64")

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from bt_cli.embeddings.image_rows import ImageRows
 from bt_cli.errors import NotFound, Unwritable
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.image_format import HEAD, image_format
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.shown_path import shown_path
+from bt_cli.paths.index_paths import RootPaths
 from bt_cli.sources.member import split_path
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.image_rows import ImageRows
 from bt_cli.store.index_folder import IndexFolder
-from bt_cli.store.index_paths import RootPaths
 from bt_cli.store.index_set import IndexSet
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "TIFF": ".tif", "BMP": ".bmp"}

@@ -191,7 +191,7 @@ def kilometres_from(circle: Circle, latitude: np.ndarray, longitude: np.ndarray)
 def _taken(photos: Photos, after: Bound | None, before: Bound | None) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    from bt_cli.store.photo_columns import NEVER, UNKNOWN
+    from bt_cli.embeddings.photo_columns import NEVER, UNKNOWN
 
     clock = photos.column("taken")
     instant, has_offset = clock, np.zeros(len(clock), bool)

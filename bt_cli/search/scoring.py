@@ -14,7 +14,7 @@ from bt_cli.search.rerank import match_probability, none_can_be_read
 from bt_cli.sources.member import split_path
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import CaptionSet
+    from bt_cli.captions.captions import CaptionSet
     from bt_cli.inference.model import Model
 
 

@@ -16,10 +16,10 @@ from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.files.shown_path import shown_path
+from bt_cli.paths.index_paths import path_from
 from bt_cli.search.candidates import Hit
 from bt_cli.search.query import Query, Term
 from bt_cli.serving.sent_image import as_url, data_url
-from bt_cli.store.index_paths import path_from
 
 if TYPE_CHECKING:
     from bt_cli.pages.picture import Picture

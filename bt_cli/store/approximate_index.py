@@ -16,13 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from bt_cli.errors import BrokenIndex, Misuse
-from bt_cli.files.plain_file import open_plain
-from bt_cli.files.shown_path import shown_path
-from bt_cli.files.temporary_folder import temporary_folder
-from bt_cli.store import tuning
-from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
-from bt_cli.store.faiss_index import (
+from bt_cli.embeddings import tuning
+from bt_cli.embeddings.faiss_index import (
     faiss_module,
     graph_of,
     holds_vectors,
@@ -32,11 +27,16 @@ from bt_cli.store.faiss_index import (
     searched,
     turned,
 )
-from bt_cli.store.index_choice import Choice, list_choice
+from bt_cli.embeddings.index_choice import Choice, list_choice
+from bt_cli.embeddings.tuning import NEIGHBOURS, RESCORED, SEED, Sample, tuned
+from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
+from bt_cli.errors import BrokenIndex, Misuse
+from bt_cli.files.block_sums import WAY_OUT, BlockSums, CheckedBytes
+from bt_cli.files.plain_file import open_plain
+from bt_cli.files.shown_path import shown_path
+from bt_cli.files.temporary_folder import temporary_folder
 from bt_cli.store.list_file import ListSource, can_write, list_file_number, usable, write_lists
 from bt_cli.store.manifest import Piece
-from bt_cli.store.tuning import NEIGHBOURS, RESCORED, SEED, Sample, tuned
-from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 LOG = logging.getLogger("bt_cli")
 

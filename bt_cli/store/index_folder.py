@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from bt_cli.embeddings.embedding_table import ROW_GROUP, image_schema, reading
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.kept_columns import with_kept_columns
+from bt_cli.embeddings.photo_columns import with_photo_columns
 from bt_cli.errors import BtError, Misuse, NoIndex
+from bt_cli.files.block_sums import damaged
 from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
+from bt_cli.paths.glob import matching_rows
+from bt_cli.paths.index_paths import home_of, path_from
+from bt_cli.paths.path_text import address_rows
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.block_sums import damaged
-from bt_cli.store.embedding_table import ROW_GROUP, image_schema, reading
-from bt_cli.store.glob import matching_rows
-from bt_cli.store.identity import Identity
-from bt_cli.store.index_paths import home_of, path_from
-from bt_cli.store.kept_columns import with_kept_columns
 from bt_cli.store.kept_table import KeptTable
 from bt_cli.store.manifest import NAME, Manifest, Piece
-from bt_cli.store.path_text import address_rows
-from bt_cli.store.photo_columns import with_photo_columns
 from bt_cli.store.photo_table import PhotoTable
 from bt_cli.store.piece import OpenPiece, open_owners, unreadable
 from bt_cli.store.piece import missing as missing_file

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bt_cli.embeddings.identity import Identity
 from bt_cli.files.photo_facts import PhotoFacts
-from bt_cli.store.identity import Identity
 from bt_cli.store.index_folder import CaptionIndex, IndexFolder
 from bt_cli.store.photo_table import joined_cameras
 

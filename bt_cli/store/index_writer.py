@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bt_cli.embeddings.embedding_table import caption_schema, image_schema
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.image_rows import ImageRows
+from bt_cli.embeddings.index_choice import choose_for_piece
+from bt_cli.embeddings.journal import Journal
 from bt_cli.errors import BrokenIndex, BtError, IndexMismatch, NoIndex, Unwritable
 from bt_cli.files.lock import WriterLock
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.embedding_table import caption_schema, image_schema
-from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_choice import choose_for_piece
+from bt_cli.paths.index_paths import home_of
 from bt_cli.store.index_folder import BRIDGES, FOLDER, PARTS, ROW_BITS
-from bt_cli.store.index_paths import home_of
-from bt_cli.store.journal import Journal
 from bt_cli.store.manifest import FORMAT, GENERATED, IMAGES, NAME, UNFINISHED_MANIFEST, Manifest, Piece
 from bt_cli.store.piece import open_owners, sums_of
 from bt_cli.store.piece_writer import CaptionRows, PieceWriter

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from bt_cli.store.block_sums import mapped
-from bt_cli.store.embedding_table import reading
+from bt_cli.embeddings.embedding_table import reading
+from bt_cli.files.block_sums import mapped
 from bt_cli.store.piece import OpenPiece
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from bt_cli.embeddings.faiss_index import list_extent, lists_of, mapped, turned
+from bt_cli.embeddings.vector_file import VectorFile
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes
-from bt_cli.store.faiss_index import list_extent, lists_of, mapped, turned
 from bt_cli.store.manifest import GENERATED, Piece
-from bt_cli.store.vector_file import VectorFile
 
 BLOCK = 1 << 15
 """Vectors at a time."""

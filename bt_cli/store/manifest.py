@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bt_cli.embeddings.identity import Identity
 from bt_cli.errors import BrokenIndex, BtError, IndexMismatch, NoIndex
 from bt_cli.files.atomic_write import write_whole
+from bt_cli.files.block_sums import WAY_OUT, checksum
 from bt_cli.files.json_object import read_json_object
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.block_sums import WAY_OUT, checksum
-from bt_cli.store.identity import Identity
 
 if TYPE_CHECKING:
     import numpy as np

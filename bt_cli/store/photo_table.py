@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from bt_cli.files.photo_facts import PhotoFacts
-from bt_cli.store.block_sums import mapped
-from bt_cli.store.embedding_table import reading
-from bt_cli.store.image_rows import COLUMNS, ImageRows
-from bt_cli.store.photo_columns import (
+from bt_cli.embeddings.embedding_table import reading
+from bt_cli.embeddings.image_rows import COLUMNS, ImageRows
+from bt_cli.embeddings.photo_columns import (
     PHOTO_COLUMNS,
     blank_column,
     camera_codes,
@@ -21,6 +19,8 @@ from bt_cli.store.photo_columns import (
     facts_of,
     photo_array,
 )
+from bt_cli.files.block_sums import mapped
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.store.piece import OpenPiece
 
 if TYPE_CHECKING:

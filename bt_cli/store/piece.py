@@ -9,13 +9,13 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from bt_cli.embeddings.vector_file import VectorFile
 from bt_cli.errors import BrokenIndex
+from bt_cli.files.block_sums import WAY_OUT, BlockSums, CheckedBytes, CheckedFile, damaged, read_sums
 from bt_cli.files.plain_file import open_plain
 from bt_cli.files.shown_path import shown_path
-from bt_cli.store.block_sums import WAY_OUT, BlockSums, CheckedBytes, CheckedFile, damaged, read_sums
+from bt_cli.paths.string_table import StringTable
 from bt_cli.store.manifest import Piece
-from bt_cli.store.string_table import StringTable
-from bt_cli.store.vector_file import VectorFile
 
 if TYPE_CHECKING:
     from bt_cli.store.approximate_index import ApproximateIndex

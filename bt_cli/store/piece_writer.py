@@ -15,10 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from bt_cli.errors import BrokenIndex
-from bt_cli.files.shown_path import shown_path
-from bt_cli.store.block_sums import write_sums
-from bt_cli.store.embedding_table import (
+from bt_cli.embeddings.embedding_table import (
     ROW_GROUP,
     TableWriter,
     caption_schema,
@@ -31,14 +28,17 @@ from bt_cli.store.embedding_table import (
     vector_array,
     vectors_of,
 )
-from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_choice import Choice
-from bt_cli.store.journal import Journal
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.image_rows import ImageRows
+from bt_cli.embeddings.index_choice import Choice
+from bt_cli.embeddings.journal import Journal
+from bt_cli.embeddings.vector_file import VectorFileWriter
+from bt_cli.errors import BrokenIndex
+from bt_cli.files.block_sums import write_sums
+from bt_cli.files.shown_path import shown_path
+from bt_cli.paths.string_table import write_strings
 from bt_cli.store.manifest import Piece
 from bt_cli.store.stored_rows import StoredRows
-from bt_cli.store.string_table import write_strings
-from bt_cli.store.vector_file import VectorFileWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from bt_cli.embeddings.embedding_table import read_embeddings
 from bt_cli.errors import BtError
-from bt_cli.store.embedding_table import read_embeddings
+from bt_cli.paths.index_paths import RootPaths
+from bt_cli.paths.string_table import StringTable
 from bt_cli.store.index_folder import ROW_BITS
-from bt_cli.store.index_paths import RootPaths
 from bt_cli.store.manifest import Manifest, Piece
 from bt_cli.store.piece import damages, open_owners, sums_of
-from bt_cli.store.string_table import StringTable
 from bt_cli.store.table_mending import Facts, KeptOf, TableMending
 
 CHECKED_BYTES = 1 << 30

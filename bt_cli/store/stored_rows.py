@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bt_cli.embeddings.embedding_table import nanoseconds, paths_of, read_columns, read_embeddings, reading
+from bt_cli.embeddings.image_rows import ARRAYS, HASH, ImageRows
+from bt_cli.embeddings.kept_columns import blank_kept, kept_array
+from bt_cli.embeddings.photo_columns import PHOTO_COLUMNS, photo_array
+from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
 from bt_cli.errors import BrokenIndex
-from bt_cli.store.embedding_table import nanoseconds, paths_of, read_columns, read_embeddings, reading
-from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
-from bt_cli.store.kept_columns import blank_kept, kept_array
+from bt_cli.paths.path_lookup import index_array, rows_of_paths
+from bt_cli.paths.string_table import StringTable
 from bt_cli.store.manifest import Piece
-from bt_cli.store.path_lookup import index_array, rows_of_paths
-from bt_cli.store.photo_columns import PHOTO_COLUMNS, photo_array
 from bt_cli.store.piece import sums_of
-from bt_cli.store.string_table import StringTable
-from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa

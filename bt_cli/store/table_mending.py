@@ -18,10 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bt_cli.errors import BrokenIndex
-from bt_cli.files.plain_file import open_plain
-from bt_cli.store.block_sums import BLOCK, BlockSums, CheckedBytes, damaged
-from bt_cli.store.embedding_table import (
+from bt_cli.embeddings.embedding_table import (
     ROW_GROUP,
     TableWriter,
     caption_schema,
@@ -30,14 +27,17 @@ from bt_cli.store.embedding_table import (
     reading,
     vector_array,
 )
-from bt_cli.store.image_rows import ARRAYS, HASH, ImageRows
-from bt_cli.store.kept_columns import kept_array
+from bt_cli.embeddings.image_rows import ARRAYS, HASH, ImageRows
+from bt_cli.embeddings.kept_columns import kept_array
+from bt_cli.embeddings.photo_columns import PHOTO_COLUMNS, column_array, without_photo_columns
+from bt_cli.embeddings.vector_file import VectorFile
+from bt_cli.errors import BrokenIndex
+from bt_cli.files.block_sums import BLOCK, BlockSums, CheckedBytes, damaged
+from bt_cli.files.plain_file import open_plain
+from bt_cli.paths.string_table import StringTable
 from bt_cli.store.manifest import Manifest, Piece
-from bt_cli.store.photo_columns import PHOTO_COLUMNS, column_array, without_photo_columns
 from bt_cli.store.piece import sums_of
 from bt_cli.store.piece_writer import CaptionRows
-from bt_cli.store.string_table import StringTable
-from bt_cli.store.vector_file import VectorFile
 
 if TYPE_CHECKING:
     import pyarrow as pa

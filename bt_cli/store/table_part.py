@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from bt_cli.embeddings.embedding_table import paths_of, reading
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.image_rows import COLUMNS, HASH, ImageRows
+from bt_cli.embeddings.kept_columns import kept_in
 from bt_cli.errors import BrokenIndex, IndexMismatch, UnreadableTable
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.web_address import is_url
-from bt_cli.store.embedding_table import paths_of, reading
-from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import COLUMNS, HASH, ImageRows
-from bt_cli.store.kept_columns import kept_in
 from bt_cli.store.manifest import Piece
 from bt_cli.store.stored_rows import ROWS_AT_A_TIME, StoredPiece, digests_of, joined_paths, path_array
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from bt_cli.store.vector_file import VectorFileWriter
+    from bt_cli.embeddings.vector_file import VectorFileWriter
 
 CAPTIONS = "captions"
 DTYPES = {"halffloat": "float16", "float": "float32"}

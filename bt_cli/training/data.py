@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bt_cli.errors import BtError, UnreadableCaptions
 
 if TYPE_CHECKING:
-    from bt_cli.datasets.captions import Caption, CaptionSet, PathLikes
+    from bt_cli.captions.captions import Caption, CaptionSet, PathLikes
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TrainingData:
 
         Raises what reading captions raises, and UnreadableCaptions for a caption that names no image.
         """
-        from bt_cli.datasets.captions import hold_their_images, image_places, read_captions
+        from bt_cli.captions.captions import hold_their_images, image_places, read_captions
 
         def read(path: PathLikes, split: str | None, format: str | None) -> CaptionSet:
             own = self.captions if not hold_their_images(path) else path

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from bt_cli.bridgetower.network import BridgeTower
-    from bt_cli.datasets.captions import Caption
+    from bt_cli.captions.captions import Caption
     from bt_cli.preprocessing.image_processor import ImageProcessor
     from bt_cli.preprocessing.tokenizer import Tokenizer
 

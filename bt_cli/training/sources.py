@@ -23,7 +23,7 @@ from bt_cli.training.validation import HeldOut
 if TYPE_CHECKING:
     from PIL import Image
 
-    from bt_cli.datasets.captions import Caption
+    from bt_cli.captions.captions import Caption
     from bt_cli.preprocessing.image_processor import ImageProcessor
     from bt_cli.scenes import SceneBatch, SceneSampler, SpriteSheet
 

@@ -15,11 +15,11 @@ from bt_cli.cluster.encode import ShardsSummary, encode_shards
 from bt_cli.cluster.shard import ShardTask, every_nth, shard_tasks
 from bt_cli.cluster.worker import Outcome, Worker, WorkerSettings
 from bt_cli.datasets.exclusion import Exclusion
+from bt_cli.embeddings.embedding_table import vectors_of
 from bt_cli.errors import BtError, IndexMismatch, Misuse, NotFound, UnfinishedShards
 from bt_cli.indexing.encoder import ModelEncoder
 from bt_cli.indexing.from_tables import index_tables
 from bt_cli.indexing.table import encode_image_table
-from bt_cli.store.embedding_table import vectors_of
 from bt_cli.store.index_folder import IndexFolder
 
 

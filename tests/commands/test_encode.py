@@ -37,7 +37,7 @@ def test_an_npy_name_gives_an_array_and_a_line_for_each_row(
     import pyarrow.parquet
     from PIL import Image
 
-    from bt_cli.store.embedding_table import vectors_of
+    from bt_cli.embeddings.embedding_table import vectors_of
 
     monkeypatch.chdir(tmp_path)
     os.mkdir("pictures")

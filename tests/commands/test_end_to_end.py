@@ -23,7 +23,7 @@ ODD = b"odd \n\xff name.png"
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory, checkpoint_folder: Path) -> Path:
     """A folder with `pictures` (12 of them, one oddly named, one twice) and their index with captions in `.bt`."""
-    from bt_cli.datasets.captions import read_captions
+    from bt_cli.captions.captions import read_captions
     from bt_cli.indexing.build import build_index
     from bt_cli.indexing.encoder import ModelEncoder
 

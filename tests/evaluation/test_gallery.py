@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from bt_cli.datasets.captions import read_captions
+from bt_cli.captions.captions import read_captions
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.evaluation.gallery import Gallery
 

@@ -13,7 +13,7 @@ import pytest
 from indexing.fake_encoder import DIMENSION, FakeEncoder
 from PIL import Image
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.indexing.build import build_index
 from bt_cli.store import index_writer
 from bt_cli.store.index_folder import IndexFolder

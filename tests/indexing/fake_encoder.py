@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bt_cli.datasets.image_folder import content_hash
+from bt_cli.embeddings.identity import Identity
 from bt_cli.indexing.encoder import EncodedBatch
 from bt_cli.sources.member import read_member
-from bt_cli.store.identity import Identity
 
 DIMENSION = 16
 

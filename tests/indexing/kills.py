@@ -23,9 +23,10 @@ import numpy as np
 from forked_process import in_child
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
+from bt_cli.embeddings import index_choice
 from bt_cli.errors import NoIndex
 from bt_cli.indexing.build import build_index
-from bt_cli.store import index_choice, index_writer
+from bt_cli.store import index_writer
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
 

@@ -18,8 +18,9 @@ import pytest
 from indexing.fake_encoder import FakeEncoder, embedding_of
 from permissions import bound_by_permissions
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.datasets.image_folder import content_hash
+from bt_cli.embeddings.embedding_table import nanoseconds
 from bt_cli.errors import (
     BrokenIndex,
     EmptyFolder,
@@ -34,7 +35,6 @@ from bt_cli.files.lock import WriterLock
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.encoder import EncodedBatch
 from bt_cli.indexing.summary import IndexSummary
-from bt_cli.store.embedding_table import nanoseconds
 from bt_cli.store.index_folder import IndexFolder, index_place
 from bt_cli.store.manifest import Manifest
 

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from indexing.fake_encoder import FakeEncoder
 
-from bt_cli.datasets.caption import Caption
+from bt_cli.captions.caption import Caption
 from bt_cli.errors import BtError, EmptyFolder, IndexMismatch, NotFound, UnreadableTable
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.from_tables import index_tables

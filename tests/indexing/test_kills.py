@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from indexing.kills import BATCH, OPERATIONS, with_small_pieces
 
-from bt_cli.store import index_choice, index_writer
+from bt_cli.embeddings import index_choice
+from bt_cli.store import index_writer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 

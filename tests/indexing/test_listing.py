@@ -9,7 +9,7 @@ import pytest
 
 from bt_cli.indexing import listing
 from bt_cli.indexing.listing import KnownShards, Listing
-from bt_cli.store.index_paths import RootPaths
+from bt_cli.paths.index_paths import RootPaths
 from bt_cli.store.stored_rows import StoredRows
 
 LATE = 2**63 + 10**18

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
+from bt_cli.embeddings.embedding_table import nanoseconds
 from bt_cli.indexing.build import build_index
-from bt_cli.store.embedding_table import nanoseconds
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
 

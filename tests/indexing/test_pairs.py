@@ -11,11 +11,11 @@ import pyarrow.parquet
 import pytest
 from indexing.fake_encoder import FakeEncoder, Stops, embedding_of, joined
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
+from bt_cli.embeddings.embedding_table import read_columns, read_embeddings
 from bt_cli.errors import IndexMismatch, Misuse, UnreadableCaptions
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.summary import IndexSummary
-from bt_cli.store.embedding_table import read_columns, read_embeddings
 from bt_cli.store.manifest import Manifest
 
 

@@ -16,16 +16,16 @@ import pytest
 from indexing.fake_encoder import FakeEncoder
 from photographs import photograph
 
+from bt_cli.embeddings import embedding_table
+from bt_cli.embeddings.photo_columns import photo_fields
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.encoder import EncodedBatch
 from bt_cli.indexing.from_tables import index_tables
 from bt_cli.indexing.table import encode_image_table
 from bt_cli.preprocessing.image_file import read_photo_facts
-from bt_cli.store import embedding_table
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
-from bt_cli.store.photo_columns import photo_fields
 
 COLUMNS = ["taken", "taken_offset", "camera", "latitude", "longitude"]
 A = ("2024-06-03T14:05:09", 120, "Acme A1", 48.25, 16.5)

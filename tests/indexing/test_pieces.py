@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
+from bt_cli.embeddings import index_choice
 from bt_cli.indexing.build import build_index
-from bt_cli.store import index_choice, index_writer
+from bt_cli.store import index_writer
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
 

@@ -15,12 +15,12 @@ import pytest
 from captioned_containers import write_data_set
 from indexing.fake_encoder import FakeEncoder, Stops
 
+from bt_cli.embeddings.embedding_table import read_columns, read_embeddings
 from bt_cli.errors import UnreadableImage
 from bt_cli.indexing.build import build_index
 from bt_cli.indexing.summary import IndexSummary
 from bt_cli.sources import member, tar_shard
 from bt_cli.sources.recent import Recent
-from bt_cli.store.embedding_table import read_columns, read_embeddings
 from bt_cli.store.manifest import Manifest
 
 CONTENTS = {f"{letter}.jpg": f"image {letter}".encode() * 3 for letter in "abcdef"}

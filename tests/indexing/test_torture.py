@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.errors import BrokenIndex, BtError
+from bt_cli.files.block_sums import damaged
 from bt_cli.indexing.build import build_index
-from bt_cli.store.block_sums import damaged
 from bt_cli.store.index_folder import IndexFolder
 
 TRIES = 150

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fakes import DIMENSION, FakeCheckpoint, FakeModel
 
+from bt_cli.embeddings.identity import Identity
 from bt_cli.inference.model_identity import identity_of
-from bt_cli.store.identity import Identity
 
 
 def test_a_name_stays_and_a_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from indexing.fake_encoder import FakeEncoder, embedding_of
 
-from bt_cli.datasets.captions import read_captions
+from bt_cli.captions.captions import read_captions
 from bt_cli.display.data_lines import object_line
 from bt_cli.errors import NotFound
 from bt_cli.indexing.build import build_index

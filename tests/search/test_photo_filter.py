@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bt_cli.embeddings.photo_columns import PHOTO_COLUMNS, arrow_columns, camera_codes, column_array, facts_arrays
 from bt_cli.errors import Misuse
 from bt_cli.files.photo_facts import PhotoFacts, clock_milliseconds
 from bt_cli.search.photo_filter import Circle, PhotoFilter, kilometres_from, parse_circle, parse_time
-from bt_cli.store.photo_columns import PHOTO_COLUMNS, arrow_columns, camera_codes, column_array, facts_arrays
 
 
 class Photos:

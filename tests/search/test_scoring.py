@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fakes import FakeCheckpoint, FakeModel
 
-from bt_cli.datasets.captions import read_captions
+from bt_cli.captions.captions import read_captions
 from bt_cli.errors import BtError, MissingHead, Misuse, UnreadableImage
 from bt_cli.search.scoring import Pair, every_pair, pairs_of, score
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from captioned_containers import IMAGE, rows_of, write_data_set
 
-from bt_cli.datasets.captions import read_captions
+from bt_cli.captions.captions import read_captions
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import UnreadableCaptions, UnreadableImage

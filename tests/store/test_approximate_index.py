@@ -8,17 +8,18 @@ import faiss
 import numpy as np
 import pytest
 
+from bt_cli.embeddings import index_choice, tuning
+from bt_cli.embeddings.embedding_table import vector_array
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.image_rows import ImageRows
+from bt_cli.embeddings.index_choice import Choice, choose_index, list_choice
+from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
 from bt_cli.errors import BrokenIndex, Misuse
-from bt_cli.store import approximate_index, index_choice, tuning
+from bt_cli.store import approximate_index
 from bt_cli.store.approximate_index import ApproximateIndex, build_approximate, check_factory, try_out
-from bt_cli.store.embedding_table import vector_array
-from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import ImageRows
-from bt_cli.store.index_choice import Choice, choose_index, list_choice
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.manifest import Piece
-from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 GIB = 1 << 30
 ROWS, DIMENSION = 4000, 16

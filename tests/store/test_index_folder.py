@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import xxhash
 
+from bt_cli.embeddings.embedding_table import vector_array
+from bt_cli.embeddings.identity import Identity
+from bt_cli.embeddings.image_rows import ImageRows
 from bt_cli.errors import BrokenIndex, IndexMismatch, NoIndex
-from bt_cli.store.embedding_table import vector_array
-from bt_cli.store.glob import glob_matcher
-from bt_cli.store.identity import Identity
-from bt_cli.store.image_rows import ImageRows
+from bt_cli.paths.glob import glob_matcher
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.manifest import Manifest

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from indexing.fake_encoder import DIMENSION, FakeEncoder
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.errors import IndexMismatch
 from bt_cli.indexing.build import build_index
 from bt_cli.search.nearest import matching_images, search_captions, search_images

@@ -9,13 +9,13 @@ import faiss
 import numpy as np
 import pytest
 
+from bt_cli.embeddings.index_choice import Choice
+from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
+from bt_cli.files.block_sums import BlockSums
 from bt_cli.store import approximate_index, list_file
 from bt_cli.store.approximate_index import build_approximate
-from bt_cli.store.block_sums import BlockSums
-from bt_cli.store.index_choice import Choice
 from bt_cli.store.list_file import ListSource, can_write, write_lists
 from bt_cli.store.manifest import Piece
-from bt_cli.store.vector_file import VectorFile, VectorFileWriter
 
 ROWS, DIMENSION = 5000, 32
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bt_cli.errors import BrokenIndex, NoIndex
-from bt_cli.store.block_sums import WAY_OUT
+from bt_cli.files.block_sums import WAY_OUT
 from bt_cli.store.manifest import NAME, Manifest, Piece
 
 

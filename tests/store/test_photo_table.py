@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from indexing.fake_encoder import FakeEncoder
 
+from bt_cli.embeddings import embedding_table
+from bt_cli.embeddings.photo_columns import NEVER, UNKNOWN
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.indexing.build import build_index
-from bt_cli.store import embedding_table, index_writer
+from bt_cli.store import index_writer
 from bt_cli.store.index_folder import IndexFolder
-from bt_cli.store.photo_columns import NEVER, UNKNOWN
 
 
 class Numbering(FakeEncoder):

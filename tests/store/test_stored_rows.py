@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from indexing.fake_encoder import FakeEncoder
 
+from bt_cli.embeddings.image_rows import ARRAYS
 from bt_cli.indexing.build import build_index
 from bt_cli.store import index_writer, stored_rows
-from bt_cli.store.image_rows import ARRAYS
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.stored_rows import StoredRows
 
@@ -21,7 +21,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(index_writer, "SMALL_PIECE", 2)
     monkeypatch.setattr("bt_cli.store.piece_writer.ROW_GROUP", 8)
-    monkeypatch.setattr("bt_cli.store.embedding_table.ROW_GROUP", 8)
+    monkeypatch.setattr("bt_cli.embeddings.embedding_table.ROW_GROUP", 8)
     (tmp_path / "images").mkdir()
     for number in range(60):
         (tmp_path / f"images/{number:02d}.jpg").write_bytes(b"%d" % (number if number != 41 else 40) * (number + 1))

@@ -13,7 +13,7 @@ from torture.checkpoints import in_its_place
 from torture.mutation import mutated, mutated_json
 from torture.ordeal import Ordeal, Work
 
-from bt_cli.datasets.captions import read_captions
+from bt_cli.captions.captions import read_captions
 from bt_cli.sources.url_list import is_url_list, read_url_list
 
 LINES = [(f"folder/{number}.jpg", f"a number {number}, and more") for number in range(12)]

@@ -18,7 +18,7 @@ from torture.attempt import Lost, Outcome, command, judged, refusal
 from torture.mutation import one_place
 from torture.ordeal import Ordeal, Work
 
-from bt_cli.datasets.captions import Caption
+from bt_cli.captions.captions import Caption
 from bt_cli.errors import BtError
 from bt_cli.indexing.build import build_index
 from bt_cli.store.index_folder import IndexFolder

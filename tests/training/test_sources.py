@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bt_cli.datasets.captions import Caption, read_captions
+from bt_cli.captions.captions import Caption, read_captions
 from bt_cli.errors import BadConfig
 from bt_cli.preprocessing.image_processor import ImageProcessor
 from bt_cli.training.data import hold_out

@@ -19,8 +19,8 @@ from captioned_folder import captioned_folder, small_recipe
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from bt_cli.captions.captions import Caption, read_captions
 from bt_cli.checkpoints.checkpoint import Checkpoint
-from bt_cli.datasets.captions import Caption, read_captions
 from bt_cli.errors import BadConfig, NotFound, UnreadableImage, Unwritable
 from bt_cli.training.distributed import Ranks
 from bt_cli.training.recipe import Recipe

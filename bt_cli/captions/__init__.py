@@ -1,0 +1,1 @@
+"""Captions in every form that people keep them in."""

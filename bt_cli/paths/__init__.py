@@ -1,0 +1,1 @@
+"""Paths of an index: how they are stored, found and matched."""
