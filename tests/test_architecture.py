@@ -75,8 +75,5 @@ def test_a_picture_and_a_query_enter_the_rooms_that_are_told(tmp_path: Path) -> 
         assert f"\n{NUMBERS[len(told)]} rooms:\n\n<!-- walk: {command} -->" in DOCUMENT
 
 
-NUMBERS = dict(
-    enumerate(
-        ["Eight", "Nine", "Ten", "Eleven", "Twelve", "Thirteen", "Fourteen", "Fifteen", "Sixteen", "Seventeen"], 8
-    )
-)
+WORDS = ["Eight", "Nine", "Ten", "Eleven", "Twelve", "Thirteen", "Fourteen", "Fifteen", "Sixteen", "Seventeen"]
+NUMBERS = dict(enumerate(WORDS, 8))
