@@ -147,6 +147,11 @@ class FakeIndex:
         return [self._paths[id] for id in ids.tolist()]
 
     @property
+    def kept(self) -> SimpleNamespace:
+        """Nothing was carried along."""
+        return SimpleNamespace(names=[], of=lambda ids: [{} for _ in ids])
+
+    @property
     def photos(self) -> SimpleNamespace:
         return SimpleNamespace(facts=lambda ids: [PhotoFacts()] * len(ids))
 

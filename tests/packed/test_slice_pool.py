@@ -69,11 +69,12 @@ def test_slices_keep_everyone_busy(count: int, most: int, share: int) -> None:
     assert SlicePool(CPU).share(count, most) == share
 
 
-def network_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("bt-network")}
+def network_threads() -> set[int | None]:
+    """By their numbers: another pool's, which may live in this process, are called the same."""
+    return {thread.ident for thread in threading.enumerate() if thread.name.startswith("bt-network")}
 
 
-def wait_for_the_end_of_threads(before: set[str]) -> None:
+def wait_for_the_end_of_threads(before: set[int | None]) -> None:
     deadline = time.monotonic() + 30
     while network_threads() - before and time.monotonic() < deadline:
         time.sleep(0.01)
