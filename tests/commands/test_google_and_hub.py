@@ -133,10 +133,10 @@ def test_data_sets_of_the_hub(bt: Bt, photos: Path, monkeypatch: pytest.MonkeyPa
 def test_a_client_that_is_not_installed_is_named(
     bt: Bt, monkeypatch: pytest.MonkeyPatch, url: str, module: str, package: str
 ) -> None:
-    fsspec = pytest.importorskip("fsspec")
+    clients = pytest.importorskip("fsspec.registry")._registry
     forget_stores()
     for protocol in ("gs", "s3", "hf"):  # a client that another test has loaded
-        monkeypatch.delitem(fsspec.registry._registry, protocol, raising=False)
+        monkeypatch.delitem(clients, protocol, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     ran = bt("index", url)
     assert ran.code == 2
