@@ -17,6 +17,7 @@ from bt_cli.datasets.passed_over import SPECIAL, PassedOver
 from bt_cli.errors import NotFound
 from bt_cli.files.image_format import HEAD, RAW_SUFFIXES, image_format
 from bt_cli.files.plain_file import is_kernels, is_plain
+from bt_cli.files.processors import processor_count
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import SUFFIXES, first_bytes, is_container, is_of_rows, open_container, read_member
 from bt_cli.sources.tar_shard import shard_stamp
@@ -315,7 +316,7 @@ class _Walk:
     def _ask_ahead(self, children: list[os.DirEntry[str]], place: int, rules: RootRules) -> None:
         """Have the second process look at every other one of the folders that come next."""
         if self.second is None:
-            if _processors() < 2:
+            if processor_count() < 2:
                 return
             self.second = SecondReader(IMAGE_SUFFIXES)
         for ahead in range(place + 1 + place % 2, min(place + 1 + AHEAD, len(children)), 2):
@@ -413,10 +414,6 @@ class _Walk:
             self.passed_over.suffixes[SPECIAL] += 1
             return None
         return ImageFile(path, status.st_size, status.st_mtime_ns)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:

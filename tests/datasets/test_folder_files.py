@@ -108,7 +108,7 @@ def test_a_large_tree_is_found_as_any_other(
         return readers[-1]
 
     monkeypatch.setattr(image_folder, "LARGE_TREE", 0)
-    monkeypatch.setattr(image_folder, "_processors", lambda: processors)
+    monkeypatch.setattr(image_folder, "processor_count", lambda: processors)
     monkeypatch.setattr(image_folder, "SecondReader", started)
     found = list(find_images([tmp_path]))
     assert found == before
@@ -122,7 +122,7 @@ def test_a_walk_that_is_given_up_ends_its_second_process(tmp_path: Path, monkeyp
     for number in range(6):
         fill(tmp_path / f"{number:02d}")
     monkeypatch.setattr(image_folder, "LARGE_TREE", 0)
-    monkeypatch.setattr(image_folder, "_processors", lambda: 2)
+    monkeypatch.setattr(image_folder, "processor_count", lambda: 2)
     ended: list[bool] = []
     close = SecondReader.close
 
