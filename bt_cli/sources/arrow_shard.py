@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.files.json_object import SETTINGS
+from bt_cli.files.plain_file import read_head
 from bt_cli.sources.image_column import image_bytes, image_column, row_name, row_of
 from bt_cli.sources.tar_shard import Member, current_stamp, opened_file, shard_stamp
 from bt_cli.sources.web_address import is_in_store, is_url
@@ -267,8 +269,14 @@ def _is_left_behind(path: str) -> bool:
     if is_url(path) and not is_in_store(path):
         return False  # named by itself: the web lists no folder
     try:
-        with opened_file(state, shard_stamp(state)) as file:
-            named = {each["filename"] for each in json.load(file)["_data_files"]}
+        if is_url(path):
+            with opened_file(state, shard_stamp(state)) as file:
+                content = file.read(SETTINGS + 1)
+        else:
+            content = read_head(state, SETTINGS + 1)  # of a plain file; no pipe is waited for
+        if len(content) > SETTINGS:
+            return False
+        named = {each["filename"] for each in json.loads(content)["_data_files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False  # no data set, or one that tells nothing
     return os.path.basename(path) not in named

@@ -14,6 +14,7 @@ from bt_cli.captions.captions import read_captions
 from bt_cli.datasets.image_folder import find_images
 from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.errors import UnreadableCaptions, UnreadableImage
+from bt_cli.files.json_object import SETTINGS
 from bt_cli.sources.arrow_shard import ArrowShard, has_images, holds_images
 from bt_cli.sources.member import first_bytes, read_member
 
@@ -67,6 +68,19 @@ def test_a_file_that_the_data_set_left_behind_is_none_of_it() -> None:
     passed_over = PassedOver()
     assert len(list(find_images(["set"], passed_over=passed_over))) == 10
     assert passed_over.suffixes == {".arrow": 1, ".json": 2}
+
+
+@pytest.mark.parametrize("state", ["pipe", "endless", "large", "[]", "{"])
+def test_what_is_no_list_of_a_data_sets_files_says_nothing(state: str) -> None:
+    os.mkdir("set")
+    write(Path("set/a.arrow"), rows_of(SAMPLES))
+    if state == "pipe":
+        os.mkfifo("set/state.json")
+    elif state == "endless":
+        os.symlink("/dev/zero", "set/state.json")
+    else:
+        Path("set/state.json").write_text(" " * (SETTINGS + 1) if state == "large" else state)
+    assert holds_images("set/a.arrow")
 
 
 def test_a_cut_file_is_told_wherever_it_is_cut() -> None:
