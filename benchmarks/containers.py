@@ -78,6 +78,13 @@ def write(home: Path, pictures: dict[str, bytes]) -> None:
     (home / "set" / "state.json").write_text(json.dumps(state))
 
 
+class Server(ThreadingHTTPServer):
+    """Lets as many connections wait as servers do: of five, one was turned away now and then, and tried again a second
+    later."""
+
+    request_queue_size = 128
+
+
 class Parts(BaseHTTPRequestHandler):
     """Files of the working directory, whole or in parts."""
 
@@ -103,7 +110,7 @@ def _serve(home: Path, ports: Any) -> None:
     import os
 
     os.chdir(home)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Parts) as server:
+    with Server(("127.0.0.1", 0), Parts) as server:
         ports.put(server.server_port)
         server.serve_forever()
 
