@@ -53,10 +53,10 @@ if TYPE_CHECKING:
         BridgeTowerForImageAndTextRetrieval,
         BridgeTowerForMaskedLM,
     )
-    from bt_cli.pretrained.image_processor import BridgeTowerImageProcessor, BridgeTowerImageProcessorPil
     from bt_cli.pretrained.model import BridgeTowerModel
     from bt_cli.pretrained.pretrained_model import BridgeTowerPreTrainedModel
-    from bt_cli.pretrained.processor import BridgeTowerProcessor
+    from bt_cli.processing.image_processor import BridgeTowerImageProcessor, BridgeTowerImageProcessorPil
+    from bt_cli.processing.processor import BridgeTowerProcessor
     from bt_cli.search.candidates import Hit
     from bt_cli.search.index import Index
 
@@ -113,9 +113,9 @@ __all__ = [
 
 HOMES: dict[str, str] = {
     "BridgeTowerConfig": "bt_cli.pretrained.configuration",
-    "BridgeTowerImageProcessor": "bt_cli.pretrained.image_processor",
-    "BridgeTowerImageProcessorPil": "bt_cli.pretrained.image_processor",
-    "BridgeTowerProcessor": "bt_cli.pretrained.processor",
+    "BridgeTowerImageProcessor": "bt_cli.processing.image_processor",
+    "BridgeTowerImageProcessorPil": "bt_cli.processing.image_processor",
+    "BridgeTowerProcessor": "bt_cli.processing.processor",
     "BridgeTowerForContrastiveLearning": "bt_cli.pretrained.head_models",
     "BridgeTowerForImageAndTextRetrieval": "bt_cli.pretrained.head_models",
     "BridgeTowerForMaskedLM": "bt_cli.pretrained.head_models",

@@ -76,4 +76,5 @@ def test_a_picture_and_a_query_enter_the_rooms_that_are_told(tmp_path: Path) -> 
 
 
 WORDS = ["Eight", "Nine", "Ten", "Eleven", "Twelve", "Thirteen", "Fourteen", "Fifteen", "Sixteen", "Seventeen"]
+WORDS += ["Eighteen", "Nineteen", "Twenty"]
 NUMBERS = dict(enumerate(WORDS, 8))

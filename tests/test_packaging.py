@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -37,17 +38,23 @@ OPTIONAL = {
 FLOORS = [
     {"errors", "version"},
     {"files"},
-    {"sources"},
-    {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "embeddings", "paths"},
+    {"sources", "weight_files"},
+    {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "embeddings", "paths", "hub"},
     {"captions", "store", "checkpoints", "packed"},
-    {"inference", "kept", "pretrained", "training"},
-    {"indexing", "search", "evaluation", "export"},
+    {"inference", "kept", "processing", "training"},
+    {"planning", "pretrained", "search", "evaluation", "export"},
+    {"indexing"},
     {"cluster", "display", "pages"},
     {"serving"},
+    {"api", "arguments"},
     {"commands", "__init__"},
     {"__main__"},
 ]
 """A room imports from rooms on floors strictly below its own, and from itself."""
+
+
+OWN = {"bt_cli", "tests", "benchmarks", "docs", "tools", "sample_data"}.union(*FLOORS)
+"""Where a path begins that a document names, if it is one of the project's own."""
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +206,24 @@ def test_a_room_imports_only_from_floors_strictly_below():
             if name.split(".")[0] == "bt_cli" and other != room and floor_of(other) >= floor_of(room):
                 upwards.append(f"{module.relative_to(PACKAGE)} imports {name}")
     assert upwards == []
+
+
+def test_a_room_has_fifteen_files_at_most():
+    """`commands` has one for each command; every other room that grows beyond is two rooms."""
+    files = Counter(module.relative_to(PACKAGE).parts[0] for module in MODULES if module.name != "__init__.py")
+    assert {room: count for room, count in files.items() if count > 15 and room != "commands"} == {}
+
+
+def test_documents_name_files_that_are_there():
+    """`rooms/name.py` and `rooms/` in a document are places of the house, of the tests or of the benchmarks."""
+    missing = []
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        if document.name == "CHANGELOG.md":
+            continue
+        for name in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)(?:::\w+)?`", document.read_text("utf-8")):
+            if name.split("/")[0] in OWN and not any((place / name).exists() for place in (ROOT, PACKAGE)):
+                missing.append(f"{document.name}: {name}")
+    assert missing == []
 
 
 def test_no_files_import_one_another_in_a_circle():

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
 from bt_cli.checkpoints.combination import kept_combination
-from bt_cli.checkpoints.fingerprint import fingerprint
-from bt_cli.checkpoints.hub_cache import IMAGE_SETTINGS
 from bt_cli.checkpoints.hub_layout import heads_in
-from bt_cli.checkpoints.model_names import is_hub_name
+from bt_cli.checkpoints.named_tensors import NamedTensors
 from bt_cli.checkpoints.resolve import resolve
-from bt_cli.checkpoints.tensor_files import NamedTensors, TensorFiles
 from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, MissingHead, NotFound
 from bt_cli.files.json_object import SETTINGS, read_json_object
 from bt_cli.files.shown_path import shown_path
+from bt_cli.hub.hub_cache import IMAGE_SETTINGS
+from bt_cli.hub.model_names import is_hub_name
+from bt_cli.weight_files.fingerprint import fingerprint
+from bt_cli.weight_files.tensor_files import TensorFiles
 
 if TYPE_CHECKING:
     import torch

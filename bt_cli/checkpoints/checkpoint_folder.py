@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bt_cli.checkpoints.hub import endpoint, in_our_words, is_offline
-from bt_cli.checkpoints.hub_cache import CONFIG, cache_folder, has_weights, snapshot_folder
-from bt_cli.checkpoints.model_names import BUNDLED, is_hub_name
 from bt_cli.checkpoints.resolve import resolve
 from bt_cli.checkpoints.settings_files import settings_folder
-from bt_cli.checkpoints.tensor_files import choose_weights, shard_names
 from bt_cli.errors import NotFound, Offline, UnknownModel
 from bt_cli.files.shown_path import shown_path
+from bt_cli.hub.download import endpoint, in_our_words, is_offline
+from bt_cli.hub.hub_cache import CONFIG, cache_folder, has_weights, snapshot_folder
+from bt_cli.hub.model_names import BUNDLED, is_hub_name
+from bt_cli.weight_files.tensor_files import choose_weights, shard_names
 
 
 def checkpoint_folder(

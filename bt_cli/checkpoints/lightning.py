@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import LARGEST_SIDE, BridgeTowerConfig
 from bt_cli.checkpoints.hub_layout import HubLayout, canonical_name, heads_in
-from bt_cli.checkpoints.pickle_file import holds_named_tensors, is_archive, load_pickle, want_plain
-from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry
 from bt_cli.checkpoints.saving import HubTensor, write_checkpoint
 from bt_cli.errors import BadConfig, BadTokenizer, BrokenCheckpoint, CheckpointMismatch, NotFound
 from bt_cli.files.shown_path import shown_path
+from bt_cli.weight_files.pickle_file import holds_named_tensors, is_archive, load_pickle, want_plain
+from bt_cli.weight_files.safetensors_file import DTYPE_CODES, TensorEntry
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
-from bt_cli.checkpoints.model_names import BUNDLED, is_hub_name
 from bt_cli.files.atomic_write import write_whole
+from bt_cli.hub.model_names import BUNDLED, is_hub_name
 
 README = "README.md"
 WRITTEN_HERE = "<!-- Written by bt, which writes it anew when it saves here again, until this line is taken out. -->"

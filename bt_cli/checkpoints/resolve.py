@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bt_cli.checkpoints.hub import find_on_hub
-from bt_cli.checkpoints.hub_errors import unknown_model
-from bt_cli.checkpoints.model_names import BUNDLED, is_hub_name, looks_like_path
 from bt_cli.errors import NotFound
 from bt_cli.files.shown_path import shown_path
+from bt_cli.hub.download import find_on_hub
+from bt_cli.hub.hub_errors import unknown_model
+from bt_cli.hub.model_names import BUNDLED, is_hub_name, looks_like_path
 
 
 def resolve(

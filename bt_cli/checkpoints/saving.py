@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.checkpoints.hub_layout import HubLayout, heads_in
-from bt_cli.checkpoints.safetensors_file import DTYPE_CODES, TensorEntry, write_safetensors
-from bt_cli.checkpoints.tensor_files import SAFETENSORS, SAFETENSORS_INDEX, WEIGHTS
 from bt_cli.errors import Misuse, Unwritable
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
 from bt_cli.files.unfinished import locked_folder, sweep_parts
+from bt_cli.weight_files.safetensors_file import DTYPE_CODES, TensorEntry, write_safetensors
+from bt_cli.weight_files.tensor_files import SAFETENSORS, SAFETENSORS_INDEX, WEIGHTS
 
 if TYPE_CHECKING:
     import torch

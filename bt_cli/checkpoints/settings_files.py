@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bt_cli.checkpoints.hub import endpoint, in_our_words, is_offline
-from bt_cli.checkpoints.hub_cache import CONFIG, IMAGE_SETTINGS, TOKENIZER_FILES, cache_folder, snapshot_folder
-from bt_cli.checkpoints.model_names import BUNDLED, is_hub_name
 from bt_cli.checkpoints.resolve import resolve
 from bt_cli.errors import NotFound, Offline, UnknownModel
 from bt_cli.files.shown_path import shown_path
+from bt_cli.hub.download import endpoint, in_our_words, is_offline
+from bt_cli.hub.hub_cache import CONFIG, IMAGE_SETTINGS, TOKENIZER_FILES, cache_folder, snapshot_folder
+from bt_cli.hub.model_names import BUNDLED, is_hub_name
 
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 SETTINGS_FILES = (CONFIG, *IMAGE_SETTINGS, *TOKENIZER_FILES, *TOKENIZER_SETTINGS)

@@ -12,9 +12,9 @@ from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.bridgetower.vision_tower import resize_positions
 from bt_cli.checkpoints.hub_layout import TIED, HubLayout, Piece
 from bt_cli.checkpoints.meta_network import meta_network
-from bt_cli.checkpoints.safetensors_file import TensorEntry
-from bt_cli.checkpoints.tensor_files import NamedTensors
+from bt_cli.checkpoints.named_tensors import NamedTensors
 from bt_cli.errors import CheckpointMismatch
+from bt_cli.weight_files.safetensors_file import TensorEntry
 
 POSITIONS = "vision_tower.position_embedding"
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")

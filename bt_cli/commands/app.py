@@ -18,7 +18,7 @@ import typer
 import typer.core
 import typer.main
 
-from bt_cli.commands.help_words import in_plain_words
+from bt_cli.arguments.help_words import in_plain_words
 from bt_cli.display import remarks
 from bt_cli.errors import BtError
 from bt_cli.version import __version__

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.options import Index, Json, Quiet
+from bt_cli.arguments.options import Index, Json, Quiet
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress

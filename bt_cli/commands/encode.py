@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.caption_file import read_caption_file
-from bt_cli.commands.encode_shards import Address, EngineChoice, EngineOption, Processes, encode_into_parts
-from bt_cli.commands.index import StoreDtype, index_record
-from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import (
+from bt_cli.arguments.caption_file import read_caption_file
+from bt_cli.arguments.opening import open_models
+from bt_cli.arguments.options import (
     AllowPrivateUrls,
     BatchSize,
     CaptionFormat,
@@ -29,6 +27,8 @@ from bt_cli.commands.options import (
     Threads,
     Workers,
 )
+from bt_cli.commands.encode_shards import Address, EngineChoice, EngineOption, Processes, encode_into_parts
+from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress

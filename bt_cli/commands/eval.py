@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bt_cli.commands.caption_file import read_caption_file
-from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import (
+from bt_cli.arguments.caption_file import read_caption_file
+from bt_cli.arguments.opening import open_models
+from bt_cli.arguments.options import (
     AllowPrivateUrls,
     CaptionFormat,
     CaptionSplit,

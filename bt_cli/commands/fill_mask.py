@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server
+from bt_cli.arguments.opening import open_models
+from bt_cli.arguments.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
 from bt_cli.errors import NoMask
-from bt_cli.search.filling import word_records
 from bt_cli.search.query import validate_text
+from bt_cli.search.scoring import word_records
 from bt_cli.sources.web_address import allowed
 
 
@@ -53,7 +53,7 @@ def run(
         image = allowed(image)
     filler: Any
     if server is not None:
-        from bt_cli.serving.client import Client, refuse_local_choices
+        from bt_cli.api.client import Client, refuse_local_choices
 
         refuse_local_choices(model=model)
         client = Client(server)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.caption_file import read_caption_file
-from bt_cli.commands.encode_shards import Address, EngineChoice, EngineOption, Processes
-from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import (
+from bt_cli.arguments.caption_file import read_caption_file
+from bt_cli.arguments.opening import open_models
+from bt_cli.arguments.options import (
     AllowPrivateUrls,
     BatchSize,
     CaptionFormat,
@@ -33,6 +32,7 @@ from bt_cli.commands.options import (
     bytes_of_gib,
     from_environment,
 )
+from bt_cli.commands.encode_shards import Address, EngineChoice, EngineOption, Processes
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
@@ -332,7 +332,7 @@ def _close(summary: IndexSummary, encoder: ModelEncoder) -> None:
 
 def _warn_of_photographs(summary: IndexSummary, encoder: ModelEncoder) -> None:
     """One remark where the bundled checkpoint was given images larger than any scene that it learned from."""
-    from bt_cli.checkpoints.model_names import BUNDLED, SCENE_SIDE
+    from bt_cli.hub.model_names import BUNDLED, SCENE_SIDE
 
     if encoder.model.checkpoint.name in BUNDLED and summary.largest_side > SCENE_SIDE:
         remark(

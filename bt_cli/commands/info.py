@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bt_cli.commands.options import Device, Dtype, Index, Json, Quiet
+from bt_cli.arguments.options import Device, Dtype, Index, Json, Quiet
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.remarks import remark
 from bt_cli.display.table import Column, Rows, show

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Strict
+from bt_cli.arguments.opening import open_models
+from bt_cli.arguments.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Index, Model, Quiet, Reranker
+from bt_cli.arguments.options import AllowPrivateUrls, Device, Dtype, Index, Model, Quiet, Reranker
 from bt_cli.display.remarks import remark
 from bt_cli.errors import BtError
 
@@ -22,7 +22,7 @@ def run(
     index, and no other file is read.
     """
     try:
-        from bt_cli.serving.assistant_tools import assistant_tools
+        from bt_cli.api.assistant_tools import assistant_tools
         from bt_cli.serving.service import Service
     except ImportError as error:
         raise BtError(f"bt mcp needs an extra: pip install 'bridgetower[mcp]' ({error})") from None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bt_cli.commands.completion import checkpoints
-from bt_cli.commands.options import Json, Quiet
+from bt_cli.arguments.completion import checkpoints
+from bt_cli.arguments.options import Json, Quiet
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
@@ -64,9 +64,9 @@ def list_checkpoints(as_json: Json = False, quiet: Quiet = False) -> None:
 def known_checkpoints() -> list[dict[str, Any]]:
     """Name, where it is ("bundled", "cached" on this machine, "hub"), bytes (on disk, or of the weights on the hub) and
     what it is for, of each checkpoint; the bundled first, then those on this machine."""
-    from bt_cli.checkpoints.hub_cache import bytes_on_disk, cached_names, cached_snapshot
-    from bt_cli.checkpoints.model_names import BUNDLED, BUNDLED_USE, OFFICIAL, PARAMETERS
     from bt_cli.checkpoints.resolve import resolve
+    from bt_cli.hub.hub_cache import bytes_on_disk, cached_names, cached_snapshot
+    from bt_cli.hub.model_names import BUNDLED, BUNDLED_USE, OFFICIAL, PARAMETERS
 
     rows: list[dict[str, Any]] = []
     for name in BUNDLED:
@@ -104,7 +104,7 @@ def info(name: Name, revision: Revision = None, as_json: Json = False, quiet: Qu
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """The facts of `bt models info --json`: `files` are paths with their sizes in bytes, the weights first."""
     from bt_cli.checkpoints.checkpoint import HEAD_NAMES
-    from bt_cli.checkpoints.hub_cache import CONFIG, IMAGE_SETTINGS, TOKENIZER_FILES
+    from bt_cli.hub.hub_cache import CONFIG, IMAGE_SETTINGS, TOKENIZER_FILES
 
     described = (CONFIG, *IMAGE_SETTINGS, *TOKENIZER_FILES)
     weights = checkpoint.files.paths
@@ -131,9 +131,9 @@ def download(name: Name, revision: Revision = None, as_json: Json = False, quiet
 
     Only what bt needs comes into the hub's cache; a broken download resumes. Prints the folder.
     """
-    from bt_cli.checkpoints.hub import download as fetch
-    from bt_cli.checkpoints.model_names import is_hub_name
     from bt_cli.checkpoints.resolve import resolve
+    from bt_cli.hub.download import download as fetch
+    from bt_cli.hub.model_names import is_hub_name
 
     if is_hub_name(name) and not Path(name).is_dir():
         with progress("downloading", unit="byte") as tick:
@@ -241,9 +241,9 @@ def _given_tokenizer(folder: Path) -> Tokenizer:
 
 def _roberta_tokenizer() -> Tokenizer | None:
     """The tokenizer that all published checkpoints share: from one of them in the cache, else from the hub."""
-    from bt_cli.checkpoints.hub import fetch_tokenizer
-    from bt_cli.checkpoints.hub_cache import cached_names, cached_snapshot
-    from bt_cli.checkpoints.model_names import OFFICIAL
+    from bt_cli.hub.download import fetch_tokenizer
+    from bt_cli.hub.hub_cache import cached_names, cached_snapshot
+    from bt_cli.hub.model_names import OFFICIAL
     from bt_cli.preprocessing.tokenizer import Tokenizer
 
     cached = [cached_snapshot(name) for name in cached_names() if name in OFFICIAL]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import (
+from bt_cli.arguments.opening import open_models
+from bt_cli.arguments.options import (
     AllowPrivateUrls,
     Device,
     Dtype,
@@ -42,7 +42,7 @@ from bt_cli.search.two_stage import CANDIDATES, Answer, Request, search
 from bt_cli.sources.web_address import allowed
 
 if TYPE_CHECKING:
-    from bt_cli.serving.remote_pairs import RemotePairs
+    from bt_cli.api.remote_pairs import RemotePairs
 
 NOTHING_FED = "no image on stdin; where the index is meant, give it nothing to read: < /dev/null"
 
@@ -151,8 +151,8 @@ def run(
 
 def _remote(url: str, model: str | None, reranker: str | None, index: Path | None) -> RemotePairs:
     """A server's ITM head, where nothing is named here that it has decided."""
-    from bt_cli.serving.client import Client, refuse_local_choices
-    from bt_cli.serving.remote_pairs import RemotePairs
+    from bt_cli.api.client import Client, refuse_local_choices
+    from bt_cli.api.remote_pairs import RemotePairs
 
     refuse_local_choices(model=model, reranker=reranker, index=index)
     return RemotePairs(Client(url))

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bt_cli.commands.caption_file import read_caption_file
-from bt_cli.commands.opening import open_models
-from bt_cli.commands.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server, Strict
+from bt_cli.arguments.caption_file import read_caption_file
+from bt_cli.arguments.opening import open_models
+from bt_cli.arguments.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server, Strict
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
@@ -71,8 +71,8 @@ def run(
         raise Misuse(f"--heatmap explains one image with one text, and these are {len(wanted)} pairs")
     reranker: Any
     if server is not None:
-        from bt_cli.serving.client import Client, refuse_local_choices
-        from bt_cli.serving.remote_pairs import RemotePairs
+        from bt_cli.api.client import Client, refuse_local_choices
+        from bt_cli.api.remote_pairs import RemotePairs
 
         refuse_local_choices(model=model)
         remote = RemotePairs(Client(server))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.opening import open_indexes, open_models
-from bt_cli.commands.options import (
+from bt_cli.arguments.opening import open_indexes, open_models
+from bt_cli.arguments.options import (
     AllowPrivateUrls,
     Combination,
     Device,
@@ -177,7 +177,7 @@ def run(
     if preview and (as_json or paths or nul):
         raise Misuse("--preview shows images to people; leave it out with --json and --paths")
     if server is not None:
-        from bt_cli.serving.client import Client, refuse_local_choices
+        from bt_cli.api.client import Client, refuse_local_choices
 
         refuse_local_choices(model=model, reranker=reranker, index=index)
     if preview:
@@ -264,7 +264,7 @@ def _search_queries(
 
     started = time.perf_counter()
     if server is not None:
-        from bt_cli.serving.client import Client
+        from bt_cli.api.client import Client
 
         write_answers(Client(server).search_many(asked), asked, started=started, as_json=as_json)
         return

@@ -12,8 +12,8 @@ from bt_cli.search.candidates import Hit
 from bt_cli.search.many import ManyTexts
 
 if TYPE_CHECKING:
+    from bt_cli.api.client import RemoteAnswers
     from bt_cli.search.many import ManyAnswers
-    from bt_cli.serving.client import RemoteAnswers
 
 TAG = "bt-itc"
 """The system's name, last column of the run."""

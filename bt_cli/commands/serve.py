@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bt_cli.commands.options import (
+from bt_cli.arguments.options import (
     AllowPrivateUrls,
     Device,
     Dtype,
@@ -71,10 +71,10 @@ def run(
     /openapi.json describes everything. bt search --server URL asks a server instead of loading a checkpoint.
     """
     try:
-        from bt_cli.serving.application import listen, run_server, server
+        from bt_cli.api.application import listen, run_server, server
     except ImportError as error:
         raise BtError(f"bt serve needs an extra: pip install 'bridgetower[serve]' ({error})") from None
-    from bt_cli.commands.opening import named_indexes
+    from bt_cli.arguments.opening import named_indexes
     from bt_cli.serving.service import Service
     from bt_cli.serving.settings import Settings
     from bt_cli.store.index_folder import IndexFolder

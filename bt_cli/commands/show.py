@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bt_cli.commands.opening import open_indexes
-from bt_cli.commands.options import AllowPrivateUrls, Indexes, Json, Quiet
+from bt_cli.arguments.opening import open_indexes
+from bt_cli.arguments.options import AllowPrivateUrls, Indexes, Json, Quiet
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse

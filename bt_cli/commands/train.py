@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.commands.options import (
+from bt_cli.arguments.options import (
     AllowPrivateUrls,
     CaptionFormat,
     CaptionSplit,

@@ -30,9 +30,9 @@ from bt_cli.embeddings.npy_file import table_file
 from bt_cli.embeddings.photo_columns import arrow_columns, facts_arrays
 from bt_cli.errors import UnreadableImage
 from bt_cli.files.shown_path import shown_path
-from bt_cli.indexing.build import is_readable
 from bt_cli.indexing.encoder import EncodedBatch, FileEncoder
 from bt_cli.indexing.summary import IndexSummary, no_images, nothing_readable
+from bt_cli.indexing.update_run import is_readable
 from bt_cli.inference.truncation import one_warning
 from bt_cli.kept.lookup import Kept, Lookup
 from bt_cli.kept.names import require_names

@@ -18,8 +18,8 @@ def identity_of(model: Model, *, precision: str | None = None) -> Identity:
     Raises:
         MissingHead: The checkpoint has no ITC head.
     """
-    from bt_cli.checkpoints.model_names import BUNDLED
     from bt_cli.embeddings.identity import Identity
+    from bt_cli.hub.model_names import BUNDLED
 
     name = model.checkpoint.name
     folder = os.path.expanduser(name)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bt_cli.bridgetower.configuration import ConfigSection, read_object, with_fields_in_place
-from bt_cli.checkpoints.hub_cache import CONFIG
+from bt_cli.checkpoints.save_folder import made_folder, refuse_push
 from bt_cli.checkpoints.settings_files import settings_folder
 from bt_cli.errors import BadConfig
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
-from bt_cli.pretrained.save_folder import made_folder, refuse_push
+from bt_cli.hub.hub_cache import CONFIG
 
 if TYPE_CHECKING:
     from typing import Self

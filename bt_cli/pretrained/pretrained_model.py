@@ -18,6 +18,7 @@ from bt_cli.bridgetower.network import BridgeTower
 from bt_cli.checkpoints.hub_layout import PREFIX, TIED
 from bt_cli.checkpoints.meta_network import Undrawn
 from bt_cli.checkpoints.model_card import write_card
+from bt_cli.checkpoints.save_folder import refuse_push
 from bt_cli.checkpoints.saving import SHARD_BYTES, HubTensor, write_checkpoint
 from bt_cli.errors import BadInput, Misuse
 from bt_cli.pretrained.batch_input import BatchInput
@@ -26,7 +27,6 @@ from bt_cli.pretrained.fast_network import Encoded, FastNetwork, in_ordinary_con
 from bt_cli.pretrained.initialisation import STD, initialise
 from bt_cli.pretrained.late_gradient import with_late_gradient
 from bt_cli.pretrained.outputs import ModelOutput
-from bt_cli.pretrained.save_folder import refuse_push
 from bt_cli.pretrained.weights import device_of, read_weights, where_from
 
 Output = TypeVar("Output", bound=ModelOutput)

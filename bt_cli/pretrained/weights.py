@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from bt_cli.bridgetower.configuration import BridgeTowerConfig
 from bt_cli.checkpoints.checkpoint_folder import checkpoint_folder
 from bt_cli.checkpoints.hub_layout import OPTIONAL, PREFIX, TIED, canonical_name
-from bt_cli.checkpoints.tensor_files import NamedTensors, TensorFiles
+from bt_cli.checkpoints.named_tensors import NamedTensors
 from bt_cli.checkpoints.weight_loading import WEIGHT_DTYPES
 from bt_cli.errors import BadInput, CheckpointMismatch, NoDevice
 from bt_cli.pretrained.initialisation import initialise
+from bt_cli.weight_files.tensor_files import TensorFiles
 
 logger = logging.getLogger("bt_cli")
 

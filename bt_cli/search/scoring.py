@@ -107,3 +107,32 @@ def pairs_of(captions: CaptionSet) -> list[tuple[str, str]]:
         found = (place for place in places if os.path.exists(place) or split_path(place) is not None)
         pairs.append((next(found, item.image), item.text))
     return pairs
+
+
+def word_records(
+    image: str, text: str, masks: Sequence[Sequence[tuple[str, int, float]]]
+) -> tuple[list[dict[str, Any]], str]:
+    """The `--json` objects, one a candidate, and the sentence filled with the best words.
+
+    Args:
+        image: What the image is called.
+        text: With its masks.
+        masks: For each mask (token, id, probability), best first.
+    """
+    from bt_cli.inference.masked_words import fill
+
+    best = [candidates[0][0] for candidates in masks]
+    records = [
+        {
+            "image": image,
+            "text": text,
+            "mask": number,
+            "token": token,
+            "token_id": token_id,
+            "prob": seven_digits(probability),
+            "sentence": fill(text, [*best[:number], token, *best[number + 1 :]]),
+        }
+        for number, candidates in enumerate(masks)
+        for token, token_id, probability in candidates
+    ]
+    return records, fill(text, best)

@@ -14,11 +14,10 @@ import numpy as np
 from bt_cli.errors import UnreadableImage
 from bt_cli.preprocessing.tokenizer import MASK
 from bt_cli.search.candidates import Candidate, Hit
-from bt_cli.search.filling import word_records
 from bt_cli.search.many import ManyAnswers, ManyTexts
 from bt_cli.search.query import Term
 from bt_cli.search.rerank import rerank_images
-from bt_cli.search.scoring import score
+from bt_cli.search.scoring import score, word_records
 from bt_cli.search.two_stage import Answer, Request, search
 from bt_cli.serving.lanes import Job, Lane
 from bt_cli.serving.measures import Measures

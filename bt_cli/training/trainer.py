@@ -21,7 +21,6 @@ from bt_cli.checkpoints.combination import KEY, keep_combination
 from bt_cli.checkpoints.hub_layout import heads_in
 from bt_cli.checkpoints.model_card import write_card
 from bt_cli.checkpoints.saving import hub_tensors, save_checkpoint
-from bt_cli.checkpoints.tensor_files import choose_weights
 from bt_cli.errors import BadConfig, NotFound, Unwritable
 from bt_cli.files.plain_file import is_plain
 from bt_cli.files.shown_path import shown_path
@@ -32,9 +31,9 @@ from bt_cli.training.objectives import compute_losses
 from bt_cli.training.optimizer import MasterWeights
 from bt_cli.training.recipe import Recipe, Stage
 from bt_cli.training.run import Run
-from bt_cli.training.run_log import RunLog, read_log
-from bt_cli.training.run_state import Position, load_state, restore_random, save_state
+from bt_cli.training.run_state import Position, RunLog, load_state, read_log, restore_random, save_state
 from bt_cli.training.validation import LEAST_IMAGES, validate
+from bt_cli.weight_files.tensor_files import choose_weights
 
 LARGEST_SCALE, SMALLEST_SCALE = 6.9077, 0.6931
 """Bounds of the log temperature: temperatures from 0.001 to 0.5, as published."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints.fake_hub import FakeHub
+from hub.fake_hub import FakeHub
 from random_checkpoint import random_checkpoint
 
 import bt_cli
 from bt_cli.checkpoints.checkpoint_folder import checkpoint_folder
-from bt_cli.checkpoints.hub_cache import cache_folder
 from bt_cli.checkpoints.saving import save_checkpoint
 from bt_cli.errors import Offline, UnknownModel
+from bt_cli.hub.hub_cache import cache_folder
 
 NAME = "someone/little-tower"
 

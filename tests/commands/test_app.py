@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import bt_cli
+from bt_cli.arguments.options import Device, Dtype, Index, Model
 from bt_cli.commands import app as app_module
 from bt_cli.commands.app import COMMANDS, main
-from bt_cli.commands.options import Device, Dtype, Index, Model
 from bt_cli.errors import MissingHead, Misuse
 
 HEAVY = ("torch", "faiss", "pyarrow", "numpy", "PIL", "transformers", "tokenizers", "safetensors", "huggingface_hub")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 from captioned_containers import Sample, rows_of, write_data_set, write_shard
-from checkpoints.fake_hub import FakeHub, go_online
 from google_store import google_store
+from hub.fake_hub import FakeHub, go_online
 from object_store import forget_stores
 
 from bt_cli.sources import tar_shard

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bt_cli.commands.opening import named_indexes
+from bt_cli.arguments.opening import named_indexes
 
 if TYPE_CHECKING:
     from conftest import Ran

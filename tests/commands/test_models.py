@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints.fake_hub import FakeHub
+from hub.fake_hub import FakeHub
 from random_checkpoint import random_checkpoint, sparse_checkpoint
 
 from bt_cli.checkpoints.checkpoint import Checkpoint
-from bt_cli.checkpoints.model_names import PARAMETERS
+from bt_cli.hub.model_names import PARAMETERS
 
 Bt = Callable[..., Any]
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import pytest
 from rich.cells import cell_len
 
-from bt_cli.checkpoints.model_names import OFFICIAL
 from bt_cli.commands.models import list_checkpoints
 from bt_cli.display.hit_table import show_hits
 from bt_cli.display.mask_table import show_words
 from bt_cli.display.metrics_table import RANKS, SHARES, metrics_table
 from bt_cli.display.pair_table import show_pairs
 from bt_cli.display.table import Column, Rows, show
+from bt_cli.hub.model_names import OFFICIAL
 from bt_cli.search.candidates import Hit
 from bt_cli.search.scoring import Pair
 

@@ -882,7 +882,7 @@ def test_images_that_no_package_reads_are_passed_over(home: Path, monkeypatch: p
 def test_rows_of_images_that_no_package_reads_any_more_stay(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home / "photos/p.heic", "\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with monkeypatch.context() as patch:
-        patch.setattr("bt_cli.indexing.build.lacks_reader", lambda path, head: False)
+        patch.setattr("bt_cli.indexing.update_run.lacks_reader", lambda path, head: False)
         assert counts(index("photos")) == {"added": 4, "encoded": 4}
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     assert counts(index()) == {"unchanged": 4}

@@ -15,7 +15,7 @@ from torture.stores import SMALL, PictureEncoder, WholeIndex, content_of, pictur
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.block_sums import damaged
 from bt_cli.indexing.build import build_index
-from bt_cli.indexing.file_facts import file_facts
+from bt_cli.planning.file_facts import file_facts
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.manifest import Manifest
 

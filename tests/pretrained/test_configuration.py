@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints.fake_hub import FakeHub
+from hub.fake_hub import FakeHub
 from hypothesis import given
 from hypothesis import strategies as st
 from random_checkpoint import random_checkpoint
@@ -345,7 +345,7 @@ def test_broken_files_and_other_models_are_named(tmp_path: Path) -> None:
 @pytest.fixture
 def served(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A hub on loopback with one checkpoint, `someone/small`."""
-    from checkpoints.fake_hub import go_online
+    from hub.fake_hub import go_online
 
     folder = random_checkpoint(tmp_path_factory.mktemp("hub") / "small")
     with FakeHub({"someone/small": folder}) as hub:

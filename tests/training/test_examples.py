@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bt_cli.preprocessing.tokenizer import Tokenizer
 from bt_cli.training.examples import IGNORED, choose_negative, mask_tokens, word_tokens
+from bt_cli.training.initial_weights import train_tokenizer
 from bt_cli.training.recipe import Masking, Matching
-from bt_cli.training.vocabulary import train_tokenizer
 
 TEXTS = ["a cat to the left of a red dog", "two dogs", "a cat", "three red cats above a dog on the right"]
 

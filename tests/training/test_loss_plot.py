@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from bt_cli.training.loss_plot import POINTS, loss_plot
-from bt_cli.training.run_log import LOG_FILE, RunLog, read_log
+from bt_cli.training.run_state import LOG_FILE, RunLog, read_log
 
 SPACE = "{http://www.w3.org/2000/svg}"
 

@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from bt_cli.errors import BadConfig
 from bt_cli.training.optimizer import MasterWeights
 from bt_cli.training.recipe import Rates, Recipe
-from bt_cli.training.run_log import read_log
-from bt_cli.training.run_state import STATE_FILE, Position, load_state, save_state
+from bt_cli.training.run_state import STATE_FILE, Position, load_state, read_log, save_state
 
 RECIPE = Recipe.from_dict({"stages": [{"steps": 4}]}).for_width(64)
 

@@ -25,7 +25,7 @@ from bt_cli.errors import BadConfig, NotFound, UnreadableImage, Unwritable
 from bt_cli.training.distributed import Ranks
 from bt_cli.training.recipe import Recipe
 from bt_cli.training.run import Run, caption_run
-from bt_cli.training.run_log import read_log
+from bt_cli.training.run_state import read_log
 from bt_cli.training.trainer import Trainer, require_plain_files
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""What several commands take in the same way: options, their completion and words, models to open."""

@@ -1,0 +1,1 @@
+"""The documented image processors, tokenizer and processor, thin over the room `preprocessing`."""
