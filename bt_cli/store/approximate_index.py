@@ -50,6 +50,8 @@ TRIAL_CODES = 16
 """Lists, and codes of a quantizer, of the small index that a factory string is tried out with."""
 LARGEST_NUMBER = 1 << 24
 """Lists, links or codes in a factory string; more would take gigabytes before the first vector."""
+RANKED_AT_A_TIME = 64
+"""Candidates whose vectors are read together."""
 LISTS_IN_MEMORY = 256 << 20
 """Bytes of lists up to which an index is built in memory, which is a little faster."""
 
@@ -202,7 +204,7 @@ class ApproximateIndex:
             fetched = min(count, 2 * fetched)
         if self.flat is not None:
             for query, line, row in zip(queries, found, scores, strict=True):
-                row[line >= 0] = self.flat.products(query, line[line >= 0])
+                rank_by_vectors(self.flat, query, line, row, k)
         order = np.lexsort((np.where(found < 0, self.rows, found), -scores))[:, :k]
         scores, found = np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
         return np.where(found < 0, scores, np.clip(scores, -1.0, 1.0)), found
@@ -246,6 +248,33 @@ class ApproximateIndex:
         if not self.checked.is_summed or not self.tuning.get("lists_end") or self._extent is None:
             return None
         return np.ones(len(self._extent[0]), bool)
+
+
+def rank_by_vectors(flat: VectorFile, query: np.ndarray, rows: np.ndarray, scores: np.ndarray, k: int) -> None:
+    """Put the vectors' own scores in the place of those of codes, from the best on, until no other reaches the best k.
+
+    How far a code's score lies from its vector's is seen on those ranked so far: one whose score lies by twice the
+    largest such distance below the k-th best is not read. On a disk each of them would be a block to read and to prove.
+
+    Args:
+        flat: The vectors.
+        query: (d,) float32.
+        rows: (m,) int64, the best first by the scores of the codes; -1 behind the last.
+        scores: (m,) float32, changed in place; minus infinity where the vector need not be read.
+        k: Answers wanted.
+    """
+    known = int((rows >= 0).sum())
+    reach, ranked = np.float32(0), 0
+    while ranked < known:
+        best = np.partition(scores[:ranked], ranked - k)[ranked - k] if ranked >= k else -np.inf
+        first, last = ranked, min(known, max(k, ranked + RANKED_AT_A_TIME))
+        last = first + int((scores[first:last] + reach >= best).sum())
+        if last == first:
+            break
+        exact = flat.products(query, rows[first:last])
+        reach = max(reach, 2 * np.abs(exact - scores[first:last]).max())
+        scores[first:last], ranked = exact, last
+    scores[ranked:known] = -np.inf
 
 
 def _reduced(factory: str, dimension: int) -> str:

@@ -10,13 +10,20 @@ import pytest
 
 from bt_cli.embeddings import index_choice, tuning
 from bt_cli.embeddings.embedding_table import vector_array
+from bt_cli.embeddings.faiss_index import searched
 from bt_cli.embeddings.identity import Identity
 from bt_cli.embeddings.image_rows import ImageRows
 from bt_cli.embeddings.index_choice import Choice, choose_index, list_choice
 from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
 from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.store import approximate_index
-from bt_cli.store.approximate_index import ApproximateIndex, build_approximate, check_factory, try_out
+from bt_cli.store.approximate_index import (
+    ApproximateIndex,
+    build_approximate,
+    check_factory,
+    rank_by_vectors,
+    try_out,
+)
 from bt_cli.store.index_folder import IndexFolder
 from bt_cli.store.index_writer import IndexWriter
 from bt_cli.store.manifest import Piece
@@ -236,3 +243,47 @@ def test_four_bits_a_number_and_the_vectors_behind_them_find_all(
         hits = [len(np.intersect1d(mine, theirs)) / 10 for mine, theirs in zip(found, wanted, strict=True)]
         assert np.mean(hits) >= least
         assert np.array_equal(scores[found == wanted], wanted_scores[found == wanted])
+
+
+@pytest.mark.parametrize(("factory", "most"), [("IVF16,SQ8", 300), ("IVF16,RaBitQ4", 1024), ("IVF16,PQ16", 1024)])
+def test_vectors_are_read_until_no_other_reaches_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, most: int
+) -> None:
+    rows, dimension = 10_000, 64
+    generator = np.random.default_rng(3)
+    centres = generator.standard_normal((200, dimension))
+    vectors = centres[generator.integers(0, 200, rows)] + 0.8 * generator.standard_normal((rows, dimension))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with VectorFileWriter(tmp_path / "flat", rows, dimension, "float16") as writer:
+        writer.write(np.arange(rows), vectors)
+    _, search = build_approximate(tmp_path / "flat", tmp_path / "index", Choice(factory, ""))
+    flat = VectorFile(tmp_path / "flat")
+    index = ApproximateIndex(tmp_path / "index", Piece(rows, "", "", "", kind=factory, search=search), flat)
+    read: list[int] = []
+    products = flat.products
+
+    def counted(query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        read[-1] += len(rows)
+        return products(query, rows)
+
+    monkeypatch.setattr(flat, "products", counted)
+    queries = centres[:50] + 0.8 * generator.standard_normal((50, dimension))
+    queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    for query in queries:
+        read.append(0)
+        scores, found = index.search(query[None], 128)
+        candidates = searched(index.index, query[None], 1024, index.tuning)[1][0]
+        exact = products(query, candidates[candidates >= 0])
+        order = np.lexsort((candidates[candidates >= 0], -exact))[:128]
+        assert found[0].tolist() == candidates[order].tolist()  # what reading all of them finds
+        assert scores[0].tolist() == exact[order].tolist()
+    assert 128 <= min(read) <= np.mean(read) <= most
+
+
+def test_fewer_candidates_than_answers_are_all_read(flat: Path) -> None:
+    exact = VectorFile(flat)
+    query, rows = exact.rows_of(np.array([7]))[0], np.array([9, 7, -1])
+    scores = np.array([0.5, 0.4, -np.inf], np.float32)
+    rank_by_vectors(exact, query, rows, scores, 10)
+    assert scores[:2].tolist() == exact.products(query, rows[:2]).tolist()
+    assert scores[2] == -np.inf
