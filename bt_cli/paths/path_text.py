@@ -23,6 +23,7 @@ BYTES_LOOKED_FOR = 3
 """Of a literal, in the whole text; the others are compared where these stand."""
 
 _SLASH = 47
+_MANTISSA_BITS, _EXPONENT_OF_ONE = 52, 1023  # of a float64
 _PAD = WORD
 _FEW_ROWS = 100_000
 """So many paths are looked at themselves; of more, those that may match are found in the whole text first."""
@@ -51,10 +52,13 @@ class PathText:
         while len(left):
             at = begins[left]
             slashes = _bytes_equal(words[at - WORD + _PAD], _SLASH)
+            begins[left] = at - WORD
+            hit = np.flatnonzero(slashes)
             # The highest bit is the last slash of the eight bytes; a float's exponent says where it stands.
-            last = (np.frexp(slashes.astype(np.float64))[1] + WORD - 1) // WORD
-            begins[left] = np.maximum(at - WORD + last, starts[left])
-            left = left[(last == 0) & (at - WORD > starts[left])]
+            exponents = (slashes[hit].astype(np.float64).view(np.int64) >> _MANTISSA_BITS) - _EXPONENT_OF_ONE
+            begins[left[hit]] += exponents // WORD + 1
+            left = left[(slashes == 0) & (at - WORD > self.starts[rows[left]])]
+        np.maximum(begins, self.starts[rows], out=begins)
         return begins
 
     def owners(self, positions: Numbers) -> Numbers:
@@ -144,7 +148,7 @@ class PathText:
         return rows
 
     def _that_may(self, rows: Numbers, chunks: Sequence[Chunk]) -> Numbers:
-        """Those of `rows` that end as the last chunk says, and hold the longest literal of the others."""
+        """Those of `rows` that end as the last chunk says, and hold the rarest literal of the others."""
         last = chunks[-1]
         if last:
             rows = rows[self.ends[rows] - self.starts[rows] >= length(last)]
@@ -152,7 +156,7 @@ class PathText:
         literals = [part for chunk in chunks[:-1] for part in chunk if isinstance(part, bytes)]
         if literals and len(rows) > _FEW_ROWS:
             holding = np.zeros(len(self.starts), bool)
-            holding[self.owners(self.occurrences((max(literals, key=len),)))] = True
+            holding[self.owners(self.occurrences((min(literals, key=self._frequency),)))] = True
             rows = rows[holding[rows]]
         return rows
 
@@ -208,6 +212,10 @@ class PathText:
             at += len(part) if isinstance(part, bytes) else 1
         rarest = sorted(known)[:BYTES_LOOKED_FOR]
         return [place for _, place, _ in rarest], [byte for _, _, byte in rarest]
+
+    def _frequency(self, literal: Literal) -> tuple[int, int]:
+        """How often a literal stands in the text at most, as a sample says; among equals the longer one is rarer."""
+        return min(int(self._counted()[byte]) for byte in literal), -len(literal)
 
     def _counted(self) -> NDArray[np.int64]:
         if self._counts is None:
