@@ -30,6 +30,13 @@ def widen_float16(stored: NDArray[np.float16], out: NDArray[np.float32] | None =
     return wide
 
 
+def as_float32(stored: NDArray[np.float16] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors as they are stored, finite numbers all, as float32 of the same shape."""
+    if stored.dtype == np.float16:
+        return widen_float16(np.asarray(stored, np.float16))
+    return np.asarray(stored, np.float32)
+
+
 def finite_float16(stored: NDArray[np.float16]) -> bool:
     """Whether all numbers are finite; numpy's own answer is ten times as slow."""
     if not stored.size:

@@ -30,6 +30,7 @@ from bt_cli.embeddings.faiss_index import (
 from bt_cli.embeddings.index_choice import Choice, list_choice
 from bt_cli.embeddings.tuning import NEIGHBOURS, RESCORED, SEED, Sample, tuned
 from bt_cli.embeddings.vector_file import VectorFile, VectorFileWriter
+from bt_cli.embeddings.widening import as_float32
 from bt_cli.errors import BrokenIndex, Misuse
 from bt_cli.files.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.files.plain_file import open_plain
@@ -337,7 +338,7 @@ def _built(vectors: VectorFile, choice: Choice, path: Path) -> Any:
         write_lists(index, vectors, path)
         return mapped(path)
     for first in range(0, vectors.rows, ROWS_AT_A_TIME):
-        index.add(np.asarray(vectors.vectors[first : first + ROWS_AT_A_TIME], dtype=np.float32))
+        index.add(as_float32(vectors.vectors[first : first + ROWS_AT_A_TIME]))
     _write(index, path)
     return index
 

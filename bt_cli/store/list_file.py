@@ -21,6 +21,7 @@ import numpy as np
 
 from bt_cli.embeddings.faiss_index import list_extent, lists_of, mapped, turned
 from bt_cli.embeddings.vector_file import VectorFile
+from bt_cli.embeddings.widening import as_float32
 from bt_cli.errors import BrokenIndex
 from bt_cli.files.block_sums import WAY_OUT, BlockSums, CheckedBytes
 from bt_cli.files.shown_path import shown_path
@@ -181,7 +182,7 @@ def _block(index: Any, vectors: VectorFile, rows: np.ndarray) -> np.ndarray:
     """Vectors as the lists take them: turned, where the index turns them."""
     whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows)
     block = vectors.vectors[rows[0] : rows[-1] + 1] if whole else vectors.vectors[rows]
-    return np.ascontiguousarray(turned(index, np.asarray(block, dtype=np.float32)))
+    return np.ascontiguousarray(turned(index, as_float32(block)))
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
