@@ -39,9 +39,9 @@ def lacking_facts(
         opened: Makes of a stored path what is opened.
         verify: Look at those of which nothing is known, too; they are among the answers where their heads say anything.
     """
-    here = np.flatnonzero(same & ~listing.on_web) if len(stored) else np.empty(0, np.int64)
-    if not len(here):
-        return {}
+    if not len(stored) or not (verify or stored.lacks_photo_columns.any()):
+        return {}  # before arrays of all images are made
+    here = np.flatnonzero(same & ~listing.on_web)
     lacking = here[stored.lacks_photo_columns[own[here]]]
     found = facts_at({place: opened(listing.name(place)) for place in lacking.tolist()})
     if verify:

@@ -177,7 +177,8 @@ class StoredRows:
                 with reading(piece.table):
                     # The size is there in every version, so that the rows can be counted without the other.
                     parts.append(_column(name, piece.columns(["size", name] if name in PHOTO_COLUMNS else [name])))
-            self._columns[name] = np.concatenate(parts) if parts else getattr(ImageRows.blank([]), name)
+            joined = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else None
+            self._columns[name] = getattr(ImageRows.blank([]), name) if joined is None else joined
         return self._columns[name]
 
     def values(self, name: str, ids: np.ndarray) -> np.ndarray:
