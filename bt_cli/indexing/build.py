@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from bt_cli.planning.absence import Forgotten
 from bt_cli.planning.file_facts import file_facts
 from bt_cli.planning.kept_source import KeptSource, kept_now
 from bt_cli.planning.pairs import Pairing, wanted_kind
-from bt_cli.planning.plan import plan_update
+from bt_cli.planning.plan import Plan, plan_update
 from bt_cli.planning.roots import existing, fresh, roots_of_run
 from bt_cli.planning.web_rows import WebRows
 from bt_cli.sources.shard_list import shard_list
@@ -114,18 +115,25 @@ def build_index(
         captions=captions is not None,
         rebuild=rebuild,
     )
-    exclusion = _wanted_exclusion(exclude, default_excludes, there, Path(index))
     names = list(keep) if keep is not None else list(there.keep) if there else []
     require_names(names)
     run = UpdateRun(Path(index), home_of(index, there.home if there else None), encoder, strict, progress)
     run.allow_private = allow_private
     forgotten = Forgotten([run.paths.stored(os.fspath(folder)) for folder in forget], there.roots if there else [])
-    known = forgotten.remaining
     named = [name for root in roots for name in shard_list(os.fspath(root))]
-    given = run.paths.given([existing(root) for root in named], [] if rebuild else known)
-    of_tables = there is not None and there.rows and not there.roots
-    if given or rebuild or not of_tables:  # an index of tables has rows and needs no roots
-        require_something(run, given, known, rebuild, exclusion)
+    wanted = _Wanted(
+        there,
+        kind,
+        _wanted_exclusion(exclude, default_excludes, there, Path(index)),
+        names,
+        given=run.paths.given([existing(root) for root in named], [] if rebuild else forgotten.remaining),
+        forgotten=forgotten,
+        asks_for_columns=keep is not None,
+        rebuild=rebuild,
+        verify=verify,
+    )
+    if wanted.needs_roots:
+        require_something(run, wanted.given, forgotten.remaining, rebuild, wanted.exclusion)
     require_factory(factory, encoder.identity.dimension)
     with (
         no_folder_for_nothing(run.folder),
@@ -143,51 +151,14 @@ def build_index(
         writer.kind = kind
         if kind != IMAGES:
             run.pairing = Pairing(pairs, run.captions_before(writer), kind == MIXED)
-        before = writer.paths_before() if rebuild else StoredPaths(writer.stored)
-        forgotten = Forgotten(forgotten.folders, writer.known_roots())
-        forgotten.check(run.paths, before)
-        remaining = forgotten.remaining
-        looked_through, all_roots = roots_of_run(run.paths, given, remaining, rebuild, exclusion)
-        plan = plan_update(
-            looked_through,
-            run.paths,
-            writer.stored,
-            writer.journal,
-            forgotten=forgotten.holds,
-            exclusion=exclusion,
-            verify=verify,
-            pairing=run.pairing,
-            web=WebRows(
-                run.paths,
-                looked_through,
-                [root for root in all_roots if root not in looked_through],
-                forgets=bool(forgotten.folders),
-                opened=run.opened,
-            ),
-            opened=run.opened,
-            known_shards=_known_shards(there, kind, exclusion) if not rebuild else None,
-            kept=KeptSource(names, [*map(run.opened, all_roots)], asked=keep is not None, verify=verify or rebuild),
-        )
-        if rebuild:
-            held = [path for path in before if not forgotten.holds(path)]
-            require_folders(run.paths, looked_through, held, plan, exclusion)
-        all_roots = without_gone_files(all_roots, run.paths, plan)
-        run.report_unreadable(plan)
-        if plan.facts_read:
-            LOG.warning("date, camera and place read from the heads of %s images", f"{plan.facts_read:,}")
-        if plan.kept_read:
-            LOG.warning("%s read anew for %s images", ", ".join(map(shown_path, names)), f"{plan.kept_read:,}")
+        plan, all_roots = _planned(run, writer, wanted)
+        run.report(plan, names)
         run.encode_images(plan, writer)
-        barren = run.barren(plan, fresh(given, remaining))
-        if (given and set(barren) == set(given)) or (writer.manifest is None and not len(plan.kept())):
-            raise run.nothing(given, plan)
-        for root in barren:
-            LOG.warning("%s: no image there that can be read; not added", shown_path(run.paths.absolute(root)))
-        all_roots = [root for root in all_roots if root not in barren]
+        all_roots = _without_barren(run, writer, wanted, plan, all_roots)
         all_captions = run.encode_captions(captions, plan, all_roots, writer)
         wanted_factory = kept_factory(factory, writer.manifest.factory if writer.manifest else None)
         asked = captions is not None or pairs is not None or compact
-        if not asked and run.is_same(plan, all_roots, wanted_factory, exclusion, names, writer):
+        if not asked and run.is_same(plan, all_roots, wanted_factory, wanted.exclusion, names, writer):
             writer.journal.clear()
         else:
             kept = plan.kept()
@@ -198,8 +169,8 @@ def build_index(
                 roots=all_roots,
                 captions=all_captions,
                 factory=wanted_factory,
-                exclude=exclusion.globs,
-                default_excludes=exclusion.defaults,
+                exclude=wanted.exclusion.globs,
+                default_excludes=wanted.exclusion.defaults,
                 keep=names,
                 shards=run.whole_shards(plan, there if not rebuild else None),
                 compact=compact,
@@ -209,9 +180,82 @@ def build_index(
     return run.summary
 
 
-def _known_shards(there: Manifest | None, kind: str, exclusion: Exclusion) -> Mapping[str, Sequence[int]] | None:
+@dataclass
+class _Wanted:
+    """What a run is asked for, with what the index remembers where it is not."""
+
+    there: Manifest | None
+    """Of the index as it stands."""
+    kind: str
+    exclusion: Exclusion
+    names: list[str]
+    """Columns that are carried along."""
+    given: list[str]
+    """Roots that were named, as stored."""
+    forgotten: Forgotten
+    asks_for_columns: bool
+    rebuild: bool
+    verify: bool
+
+    @property
+    def needs_roots(self) -> bool:
+        """Whether there has to be something to look through: an index of tables has rows, and needs no roots."""
+        of_tables = self.there is not None and self.there.rows and not self.there.roots
+        return bool(self.given or self.rebuild or not of_tables)
+
+
+def _planned(run: UpdateRun, writer: IndexWriter, wanted: _Wanted) -> tuple[Plan, list[str]]:
+    """What changes, and the roots that the index has from now on, those without an image among them."""
+    before = writer.paths_before() if wanted.rebuild else StoredPaths(writer.stored)
+    # The writer has the lock now: what the index knows can't change any more.
+    wanted.forgotten = forgotten = Forgotten(wanted.forgotten.folders, writer.known_roots())
+    forgotten.check(run.paths, before)
+    looked_through, all_roots = roots_of_run(
+        run.paths, wanted.given, forgotten.remaining, wanted.rebuild, wanted.exclusion
+    )
+    everything = wanted.verify or wanted.rebuild
+    plan = plan_update(
+        looked_through,
+        run.paths,
+        writer.stored,
+        writer.journal,
+        forgotten=forgotten.holds,
+        exclusion=wanted.exclusion,
+        verify=wanted.verify,
+        pairing=run.pairing,
+        web=WebRows(
+            run.paths,
+            looked_through,
+            [root for root in all_roots if root not in looked_through],
+            forgets=bool(forgotten.folders),
+            opened=run.opened,
+        ),
+        opened=run.opened,
+        known_shards=None if wanted.rebuild else _known_shards(wanted),
+        kept=KeptSource(wanted.names, [*map(run.opened, all_roots)], asked=wanted.asks_for_columns, verify=everything),
+    )
+    if wanted.rebuild:
+        held = [path for path in before if not forgotten.holds(path)]
+        require_folders(run.paths, looked_through, held, plan, wanted.exclusion)
+    return plan, without_gone_files(all_roots, run.paths, plan)
+
+
+def _without_barren(
+    run: UpdateRun, writer: IndexWriter, wanted: _Wanted, plan: Plan, all_roots: list[str]
+) -> list[str]:
+    """The roots without those new ones that gave nothing. Raises what `UpdateRun.nothing` makes where none gave."""
+    barren = run.barren(plan, fresh(wanted.given, wanted.forgotten.remaining))
+    if (wanted.given and set(barren) == set(wanted.given)) or (writer.manifest is None and not len(plan.kept())):
+        raise run.nothing(wanted.given, plan)
+    for root in barren:
+        LOG.warning("%s: no image there that can be read; not added", shown_path(run.paths.absolute(root)))
+    return [root for root in all_roots if root not in barren]
+
+
+def _known_shards(wanted: _Wanted) -> Mapping[str, Sequence[int]] | None:
     """Tar files that need not be opened while they stay as they are: not where another choice of images is made."""
-    if there is None or kind != IMAGES:
+    there, exclusion = wanted.there, wanted.exclusion
+    if there is None or wanted.kind != IMAGES:
         return None
     same = (tuple(there.exclude), there.default_excludes) == (exclusion.globs, exclusion.defaults)
     return there.shards if same else None

@@ -88,8 +88,13 @@ class UpdateRun:
             LOG.warning("%s: the captions are lost; give them again", str(error).partition(";")[0])
             return None
 
-    def report_unreadable(self, plan: Plan) -> None:
-        """Say what could not be looked at and what is not there, and count it."""
+    def report(self, plan: Plan, names: Sequence[str]) -> None:
+        """Say what could not be looked at, what is not there, and what was read beside images to encode.
+
+        Args:
+            plan: What changes.
+            names: Columns that are carried along.
+        """
         self.summary.passed_over = plan.passed_over
         if plan.absent:
             LOG.warning(
@@ -101,6 +106,10 @@ class UpdateRun:
             LOG.warning("%s: can't be looked through; what the index has of it stays", shown_path(folder))
         for path, reason in plan.unreadable:
             self._skip(path, f"{shown_path(path)}: {reason}")
+        if plan.facts_read:
+            LOG.warning("date, camera and place read from the heads of %s images", f"{plan.facts_read:,}")
+        if plan.kept_read:
+            LOG.warning("%s read anew for %s images", ", ".join(map(shown_path, names)), f"{plan.kept_read:,}")
 
     def encode_images(self, plan: Plan, writer: IndexWriter) -> None:
         """Encode what the plan has to encode, batch by batch into the journal."""
