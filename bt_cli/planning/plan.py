@@ -10,7 +10,7 @@ below the roots that were looked at, never below a folder that could not be read
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +23,7 @@ from bt_cli.datasets.passed_over import PassedOver
 from bt_cli.embeddings.image_rows import OF_CONTENT, ImageRows
 from bt_cli.embeddings.journal import Journal
 from bt_cli.errors import UnreadableImage
+from bt_cli.files.photo_facts import PhotoFacts
 from bt_cli.paths.index_paths import RootPaths
 from bt_cli.planning.absence import unmoved
 from bt_cli.planning.kept_source import KeptSource
@@ -126,11 +127,7 @@ def plan_update(
     shards = KnownShards({} if verify else known_shards or {}, stored, paths)
     listing = Listing(roots, paths, exclusion, shards, opened)
     own = stored.find(listing.names)
-    known = own >= 0
-    same = np.zeros(len(own), bool)
-    if len(stored):
-        same = known & (stored.column("size")[own] == listing.size) & (stored.column("mtime")[own] == listing.mtime)
-        same |= known & listing.unknown
+    same = _same_files(listing, own, stored)
     if verify:
         same &= ~_changed_in_silence(listing, own, same, stored, opened)
     if pairing is not None:
@@ -143,6 +140,40 @@ def plan_update(
     if kept is not None:
         kept.look(listing, own, same, stored, opened)
         same[kept.other] = False
+    plan, changed = _of_changed(listing, own, same, stored)
+    plan.shards = {name: stamp for name, stamp in shards.seen.items() if name not in listing.closed}
+    plan.facts_read, plan.kept_read = len(heads), 0 if kept is None else len(kept.other)
+    rewritten = heads.keys() | (kept.other_set if kept is not None else frozenset())
+    _find_embeddings(plan, changed, listing, journal, rewritten, opened)
+    missing = np.ones(len(stored), bool)
+    missing[own[own >= 0]] = False
+    if pairing is not None:
+        _join_captions(plan, pairing, missing)
+    _take_over(plan, changed, heads, paths)
+
+    def goes(path: str) -> bool:
+        return forgotten(path) or is_excluded(path, roots, paths, exclusion)
+
+    arrived = plan.rows.content_hash[(plan.source >= 0) & ~plan.same_content].tolist()
+    web.closed += [place for place in listing.closed if (place in roots or is_url(place)) and place not in web.closed]
+    plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived, web)
+    if kept is not None:
+        kept.fill(plan.rows, changed, plan.own, plan.source, plan.removed, stored)
+    plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
+    return plan
+
+
+def _same_files(listing: Listing, own: np.ndarray, stored: StoredRows) -> np.ndarray:
+    """(n,) bool: files of the size and time of the row with their path, and known addresses."""
+    if not len(stored):
+        return np.zeros(len(own), bool)
+    known = own >= 0
+    same = known & (stored.column("size")[own] == listing.size) & (stored.column("mtime")[own] == listing.mtime)
+    return same | (known & listing.unknown)
+
+
+def _of_changed(listing: Listing, own: np.ndarray, same: np.ndarray, stored: StoredRows) -> tuple[Plan, np.ndarray]:
+    """A plan of all but the unchanged, each to be encoded so far; and the place of each row in the listing."""
     place_of = {listing.name(place): place for place in np.flatnonzero(~same).tolist()}  # each path once
     changed = np.array(list(place_of.values()), np.int64)
     rows = ImageRows.blank(list(place_of))
@@ -156,16 +187,27 @@ def plan_update(
         unreadable=listing.unreadable,
         kept_folders=listing.closed_folders,
         passed_over=listing.passed_over,
-        shards={name: stamp for name, stamp in shards.seen.items() if name not in listing.closed},
-        facts_read=len(heads),
-        kept_read=0 if kept is None else len(kept.other),
     )
+    return plan, changed
+
+
+def _find_embeddings(
+    plan: Plan,
+    changed: np.ndarray,
+    listing: Listing,
+    journal: Journal,
+    rewritten: Collection[int],
+    opened: Callable[[str], str],
+) -> None:
+    """Say where the embedding of each row is that need not be encoded: its own, where the row is only `rewritten`
+    (places of the listing), in the journal, or that of a row with the same content."""
+    rows = plan.rows
     encoded = _journal_entries(journal) if len(changed) else {}
     asked = []
     unknown = listing.unknown[changed]
     for row, name in enumerate(rows.paths):
         file = (int(rows.size[row]), int(rows.mtime[row]))
-        if int(changed[row]) in heads or (kept is not None and int(changed[row]) in kept.other_set):
+        if int(changed[row]) in rewritten:
             plan.source[row] = plan.own[row]
         elif encoded.get(name) == file or (unknown[row] and name in encoded):
             plan.source[row] = JOURNAL
@@ -173,10 +215,12 @@ def plan_update(
         elif not is_url(name) or split_path(name) is not None:
             asked.append(row)
     _find_twins(plan, asked, opened)
-    missing = np.ones(len(stored), bool)
-    missing[own[known]] = False
-    if pairing is not None:
-        _join_captions(plan, pairing, missing)
+
+
+def _take_over(plan: Plan, changed: np.ndarray, heads: dict[int, PhotoFacts], paths: RootPaths) -> None:
+    """Give rows what is known of their content: from the row with their embedding, or from their heads (by places of
+    the listing; those of moved images are read here)."""
+    stored, rows = plan.stored, plan.rows
     found = np.flatnonzero(plan.source >= 0)
     if len(found):
         for column in OF_CONTENT:
@@ -187,17 +231,6 @@ def plan_update(
     if heads:
         read = np.array([row for row, place in enumerate(changed.tolist()) if place in heads], np.int64)
         rows.set_facts(read, [heads[place] for place in changed[read].tolist()])
-    arrived = rows.content_hash[(plan.source >= 0) & ~plan.same_content].tolist()
-
-    def goes(path: str) -> bool:
-        return forgotten(path) or is_excluded(path, roots, paths, exclusion)
-
-    web.closed += [place for place in listing.closed if (place in roots or is_url(place)) and place not in web.closed]
-    plan.removed, absent = _removed(np.flatnonzero(missing), listing, roots, stored, goes, arrived, web)
-    if kept is not None:
-        kept.fill(rows, changed, plan.own, plan.source, plan.removed, stored)
-    plan.absent = {paths.absolute(folder): rows for folder, rows in absent.items()}
-    return plan
 
 
 def _settle(
