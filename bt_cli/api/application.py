@@ -25,6 +25,7 @@ from bt_cli.api.familiar_endpoints import FamiliarEndpoints
 from bt_cli.api.gate import Gate
 from bt_cli.api.openapi import document
 from bt_cli.errors import BtError
+from bt_cli.files.shown_path import shown_path
 from bt_cli.serving.measures import CONTENT_TYPE
 from bt_cli.serving.service import Service
 from bt_cli.serving.settings import Settings
@@ -212,6 +213,10 @@ def listen(settings: Settings) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else str(error)
+        raise BtError(f"--host {shown_path(settings.host)}: {reason}; 127.0.0.1 is this machine") from None
+    try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None) or 0  # asyncio and socket put words of their own into strerror

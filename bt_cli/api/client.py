@@ -52,12 +52,12 @@ class Client:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         try:
+            parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port
         except ValueError:
-            host = port = None
-        if parts.scheme not in ("http", "https") or not host:
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
             raise Misuse(f"--server {shown_path(url)}: no address of a server, as http://127.0.0.1:7788 is")
         self.url, self._base = url, parts.path.rstrip("/")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bt_cli.display.progress import progress
+from bt_cli.display.remarks import remark
+from bt_cli.files.shown_path import shown_path
 from bt_cli.search.models import SearchModels
 
 if TYPE_CHECKING:
@@ -45,6 +47,16 @@ def named_indexes(named: list[Path] | None) -> Sequence[Path | str | None]:
     return [name for name in value.split(os.pathsep) if name] or [value]
 
 
+def each_once(folders: list[Path]) -> list[Path]:
+    """The folders without those that are one of them under another name: each image would come twice. They are told."""
+    kept: dict[str, Path] = {}
+    for folder in folders:
+        first = kept.setdefault(os.path.realpath(folder), folder)
+        if first is not folder:
+            remark(f"{shown_path(folder)}: the same index as {shown_path(first)}, taken once")
+    return list(kept.values())
+
+
 def open_indexes(named: list[Path] | None) -> IndexFolder | IndexSet:
     """The index of `--index`, or several as one; where none is named, the nearest.
 
@@ -54,7 +66,7 @@ def open_indexes(named: list[Path] | None) -> IndexFolder | IndexSet:
     """
     from bt_cli.store.index_folder import IndexFolder
 
-    folders = [IndexFolder.locate(folder) for folder in named_indexes(named)]
+    folders = each_once([IndexFolder.locate(folder) for folder in named_indexes(named)])
     if len(folders) == 1:
         return IndexFolder.open(folders[0])
     from bt_cli.store.index_set import IndexSet

@@ -25,6 +25,10 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
+COMPUTED_THERE = "says how this machine computes; leave it out with --server (BT_SERVER)"
+"""Why `refuse_idle` refuses `--device` and `--dtype` beside a server."""
+
+
 class Combination(StrEnum):
     """How the scores of a pair that the ITM head read become one."""
 
@@ -58,6 +62,20 @@ def from_environment(context: typer.Context, name: str) -> bool:
     """Whether a parameter's value is a variable's of the environment: what to take where nothing is named."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "ENVIRONMENT"
+
+
+def refuse_idle(context: typer.Context, reason: str, *names: str) -> None:
+    """Refuse options that would change nothing beside the others; `reason` says why, after the option's name.
+
+    Only what was typed counts: a variable of the environment is set for all commands, and not every one needs it.
+
+    Raises:
+        Misuse: The first of the parameters `names` that was typed, by its name on the command line.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise Misuse(f"{parameter.opts[0]} {reason}")
 
 
 def one_index(context: typer.Context, param: typer.CallbackParam, value: Path | None) -> Path | None:

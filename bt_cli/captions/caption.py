@@ -60,7 +60,7 @@ class CaptionSet:
     """One of `FORMATS`, or for a folder of `FOLDER_FORMATS`, for a container of `CONTAINER_FORMATS`."""
     items: list[Caption]
     skipped: int = 0
-    """Captions that could not be read and were told to `on_skip`."""
+    """Captions that could not be read, or whose image is not there, and were told to `on_skip` or `on_missing`."""
     places: tuple[str, ...] = (os.curdir,)
     """Where its images are if nothing else is said: beside the file, or in the folder or the containers."""
 

@@ -23,6 +23,20 @@ HALF_OF_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """U+DC80 to U+DCFF stand for the bytes of a file name that is no UTF-8, and bt itself writes them so."""
 PARQUET = b"PAR1"
 
+PACKED = {
+    b"\x1f\x8b": "gzip's, compressed; unpack it first (gunzip)",
+    b"PK\x03\x04": "a zip archive or a workbook; unpack it, or save the sheet as CSV",
+    b"\x28\xb5\x2f\xfd": "zstd's, compressed; unpack it first (unzstd)",
+    b"\xfd7zXZ\0": "xz's, compressed; unpack it first (unxz)",
+    b"BZh91AY": "bzip2's, compressed; unpack it first (bunzip2)",
+    b"\xd0\xcf\x11\xe0": "an old workbook or document; save it as CSV",
+    b"SQLite format 3\0": "a database; write its table as CSV",
+    b"%PDF-": "a PDF; captions are text",
+}
+"""How files begin that may well hold captions, packed in a way that is not read, and the way out."""
+SEPARATOR_LINE = re.compile(r'"?sep=[,;|\t]"?[ ,;|\t]*(?=[\r\n])', re.IGNORECASE)
+"""What spreadsheets put above a table's header."""
+
 READERS: dict[str, Callable[[str, str], Iterator[Entry]]] = {
     "plain": caption_tables.plain,
     "csv": caption_tables.commas,
@@ -46,8 +60,12 @@ def parse_file(path: str, format: str | None) -> tuple[str, Iterator[Entry]]:
     content = read_bounded(path, UnreadableCaptions, LARGEST, WAY_OUT)
     if format == "parquet" or (format is None and content.startswith(PARQUET)):
         return "parquet", sound(caption_tables.parquet(path, content), path, "parquet", False)
+    packed = next((what for mark, what in PACKED.items() if content.startswith(mark)), None)
+    if packed is not None:
+        raise UnreadableCaptions(f"{shown_path(path)}: {packed}")
     text, strays = _text_of(content, path)
     del content
+    text = SEPARATOR_LINE.sub("", text, count=1) if SEPARATOR_LINE.match(text) else text
     format = format or _format_of(text)
     entries = READERS[format](text, path) if format in READERS else caption_json.document(text, path, format)
     return format, sound(entries, path, format, strays)

@@ -66,16 +66,27 @@ def _is_object_line(line: str) -> bool:
     return len(line.strip()) > 2 and line.strip().startswith("{") and line.strip().endswith("}")
 
 
-def _json(text: str) -> Any:
-    """What a JSON text holds; ValueError for whatever Python's reader can't take, with a line of reason."""
+def _json(text: str, join: bool = False) -> Any:
+    """What a JSON text holds; ValueError for whatever Python's reader can't take, with a line of reason. With `join` a
+    key that an object has twice holds both values."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_joined if join else None)
     except json.JSONDecodeError:
         raise
     except RecursionError:
         raise ValueError("nested too deep") from None
     except ValueError:  # Python limits the digits that it reads as one number
         raise ValueError("a whole number of thousands of digits; write it as a text, in quotes") from None
+
+
+def _joined(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with every value: Python keeps the last of equal keys, and drops the captions of the others."""
+    joined: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in joined:
+            value = [part for each in (joined[key], value) for part in (each if isinstance(each, list) else [each])]
+        joined[key] = value
+    return joined
 
 
 def json_lines(text: str, path: str) -> Iterator[Entry]:
@@ -101,7 +112,7 @@ def document(text: str, path: str, format: str) -> Iterator[Entry]:
         UnreadableCaptions: It is no JSON, or has not the outline of its format.
     """
     try:
-        values = _json(text)
+        values = _json(text, join=format == "map")
     except json.JSONDecodeError as error:
         raise unreadable(path, len(lines(text[: error.pos] + "x")), f"no JSON: {error.msg}") from None
     except ValueError as error:
@@ -139,7 +150,11 @@ def _coco(values: Any, path: str) -> Iterator[Entry]:
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise UnreadableCaptions(f"{shown_path(path)}: no COCO captions: 'images' and 'annotations' are to be lists")
     described = [image for image in images if isinstance(image, dict) and isinstance(image.get("id"), (int, str))]
-    names = {image["id"]: image.get("file_name") for image in described}
+    names: dict[int | str, Any] = {}
+    claimed: set[int | str] = set()
+    for image in described:
+        if names.setdefault(image["id"], image.get("file_name")) != image.get("file_name"):
+            claimed.add(image["id"])
     for number, annotation in enumerate(annotations, 1):
         fields = annotation if isinstance(annotation, dict) else {}
         caption, image_id = fields.get("caption"), fields.get("image_id")
@@ -147,6 +162,8 @@ def _coco(values: Any, path: str) -> Iterator[Entry]:
             yield unreadable(path, number, "no caption", "coco")
         elif not isinstance(image_id, (int, str)) or not isinstance(names.get(image_id), str):
             yield unreadable(path, number, f"its image {image_id!r} is not among the images", "coco")
+        elif image_id in claimed:
+            yield unreadable(path, number, f"two images have the id {image_id!r}", "coco")
         else:
             yield Caption(caption.strip(), names[image_id], str(image_id), _text(fields.get("id")), line=number)
 

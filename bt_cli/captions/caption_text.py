@@ -36,6 +36,8 @@ def decoded(content: bytes) -> CaptionText:
         ValueError: It is no text: broken UTF-16, or the bytes of something else; with the reason, and the number of the
             line as second argument.
     """
+    if _is_unmarked_utf16(content[:HEAD]):
+        raise ValueError("UTF-16 without a byte order mark, it seems; convert the file to UTF-8", 1)
     mark, encoding = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", "utf-8"))
     body = content[len(mark) :]
     try:
@@ -46,6 +48,14 @@ def decoded(content: bytes) -> CaptionText:
         return CaptionText(body.decode(encoding, "surrogateescape"), True)
     name = encoding.upper().replace("-LE", "").replace("-BE", "")
     raise ValueError(not_encoded(name, byte), len(lines(body[:start].decode(encoding, "replace") + "x")))
+
+
+def _is_unmarked_utf16(head: bytes) -> bool:
+    """Whether every other byte is a NUL, mostly, as in two-byte letters of the alphabet, and few of the rest are."""
+    if head.startswith(tuple(mark for mark, _ in MARKS)):
+        return False
+    even, odd = (head[start::2].count(0) / max(1, len(head[start::2])) for start in (0, 1))
+    return max(even, odd) > 0.6 and min(even, odd) < 0.1
 
 
 def not_encoded(encoding: str, byte: int) -> str:

@@ -101,9 +101,10 @@ def read_captions(
 
 
 def caption_files(path: PathLikes) -> list[str]:
-    """The files and folders that are meant: each as it stands, or what its braces and wildcards stand for. Raises as
-    `shard_list`."""
-    return [file for each in list_of(path) for file in shard_list(each)]
+    """The files and folders that are meant, each once: as it stands, or what its braces and wildcards stand for. Raises
+    as `shard_list`."""
+    named = [file for each in list_of(path) for file in shard_list(each)]
+    return list({os.path.realpath(file): file for file in reversed(named)}.values())[::-1]
 
 
 def image_places(path: PathLikes) -> list[str]:
@@ -208,4 +209,4 @@ def _with_paths(captions: CaptionSet, places: list[str], on_missing: OnMissing |
         for item in captions.items
         if item.image is None or found[item.image] is not None
     ]
-    return replace(captions, items=items)
+    return replace(captions, items=items, skipped=captions.skipped + len(captions.items) - len(items))

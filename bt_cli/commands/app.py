@@ -18,7 +18,9 @@ import typer
 import typer.core
 import typer.main
 
+from bt_cli.arguments.given_values import with_checked_values
 from bt_cli.arguments.help_words import in_plain_words
+from bt_cli.arguments.output_files import with_files_apart
 from bt_cli.display import remarks
 from bt_cli.errors import BtError
 from bt_cli.version import __version__
@@ -57,7 +59,7 @@ def load_command(name: str) -> Any:
         command.command(name=name)(module.run)
     loaded = typer.main.get_command(command)
     loaded.name = name
-    return in_plain_words(loaded)
+    return with_files_apart(with_checked_values(in_plain_words(loaded)))
 
 
 class LazyGroup(typer.core.TyperGroup):

@@ -32,6 +32,7 @@ from bt_cli.commands.index import StoreDtype, index_record
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
+from bt_cli.display.remarks import remark
 from bt_cli.errors import Misuse, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.web_address import allowed, is_in_store
@@ -218,7 +219,7 @@ def captions(
     started = time.perf_counter()
     if allow_private_urls:
         file = [allowed(name) for name in file]
-    read = read_caption_file(file, format=format, split=split, strict=strict)
+    read = read_caption_file(file, format=format, split=split, strict=strict, alone=True)
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
         progress("encoding", "caption") as ticked,
@@ -261,7 +262,7 @@ def pairs(
 ) -> None:
     """Write one row a pair: caption, image, caption id, and one embedding of both, which a text finds."""
     _require_one_output(output, as_json)
-    from bt_cli.captions.captions import image_places, read_captions
+    from bt_cli.captions.captions import image_places
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.table import encode_pair_table
 
@@ -269,10 +270,14 @@ def pairs(
         file = [allowed(name) for name in file]
         images = None if images is None else allowed(images)
     places = image_places(file) if images is None else images
-    captions = read_captions(file, format=format, split=split, images=places)
+    started = time.perf_counter()
+    captions = read_caption_file(file, format=format, split=split, images=places, strict=strict)
     items = captions.items
-    if not any(item.image is not None for item in items):
+    alone = sum(item.image is None for item in items)
+    if alone == len(items):
         raise UnreadableCaptions(f"{shown_path(captions.path)}: no caption names an image, so there are no pairs")
+    if alone:
+        remark(f"{shown_path(captions.path)}: {count(alone, 'caption')} without an image left out")
     with (
         open_models(model, device=device, dtype=dtype, threads=threads) as models,
         progress("encoding", "pair") as ticked,
@@ -281,6 +286,8 @@ def pairs(
         summary = encode_pair_table(
             items, str(output), encoder, dtype=store_dtype.value, strict=strict, progress=ticked
         )
+    summary.skipped += captions.skipped + alone
+    summary.seconds = time.perf_counter() - started
     _finish(summary, encoder, "pair", as_json)
 
 

@@ -24,6 +24,7 @@ from bt_cli.arguments.options import (
     Reranker,
     Strict,
     bytes_of_gib,
+    refuse_idle,
 )
 from bt_cli.display.progress import progress
 from bt_cli.display.remarks import remark
@@ -50,6 +51,7 @@ def _file(name: str, text: str) -> Any:
 
 
 def run(
+    context: typer.Context,
     captions: Annotated[
         list[str],
         typer.Argument(
@@ -135,7 +137,18 @@ def run(
     """
     budget = bytes_of_gib("--memory", memory)
     reads_pairs = rerank or exhaustive
-    _check_options(rerank, exhaustive, candidates, combine)
+    if rerank and exhaustive:
+        raise Misuse("--rerank reads candidates, --exhaustive every pair; give one of them")
+    if not rerank:
+        refuse_idle(context, "goes with --rerank", "candidates")
+    if not reads_pairs:
+        if combine is not None:
+            raise Misuse(f"--combine {combine} goes with --rerank or --exhaustive")
+        refuse_idle(context, "goes with --rerank or --exhaustive", "reranker")
+    if run_out is None and tr_run_out is None:
+        refuse_idle(context, "goes with --run-out or --tr-run-out", "run_depth")
+    if not resume:
+        refuse_idle(context, "keeps results to go on from, and --no-resume keeps none; leave one out", "resume_dir")
     started = time.perf_counter()
     if allow_private_urls:
         captions = [allowed(name) for name in captions]
@@ -183,15 +196,6 @@ def run(
     else:
         _show_table(outcome)
     _close(outcome, reranking or retriever, combine, k, skipped, read.skipped, seconds, kept=wanted is None)
-
-
-def _check_options(rerank: bool, exhaustive: bool, candidates: int | None, combine: Combination | None) -> None:
-    if rerank and exhaustive:
-        raise Misuse("--rerank reads candidates, --exhaustive every pair; give one of them")
-    if candidates is not None and not rerank:
-        raise Misuse("--candidates goes with --rerank")
-    if combine not in (None, Combination.itm) and not (rerank or exhaustive):
-        raise Misuse(f"--combine {combine} goes with --rerank or --exhaustive")
 
 
 def _gallery(captions: CaptionSet, images: str | None, limit: int | None, strict: bool) -> Gallery:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bt_cli.arguments.options import Index, Json, Quiet, Strict
+from bt_cli.arguments.options import Index, Json, Quiet, Strict, refuse_idle
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.progress import progress
@@ -35,6 +35,7 @@ CLIENTS = {Target.lancedb: "lancedb", Target.qdrant: "qdrant_client"}
 
 
 def run(
+    context: typer.Context,
     to: Annotated[Target, typer.Option("--to", help="What to write.", show_default=False)],
     output: Annotated[
         str,
@@ -65,6 +66,10 @@ def run(
     _require_client(to)
     if not output or not name:
         raise Misuse("--output and --name can't be empty")
+    if to is not Target.webdataset:
+        refuse_idle(context, "belongs to --to webdataset", "shard_size", "strict")
+    if to not in CLIENTS:
+        refuse_idle(context, "names a table or collection, of --to lancedb or qdrant", "name")
     from bt_cli.export.index_contents import IndexContents
     from bt_cli.store.index_folder import IndexFolder
 

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from bt_cli.arguments.opening import open_models
-from bt_cli.arguments.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server
+from bt_cli.arguments.options import (
+    COMPUTED_THERE,
+    AllowPrivateUrls,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Quiet,
+    Server,
+    refuse_idle,
+)
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.mask_table import show_words
@@ -20,6 +30,7 @@ from bt_cli.sources.web_address import allowed
 
 
 def run(
+    context: typer.Context,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A text with <mask> where words are wanted.")],
     image: Annotated[
         str, typer.Option("--image", metavar="FILE", help="The image, or its URL, that the text is about.")
@@ -56,6 +67,7 @@ def run(
         from bt_cli.api.client import Client, refuse_local_choices
 
         refuse_local_choices(model=model)
+        refuse_idle(context, COMPUTED_THERE, "device", "dtype")
         client = Client(server)
         words, sentence, masks, filler = client.fill_mask(image, text, k)
         if heatmap is not None:

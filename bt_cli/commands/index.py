@@ -31,6 +31,7 @@ from bt_cli.arguments.options import (
     Workers,
     bytes_of_gib,
     from_environment,
+    refuse_idle,
 )
 from bt_cli.commands.encode_shards import Address, EngineChoice, EngineOption, Processes
 from bt_cli.display.closing_line import closing_line, count
@@ -43,6 +44,23 @@ if TYPE_CHECKING:
     from bt_cli.indexing.encoder import ModelEncoder
     from bt_cli.indexing.summary import IndexSummary
     from bt_cli.search.models import SearchModels
+
+
+NOTHING_ENCODED = "has no place beside --tables, which takes what is encoded already; leave it out"
+ENCODING = (
+    "default_excludes",
+    "allow_private_urls",
+    "engine",
+    "address",
+    "processes",
+    "device",
+    "dtype",
+    "batch_size",
+    "workers",
+    "threads",
+    "strict",
+)
+"""Options about looking through folders and encoding that are off or by a rule of their own unless they are typed."""
 
 
 class StoreDtype(StrEnum):
@@ -163,7 +181,12 @@ def run(
     names = None if keep is None else kept_names(keep)
     limit = None if bridge_cache is None else bytes_of_gib("--bridge-cache", bridge_cache)
     place = index_place(index)
+    if not captions and not pairs:
+        refuse_idle(context, "is about a file of captions; add --captions FILE or --pairs FILE", "format", "split")
+    if bridge_cache is None:
+        refuse_idle(context, "chooses what --bridge-cache keeps for; leave it out without", "reranker")
     if tables:
+        refuse_idle(context, NOTHING_ENCODED, *ENCODING)
         from bt_cli.commands.index_tables import close_tables, index_tables_command
 
         others = {
@@ -229,8 +252,8 @@ def run(
         from bt_cli.captions.captions import caption_files
 
         return [
-            (file, read_caption_file(file, format=format, split=split, strict=strict))
-            for file in caption_files(files or [])
+            (file, read_caption_file(file, format=format, split=split, strict=strict, alone=True))
+            for file in caption_files(files or [])  # one that is named twice would double every caption
         ]
 
     read, joined = read_all(captions), read_all(pairs)

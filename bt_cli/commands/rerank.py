@@ -16,6 +16,7 @@ import typer
 
 from bt_cli.arguments.opening import open_models
 from bt_cli.arguments.options import (
+    COMPUTED_THERE,
     AllowPrivateUrls,
     Device,
     Dtype,
@@ -27,6 +28,7 @@ from bt_cli.arguments.options import (
     Reranker,
     Server,
     Strict,
+    refuse_idle,
 )
 from bt_cli.commands.rerank_trec import RunFiles, rerank_trec
 from bt_cli.commands.search import SHOWN, show_answer
@@ -48,6 +50,7 @@ NOTHING_FED = "no image on stdin; where the index is meant, give it nothing to r
 
 
 def run(
+    context: typer.Context,
     text: Annotated[str | None, typer.Argument(metavar="QUERY", help="The text that images are to match.")] = None,
     images: Annotated[
         list[str] | None, typer.Argument(metavar="IMAGE", help="Images, folders of them, URLs; - stands for stdin.")
@@ -101,6 +104,8 @@ def run(
     """
     if as_json and paths:
         raise Misuse("--json and --paths exclude each other")
+    if server is not None:
+        refuse_idle(context, COMPUTED_THERE, "device", "dtype")
     started = time.perf_counter()
     with (
         open_models(model, reranker, device=device, dtype=dtype) as models,
@@ -111,14 +116,32 @@ def run(
                 raise Misuse("a TREC run takes its texts from a file: bt rerank --run RUN --queries TSV")
             if paths or nul:
                 raise Misuse("a reranked run is written as a TREC run or with --json, not as paths")
+            refuse_idle(context, "names images to read, which a run does itself; leave it out with --run", "index")
+            if run_out is not None and as_json:
+                raise Misuse("--run-out writes the run into a file, --json shows it on stdout; give one of them")
             files = RunFiles(trec_run, queries, image_folder, run_out)
             reader = models.reranker if server is None else functools.partial(_remote, server, model, reranker, index)
-            rerank_trec(reader, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
+            rerank_trec(
+                reader,
+                files,
+                candidates=candidates,
+                k=k,
+                strict=strict,
+                allow_private=allow_private_urls,
+                as_json=as_json,
+                progress=ticked,
+            )
             return
         if image_folder is not None or run_out is not None:
             raise Misuse("--images and --run-out belong to --run")
         query = Query.build(text)
         given = _given(images or [], nul, allow_private_urls)
+        if given is not None:
+            refuse_idle(context, "counts images of the index or of a run; those given are all read", "candidates")
+        if images and images != ["-"]:
+            refuse_idle(context, "is not asked where images are given; leave it out", "index")
+        if not paths and (given is None or (images and images != ["-"])):
+            refuse_idle(context, "is about paths on stdin, or with --paths about those printed", "nul")
         if server is not None:
             answer = _ask_server(_remote(server, model, reranker, index), query, given, k, candidates, strict)
         elif given is not None:

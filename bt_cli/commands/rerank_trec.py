@@ -33,6 +33,7 @@ def rerank_trec(
     candidates: int | None,
     k: int | None,
     strict: bool,
+    allow_private: bool,
     as_json: bool,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -44,7 +45,7 @@ def rerank_trec(
     from bt_cli.search.rerank_run import DocumentFinder, rerank_run
 
     started = time.perf_counter()
-    run, texts, find = read_run(files.run), read_queries(files.queries), DocumentFinder(files.images)
+    run, texts, find = read_run(files.run), read_queries(files.queries), DocumentFinder(files.images, allow_private)
     reranker = open_reader()
     loaded = time.perf_counter()
     found = rerank_run(reranker, run, texts, find, candidates=candidates, strict=strict, progress=progress)

@@ -10,7 +10,18 @@ import typer
 
 from bt_cli.arguments.caption_file import read_caption_file
 from bt_cli.arguments.opening import open_models
-from bt_cli.arguments.options import AllowPrivateUrls, Device, Dtype, Json, Model, Quiet, Server, Strict
+from bt_cli.arguments.options import (
+    COMPUTED_THERE,
+    AllowPrivateUrls,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Quiet,
+    Server,
+    Strict,
+    refuse_idle,
+)
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object
 from bt_cli.display.pair_table import show_pairs
@@ -23,6 +34,7 @@ from bt_cli.sources.web_address import allowed
 
 
 def run(
+    context: typer.Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(
@@ -75,6 +87,7 @@ def run(
         from bt_cli.api.remote_pairs import RemotePairs
 
         refuse_local_choices(model=model)
+        refuse_idle(context, COMPUTED_THERE, "device", "dtype")
         remote = RemotePairs(Client(server))
         with progress("scoring", "pair") as ticked:
             scores = remote.score(wanted, strict=strict, progress=ticked)

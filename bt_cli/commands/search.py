@@ -12,6 +12,7 @@ import typer
 
 from bt_cli.arguments.opening import open_indexes, open_models
 from bt_cli.arguments.options import (
+    COMPUTED_THERE,
     AllowPrivateUrls,
     Combination,
     Device,
@@ -24,6 +25,7 @@ from bt_cli.arguments.options import (
     Reranker,
     Server,
     Strict,
+    refuse_idle,
 )
 from bt_cli.display.closing_line import closing_line, count
 from bt_cli.display.data_lines import write_object, write_paths
@@ -53,6 +55,7 @@ class To(StrEnum):
 
 
 def run(
+    context: typer.Context,
     text: Annotated[
         str | None,
         typer.Argument(metavar="QUERY", help="What to look for: words, or an image (a file, - for stdin, or a URL)."),
@@ -170,16 +173,15 @@ def run(
     photos = PhotoFilter.build(after, before, near, camera)
     if to is To.captions and (paths or nul):
         raise Misuse("--paths prints images; for captions use --json")
-    if candidates is not None and not rerank:
-        raise Misuse("--candidates belongs to --rerank")
-    if combine is not None and not rerank:
-        raise Misuse("--combine belongs to --rerank")
+    if not rerank and queries is None:
+        refuse_idle(context, "belongs to --rerank", "candidates", "combine", "reranker")
     if preview and (as_json or paths or nul):
         raise Misuse("--preview shows images to people; leave it out with --json and --paths")
     if server is not None:
         from bt_cli.api.client import Client, refuse_local_choices
 
         refuse_local_choices(model=model, reranker=reranker, index=index)
+        refuse_idle(context, COMPUTED_THERE, "device", "dtype")
     if preview:
         from bt_cli.pages.preview import require_preview
 
@@ -187,6 +189,7 @@ def run(
     if queries is not None:
         if text is not None or image is not None or add or subtract:
             raise Misuse("--queries brings its own texts; leave QUERY, --image, --add and --subtract out")
+        refuse_idle(context, "is for the answers to one query; leave out --queries", "unique")
         if rerank:
             raise Misuse("--queries only finds; bt rerank --run RUN --queries FILE reranks the run that it writes")
         if paths or nul:
@@ -198,6 +201,7 @@ def run(
 
         if html is not None or preview or open_it:
             raise Misuse("--html, --open and --preview show the answers to one query; leave out --queries")
+        refuse_idle(context, "belongs to --rerank", "candidates", "combine", "reranker")
         asked = ManyTexts(
             read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score, photos, facts=as_json
         )

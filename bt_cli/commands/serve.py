@@ -74,7 +74,7 @@ def run(
         from bt_cli.api.application import listen, run_server, server
     except ImportError as error:
         raise BtError(f"bt serve needs an extra: pip install 'bridgetower[serve]' ({error})") from None
-    from bt_cli.arguments.opening import named_indexes
+    from bt_cli.arguments.opening import each_once, named_indexes
     from bt_cli.serving.service import Service
     from bt_cli.serving.settings import Settings
     from bt_cli.store.index_folder import IndexFolder
@@ -91,7 +91,7 @@ def run(
         thumbnails=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bt" / "thumbnails",
     )
     settings.check()
-    folders = [IndexFolder.locate(folder) for folder in named_indexes(index)]
+    folders = each_once([IndexFolder.locate(folder) for folder in named_indexes(index)])
     listening = listen(settings)
     service = Service(folders, settings, model=model, reranker=reranker, device=device, dtype=dtype, threads=threads)
     try:

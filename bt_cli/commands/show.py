@@ -40,8 +40,6 @@ def run(
 
     if overwrite and extract is None:
         raise Misuse("--overwrite belongs to --extract")
-    if extract == "":
-        raise Misuse("--extract is empty; name a folder, . for this one")
     taken: set[str] = set()
     with open_indexes(index) as opened:
         images = [find_image(opened, wanted) for wanted in ids]

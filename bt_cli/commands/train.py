@@ -23,6 +23,7 @@ from bt_cli.arguments.options import (
     Threads,
     Workers,
     from_environment,
+    refuse_idle,
 )
 from bt_cli.display.data_lines import write_line, write_object
 from bt_cli.display.progress import progress
@@ -48,6 +49,41 @@ if TYPE_CHECKING:
 
     from bt_cli.training.run import Run
     from bt_cli.training.trainer import Outcome, Report
+
+OF_THE_RECIPE = (
+    "epochs",
+    "steps",
+    "batch_size",
+    "accumulate",
+    "itc",
+    "itc_cross",
+    "itm",
+    "mlm",
+    "learning_rate",
+    "cross_multiplier",
+    "head_multiplier",
+    "warmup",
+    "decay",
+    "weight_decay",
+    "clip",
+    "dropout",
+    "freeze",
+    "negatives",
+    "given_share",
+    "mask_rate",
+    "crop",
+    "flip",
+    "text_length",
+    "validate_every",
+    "keep",
+    "save_dtype",
+    "checkpoint_layers",
+    "seed",
+    "dtype",
+)
+"""Parameters that a recipe's keys take the place of."""
+HELD_OUT = "validation_share"
+OF_THE_CAPTIONS = ("images", "validation", HELD_OUT, "split", "format")
 
 STAGE = FINE_TUNING.stages[0]
 """Where every option of the stage has its default."""
@@ -185,6 +221,12 @@ def run(
         raise Misuse("name a caption file to train on, or a --recipe that draws its own scenes")
     if from_scratch is not None and ((model is not None and not model_is_default) or recipe is not None):
         raise Misuse("--from-scratch trains a new network; it can't go with --model or --recipe")
+    if recipe is not None:
+        refuse_idle(context, "is for the recipe to say; leave one of the two out", *OF_THE_RECIPE)
+    if not captions:
+        refuse_idle(context, "is about the captions to train on; name a file of them", *OF_THE_CAPTIONS)
+    if validation is not None:
+        refuse_idle(context, "holds images out where no --validation is given; leave one of the two out", HELD_OUT)
     data = None
     if captions:
         if allow_private_urls:

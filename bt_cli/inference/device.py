@@ -7,10 +7,13 @@ import sys
 
 import torch
 
-from bt_cli.errors import NoDevice
+from bt_cli.errors import Misuse, NoDevice
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 30
+
+MOST_THREADS = 1024
+"""Threads of the network that can be asked for."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -45,8 +48,13 @@ def _cuda(name: str, device: torch.device) -> torch.device:
 
 
 def set_threads(threads: int | None) -> None:
-    """Let torch compute in so many threads on the CPU, in the whole process; None leaves it at all cores."""
+    """Let torch compute in so many threads on the CPU, in the whole process; None leaves it at all cores.
+
+    Raises Misuse for more than `MOST_THREADS`: OpenMP ends the process where it can't start them all.
+    """
     if threads is not None:
+        if threads > MOST_THREADS:
+            raise Misuse(f"--threads {threads} is more than {MOST_THREADS:,}; no more than there are cores are of use")
         torch.set_num_threads(threads)
 
 

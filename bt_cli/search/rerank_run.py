@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bt_cli.datasets.trec import RunEntry, decode_id
-from bt_cli.errors import Misuse, UnreadableImage
+from bt_cli.errors import Misuse, NotFound, UnreadableImage
+from bt_cli.files.shown_path import shown_path
 from bt_cli.search.candidates import Candidate, Hit
 from bt_cli.search.rerank import PairReader, Progress, order_by_match
+from bt_cli.sources.web_address import allowed, is_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +34,16 @@ class DocumentFinder:
 
     Tried in turn: the document as it is written, and decoded as `bt eval --run-out` encodes names; below the image
     folder and as a path; with its suffix and, in the image folder, without one (`3428278415` for `3428278415.jpg`).
+    An address stays one, which with `allow_private` may be of this machine's own networks.
+
+    Raises:
+        NotFound: There is no such folder.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, allow_private: bool = False) -> None:
+        if folder is not None and not folder.is_dir():
+            raise NotFound(f"{shown_path(folder)}: no such folder; --images names where the run's documents are")
+        self._allow_private = allow_private
         self._folder = folder
         self._by_stem: dict[str, str] | None = None
 
@@ -50,6 +59,9 @@ class DocumentFinder:
         for name in names:
             if name in self._stems():
                 return self._stems()[name]
+        address = next((name for name in names if is_url(name)), None)
+        if address is not None:
+            return allowed(address) if self._allow_private else address
         return str(self._folder / document) if self._folder is not None else document
 
     def _stems(self) -> dict[str, str]:

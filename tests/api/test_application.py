@@ -96,5 +96,10 @@ def test_an_address_that_is_taken_is_one_line(bt, served, library):
     port = served.url.rpartition(":")[2]
     ran = bt("serve", "--port", port, "--index", library / ".bt")
     assert (ran.code, ran.err) == (1, f"bt: 127.0.0.1:{port}: Address already in use; --port takes another\n")
+    ran = bt("serve", "--host", "[::1", "--token", "x", "--index", library / ".bt")
+    assert (ran.code, ran.err) == (
+        1,
+        "bt: --host [::1: Name or service not known; 127.0.0.1 is this machine\n",
+    )
     ran = bt("serve", "--host", "0.0.0.0", "--index", library / ".bt")
     assert (ran.code, ran.out) == (2, "")

@@ -136,6 +136,11 @@ def test_heat_maps_of_the_server_are_those_drawn_here(bt, served, there, tmp_pat
             1,
             "bt: http://127.0.0.1:9: Connection refused; is `bt serve` running there?",
         ),
+        (
+            ["--server", "http://[::1"],
+            2,
+            "bt: --server http://[::1: no address of a server, as http://127.0.0.1:7788 is",
+        ),
         (["--server", "ftp://x"], 2, "bt: --server ftp://x: no address of a server, as http://127.0.0.1:7788 is"),
         (["--server", "http://127.0.0.1:9", "--model", "tiny"], 2, "bt: --model is the server's to choose"),
     ],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import os
 import re
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bt_cli.captions.captions import Caption, CaptionSet, read_captions
+from bt_cli.captions.captions import Caption, CaptionSet, caption_files, read_captions
 from bt_cli.errors import Misuse, NotFound, UnreadableCaptions
 
 Read = Callable[..., CaptionSet]
@@ -31,6 +34,32 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
         return read_captions(path, **options)
 
     return write_and_read
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;;;"])
+def test_the_line_that_spreadsheets_put_above_a_header_is_no_caption(read: Read, first: str) -> None:
+    captions = read(f"{first}\r\nimage;caption\r\na.jpg;a dog, wet\r\n")
+    assert (captions.format, triples(captions)) == ("csv", [("a.jpg", "a dog, wet", 3)])
+    assert triples(read("sep=; is what spreadsheets write\n")) == [(None, "sep=; is what spreadsheets write", 1)]
+
+
+def test_a_column_of_addresses_names_the_images_where_no_other_does(read: Read) -> None:
+    assert triples(read("url,caption\nhttps://a.example/b.jpg,a dog\n")) == [("https://a.example/b.jpg", "a dog", 2)]
+    both = "url,caption,file_name\nhttps://a.example/b.jpg,a dog,c.jpg\n"
+    assert triples(read(both)) == [("c.jpg", "a dog", 2)]
+
+
+def test_an_image_that_a_map_has_twice_keeps_all_its_captions(read: Read) -> None:
+    found = read('{"a.jpg": "One", "b.jpg": ["Two"], "a.jpg": ["Three", "Four"]}')
+    assert triples(found) == [("a.jpg", "One", 1), ("a.jpg", "Three", 1), ("a.jpg", "Four", 1), ("b.jpg", "Two", 2)]
+
+
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption\na dog\n")
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    named = [tmp_path / "a.csv", f"{tmp_path}/./a.csv", tmp_path / "link.csv"]
+    assert caption_files(named) == [str(tmp_path / "a.csv")]
+    assert len(read_captions(named).items) == 1
 
 
 def triples(captions: CaptionSet) -> list[tuple[str | None, str, int | None]]:
@@ -141,6 +170,20 @@ def test_encodings(read: Read, encoding: str, newline: str) -> None:
             "file: annotation 1: its image 1 is not among the images",
         ),
         (b"PAR1 and no more", "file: no Parquet: "),
+        (
+            b'{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], '
+            b'"annotations": [{"image_id": 1, "caption": "a"}]}',
+            "file: annotation 1: two images have the id 1",
+        ),
+        (gzip.compress(b"image,caption\n", mtime=0), "file: gzip's, compressed; unpack it first (gunzip)"),
+        (bz2.compress(b"image,caption\n"), "file: bzip2's, compressed; unpack it first (bunzip2)"),
+        (lzma.compress(b"image,caption\n"), "file: xz's, compressed; unpack it first (unxz)"),
+        (b"PK\3\4\x14\0", "file: a zip archive or a workbook; unpack it, or save the sheet as CSV"),
+        (b"%PDF-1.7\n", "file: a PDF; captions are text"),
+        (
+            "image,caption\na.jpg,ein Häuschen\n".encode("utf-16-le"),
+            "file:1: UTF-16 without a byte order mark, it seems; convert the file to UTF-8",
+        ),
     ],
 )
 def test_the_line_that_cannot_be_read_is_named(read: Read, content: bytes, message: str) -> None:

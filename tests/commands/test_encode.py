@@ -91,3 +91,47 @@ def test_two_things_do_not_share_stdout(bt) -> None:
     ran = bt("encode", "captions", "c.txt", "-o", "-", "--json")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "bt: -o - and --json both write to stdout; name a file for the table\n"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_pairs_that_cannot_be_are_named_and_counted(
+    bt, tmp_path: Path, checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    """A row without its caption, an image that is not there, a caption without an image: the others are encoded."""
+    import pyarrow.parquet
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (20, 30), "red").save(name)
+    rows = ["a.png,a red car", "b.png,", "gone.png,a dog", ",two dogs", "b.png,a cat"]
+    Path("c.csv").write_text("image,caption\n" + "".join(f"{row}\n" for row in rows))
+    more = ["--strict"] if strict else []
+    ran = bt("encode", "pairs", "c.csv", "-o", "x.parquet", "--model", checkpoint_folder, "--json", *more)
+    if strict:
+        assert (ran.code, ran.out, ran.err) == (1, "", "bt: c.csv:3: no caption\n")
+        return
+    assert ran.code == 0, ran.err
+    assert ran.err.splitlines()[:-1] == [
+        "bt: skipped c.csv:3: no caption",
+        "bt: skipped c.csv:4: its image gone.png is not below .",
+        "bt: c.csv: 1 caption without an image left out",
+    ]
+    table = pyarrow.parquet.read_table("x.parquet")
+    assert table.column("caption").to_pylist() == ["a red car", "a cat"]
+    assert (ran.objects[0]["encoded"], ran.objects[0]["skipped"]) == (2, 3)
+
+
+def test_a_table_that_is_read_as_plain_text_is_remarked_on(
+    bt, tmp_path: Path, checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.csv").write_text("a red car,a.jpg\ntwo dogs,b.jpg\n")
+    command = ("encode", "captions", "c.csv", "-o", "x.parquet", "--model", checkpoint_folder)
+    ran = bt(*command)
+    assert (ran.code, ran.err.splitlines()[0]) == (
+        0,
+        "bt: c.csv: read as plain text, a caption a line, for no header names a column of captions, as image,caption "
+        "does (--format plain says that it is meant so)",
+    )
+    assert bt(*command, "--format", "plain").err.count("\n") == 1

@@ -64,3 +64,14 @@ def test_a_command_that_takes_one_index_refuses_several(bt: Bt, home: Path, monk
         "photos 2",
     ]
     assert bt("index", "photos 0", "--index", "second", "--quiet").code == 0
+
+
+def test_an_index_that_is_named_twice_is_searched_once(bt: Bt, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("link").symlink_to("second")
+    monkeypatch.delenv("BT_INDEX", raising=False)
+    once = bt("search", "a dog", "--index", "second", "--json", "-k", "2", "--quiet")
+    ran = bt("search", "a dog", "--index", "second", "--index", "link", "--json", "-k", "2")
+    assert (ran.code, ran.out) == (0, once.out)
+    assert ran.err.splitlines()[0] == "bt: link: the same index as second, taken once"
+    monkeypatch.setenv("BT_INDEX", f"link{os.pathsep}{home}/second")
+    assert bt("search", "a dog", "--json", "-k", "2", "--quiet").out == once.out

@@ -141,7 +141,7 @@ def test_nothing_is_overwritten_without_a_word_and_no_link_is_followed(bt, album
         (["s.tar"], 1, "bt: s.tar: not in the index;"),
         (["a/*"], 1, "bt: a/*: not in the index;"),
         (["0", "--overwrite"], 2, "bt: --overwrite belongs to --extract\n"),
-        (["0", "-o", ""], 2, "bt: --extract is empty; name a folder, . for this one\n"),
+        (["0", "-o", ""], 2, "bt: invalid value for '--extract' / '-o': the name is empty (see bt show --help)\n"),
         ([], 2, "bt: missing argument"),
     ],
 )

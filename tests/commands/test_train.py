@@ -185,8 +185,8 @@ def test_a_network_that_is_named_beats_the_model_of_the_environment(
     recipe.write_text(json.dumps(small_recipe(stages=[{"steps": 1, "batch": 4}])))
     monkeypatch.setenv("BT_MODEL", str(checkpoint_folder))
     options = ["--device", "cpu", "--json", "--steps", "1", "--batch-size", "4"]
-    for name, start in (("--from-scratch", config), ("--recipe", recipe)):
-        ran = bt("train", captions, name, start, "--out", tmp_path / name, *options)
+    for name, start, given in (("--from-scratch", config, options), ("--recipe", recipe, options[:3])):
+        ran = bt("train", captions, name, start, "--out", tmp_path / name, *given)
         assert ran.code == 0, ran.err
         assert json.loads((tmp_path / name / "config.json").read_text())["text_config"]["hidden_size"] == 64
         assert start_of(tmp_path / name) == "nothing"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bt_cli.errors import NoDevice
-from bt_cli.inference.device import choose_device
+from bt_cli.errors import Misuse, NoDevice
+from bt_cli.inference.device import choose_device, set_threads
 from bt_cli.packed import precision
 from bt_cli.packed.precision import activation_dtype, choose_precision
 
@@ -71,3 +71,10 @@ def test_cuda_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert choose_device("auto") == torch.device("cuda:1")
     with pytest.raises(NoDevice, match="cuda:2: this machine has 2 CUDA device"):
         choose_device("cuda:2")
+
+
+def test_more_threads_than_openmp_could_start_are_refused() -> None:
+    with pytest.raises(
+        Misuse, match="--threads 1000000000 is more than 1,024; no more than there are cores are of use"
+    ):
+        set_threads(1_000_000_000)

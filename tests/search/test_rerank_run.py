@@ -8,8 +8,9 @@ import pytest
 from fakes import FakeModel
 
 from bt_cli.datasets.trec import RunEntry, encode_id
-from bt_cli.errors import Misuse, UnreadableImage
+from bt_cli.errors import Misuse, NotFound, UnreadableImage
 from bt_cli.search.rerank_run import DocumentFinder, rerank_run
+from bt_cli.sources.web_address import WebImage
 
 
 @pytest.fixture
@@ -91,3 +92,15 @@ def test_documents_are_found_however_they_are_spelt(folder: Path, monkeypatch: p
 
 def test_an_empty_run() -> None:
     assert rerank_run(FakeModel(), {}, {}, DocumentFinder(None)).queries == {}
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="gone: no such folder; --images names where the run's documents are"):
+        DocumentFinder(tmp_path / "gone")
+
+
+def test_an_address_stays_one_and_may_be_of_a_private_network_where_that_is_allowed(folder: Path) -> None:
+    for find in (DocumentFinder(folder), DocumentFinder(None)):
+        assert find("http://10.0.0.1/a.jpg") == "http://10.0.0.1/a.jpg"
+        assert not isinstance(find("http://10.0.0.1/a.jpg"), WebImage)
+    assert isinstance(DocumentFinder(folder, allow_private=True)("http://10.0.0.1/a%20b.jpg"), WebImage)
