@@ -114,7 +114,7 @@ class Connection:
             answer.read()
         ended = answer.isclosed() or (answer.length == 0 and not answer.chunked)
         answer.close()
-        return ended and not answer.will_close and not self._timed.at_hand() and self.is_silent()
+        return ended and not answer.will_close and not self._timed.at_hand()  # `is_silent` is asked before the next
 
     def is_silent(self) -> bool:
         """Whether nothing can be received: what would be is the end, or an answer that nobody asked for."""
