@@ -17,6 +17,7 @@ def read_caption_file(
     format: str | None = None,
     split: str | None = None,
     images: PathLikes | None = None,
+    allow_private: bool = False,
     strict: bool,
 ) -> CaptionSet:
     """The captions of a file or folder, or of shards, as `bt_cli.read_captions` gives them.
@@ -27,6 +28,8 @@ def read_caption_file(
 
     skipped = SkipRemarks()
     skip = None if strict else skipped.add
-    captions = read_captions(path, format=format, split=split, images=images, on_missing=skip, on_skip=skip)
+    captions = read_captions(
+        path, format=format, split=split, images=images, allow_private=allow_private, on_missing=skip, on_skip=skip
+    )
     skipped.close(shown_path(captions.path))
     return captions

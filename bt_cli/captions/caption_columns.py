@@ -15,7 +15,7 @@ COLUMN_NAMES = {
     "caption": "caption captions text texts sentence sentences description comment raw caption_text alt alt_text "
     "prompt title",
     "image": "image image_path image_name image_file image_filename img img_path img_name filename file_name filepath "
-    "file_path file path name",
+    "file_path file path name url image_url img_url",
     "image_id": "image_id imageid img_id imgid cocoid",
     "caption_id": "caption_id captionid caption_ids cap_id sentid sentids sent_id sentence_id id",
     "split": "split partition subset set",

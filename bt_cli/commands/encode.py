@@ -269,7 +269,9 @@ def pairs(
         file = [allowed(name) for name in file]
         images = None if images is None else allowed(images)
     places = image_places(file) if images is None else images
-    captions = read_captions(file, format=format, split=split, images=places)
+    captions = read_captions(
+        file, format=format, split=split, images=places, elsewhere=images is None, allow_private=allow_private_urls
+    )
     items = captions.items
     if not any(item.image is not None for item in items):
         raise UnreadableCaptions(f"{shown_path(captions.path)}: no caption names an image, so there are no pairs")
