@@ -89,6 +89,7 @@ class Parts(BaseHTTPRequestHandler):
     """Files of the working directory, whole or in parts."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         content = Path(self.path[1:]).read_bytes()

@@ -37,7 +37,7 @@ OPTIONAL = {
 }
 FLOORS = [
     {"errors", "version"},
-    {"files"},
+    {"files", "web"},
     {"sources", "weight_files"},
     {"bridgetower", "preprocessing", "datasets", "metrics", "scenes", "embeddings", "paths", "hub"},
     {"captions", "store", "checkpoints", "packed"},

@@ -18,6 +18,8 @@ def read_caption_file(
     format: str | None = None,
     split: str | None = None,
     images: PathLikes | None = None,
+    elsewhere: bool = False,
+    allow_private: bool = False,
     strict: bool,
     alone: bool = False,
 ) -> CaptionSet:
@@ -31,7 +33,16 @@ def read_caption_file(
 
     skipped = SkipRemarks()
     skip = None if strict else skipped.add
-    captions = read_captions(path, format=format, split=split, images=images, on_missing=skip, on_skip=skip)
+    captions = read_captions(
+        path,
+        format=format,
+        split=split,
+        images=images,
+        elsewhere=elsewhere,
+        allow_private=allow_private,
+        on_missing=skip,
+        on_skip=skip,
+    )
     skipped.close(shown_path(captions.path))
     if alone and captions.format == "plain" and format is None and captions.path.lower().endswith((".csv", ".tsv")):
         remark(

@@ -35,6 +35,7 @@ from bt_cli.datasets.image_names import ImageNames, none_below, not_found, shown
 from bt_cli.errors import Misuse, NotFound, UnreadableCaptions
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.shard_list import shard_list
+from bt_cli.sources.web_address import allowed
 
 __all__ = [
     "FORMATS",
@@ -61,6 +62,8 @@ def read_captions(
     format: str | None = None,
     split: str | None = None,
     images: PathLikes | None = None,
+    elsewhere: bool = False,
+    allow_private: bool = False,
     on_missing: OnMissing | None = None,
     on_skip: OnSkip | None = None,
 ) -> CaptionSet:
@@ -74,6 +77,8 @@ def read_captions(
         split: Only the captions of this split, or of several joined by `+` (`train+restval`).
         images: The folder of the images that are meant, or shards and Parquet files of them: each caption's `image`
             becomes the path of its file there.
+        elsewhere: An image that is named by an address, and is not there, is the one at that address.
+        allow_private: Addresses may be those of this machine and its networks (see `WebImage`).
         on_missing: Hears of each image that is not there, or may be any of several files; its captions are left out.
             Without it that is an error.
         on_skip: Hears of each caption that can't be read, with its line; it is left out. Without it, and where none
@@ -96,8 +101,10 @@ def read_captions(
         raise UnreadableCaptions(f"{shown_path(name)}: holds no caption")
     if split is not None:
         items = _of_split(items, split, name)
+    if allow_private:
+        items = [item if item.image is None else replace(item, image=allowed(item.image)) for item in items]
     captions = CaptionSet(name, found, items, skipped, tuple(image_places(files)))
-    return captions if images is None else _with_paths(captions, list_of(images), on_missing)
+    return captions if images is None else _with_paths(captions, list_of(images), elsewhere, on_missing)
 
 
 def caption_files(path: PathLikes) -> list[str]:
@@ -182,8 +189,8 @@ def _of_split(items: Iterable[Caption], split: str, path: str) -> list[Caption]:
     return [item for item in items if item.split in wanted]
 
 
-def _with_paths(captions: CaptionSet, places: list[str], on_missing: OnMissing | None) -> CaptionSet:
-    names = ImageNames.below(*places)
+def _with_paths(captions: CaptionSet, places: list[str], elsewhere: bool, on_missing: OnMissing | None) -> CaptionSet:
+    names = ImageNames.below(*places, elsewhere=elsewhere)
     where = shown_places(places)
     found: dict[str, str | None] = {}
     missing: list[NotFound] = []

@@ -271,7 +271,15 @@ def pairs(
         images = None if images is None else allowed(images)
     places = image_places(file) if images is None else images
     started = time.perf_counter()
-    captions = read_caption_file(file, format=format, split=split, images=places, strict=strict)
+    captions = read_caption_file(
+        file,
+        format=format,
+        split=split,
+        images=places,
+        elsewhere=images is None,
+        allow_private=allow_private_urls,
+        strict=strict,
+    )
     items = captions.items
     alone = sum(item.image is None for item in items)
     if alone == len(items):

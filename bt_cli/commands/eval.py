@@ -153,7 +153,7 @@ def run(
     if allow_private_urls:
         captions = [allowed(name) for name in captions]
         images = allowed(images) if images is not None else None
-    read = read_caption_file(captions, format=format, split=split, strict=strict)
+    read = read_caption_file(captions, format=format, split=split, allow_private=allow_private_urls, strict=strict)
     gallery = _gallery(read, images, limit, strict)
     with open_models(model, reranker, device=device, dtype=dtype) as models:
         retriever, reranking = _load(models, rerank=rerank, exhaustive=exhaustive)
@@ -203,7 +203,7 @@ def _gallery(captions: CaptionSet, images: str | None, limit: int | None, strict
 
     unclear = SkipRemarks()
     places = captions.places if images is None else shard_list(images)
-    gallery = Gallery.of(captions, *places, on_unclear=None if strict else unclear.add)
+    gallery = Gallery.of(captions, *places, elsewhere=images is None, on_unclear=None if strict else unclear.add)
     unclear.close(shown_path(captions.path))
     return gallery if limit is None else gallery.first(limit)
 

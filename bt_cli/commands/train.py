@@ -232,7 +232,15 @@ def run(
         if allow_private_urls:
             captions = [allowed(name) for name in captions]
             images, validation = (None if name is None else allowed(name) for name in (images, validation))
-        data = TrainingData(captions, images, format, split, validation, validation_share)
+        data = TrainingData(
+            captions,
+            images,
+            format,
+            split,
+            validation,
+            allow_private=allow_private_urls,
+            validation_share=validation_share,
+        )
     stage = Stage(
         steps=steps,
         epochs=epochs,

@@ -11,6 +11,7 @@ from bt_cli.datasets.image_folder import find_images
 from bt_cli.errors import Misuse, NotFound
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.member import is_container
+from bt_cli.sources.web_address import is_url
 
 NAMED = 3
 """Files that a message names where a caption's image may be any of them."""
@@ -54,15 +55,17 @@ class ImageNames:
     Args:
         paths: The images.
         folders: Where relative names may start from.
+        elsewhere: A name that is an address, and fits none of the paths, means what is there.
     """
 
-    def __init__(self, paths: Iterable[str], folders: Iterable[str] = ()) -> None:
+    def __init__(self, paths: Iterable[str], folders: Iterable[str] = (), *, elsewhere: bool = False) -> None:
+        self.elsewhere = elsewhere
         self.folders = list(folders)
         self.paths = list(paths)
 
     @classmethod
-    def below(cls, *places: str | os.PathLike[str]) -> ImageNames:
-        """The images below folders, and in tar and Parquet files.
+    def below(cls, *places: str | os.PathLike[str], elsewhere: bool = False) -> ImageNames:
+        """The images below folders, and in tar and Parquet files; and with `elsewhere` at addresses.
 
         Raises:
             NotFound: There is no such folder, or nothing is found since one can't be read.
@@ -77,7 +80,7 @@ class ImageNames:
         if errors and not found:
             path, error = errors[0]
             raise NotFound(f"{shown_path(path)}: {error.strerror or error}")
-        return cls(found, named)
+        return cls(found, named, elsewhere=elsewhere)
 
     def find(self, name: str) -> str | None:
         """The path that is meant by `name`; None where nothing fits, or several do equally well (see `fitting`)."""
@@ -90,13 +93,13 @@ class ImageNames:
         `val2014/cat.jpg` means `coco/val2014/cat.jpg` before `coco/train2014/cat.jpg`, and `cat.jpg` if it is the
         only one so called. A name without a suffix may mean a file with one. Where nothing is spelled like it, names
         that are equal in composed form (NFC) count, and then those equal but for upper and lower case. Several paths
-        where they fit equally well; none where nothing does.
+        where they fit equally well; none where nothing does, but see `elsewhere`.
         """
         for spelling in (self._as_written, self._composed, self._folded):
             fitting = spelling.fitting(name, self.folders)
             if fitting:
                 return fitting
-        return []
+        return [name] if self.elsewhere and is_url(name) else []
 
     @cached_property
     def _as_written(self) -> _Spelling:

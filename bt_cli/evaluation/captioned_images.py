@@ -30,7 +30,8 @@ def evaluate(
         captions: A caption file of any format, shards or Parquet files with images and captions, or what
             `read_captions` gave.
         model: The model that embeds, or its name.
-        images: The folder of the images, or shards of them; None takes the captions' own.
+        images: The folder of the images, or shards of them; None takes the captions' own, and
+            those at the addresses that they name.
         reranker: The model whose ITM head reads pairs; None takes `model` where pairs are to be read.
         candidates: Let the ITM head read so many of the best candidates of each image and caption (at least 10).
         exhaustive: Let it read every pair instead.
@@ -56,7 +57,7 @@ def evaluate(
     if exhaustive and candidates is not None:
         raise Misuse("candidates and exhaustive exclude each other: every pair is read, or the best")
     read = captions if isinstance(captions, CaptionSet) else read_captions(captions, split=split)
-    gallery = Gallery.of(read, *(read.places if images is None else list_of(images)))
+    gallery = Gallery.of(read, *(read.places if images is None else list_of(images)), elsewhere=images is None)
     retriever = _opened(model)
     reranking = None
     if exhaustive or candidates is not None:

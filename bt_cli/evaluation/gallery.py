@@ -43,12 +43,14 @@ class Gallery:
         cls,
         captions: CaptionSet,
         *places: str | os.PathLike[str],
+        elsewhere: bool = False,
         on_unclear: Callable[[NotFound], None] | None = None,
     ) -> Gallery:
         """The captions of a file with their images below `places`, folders or containers, both in the file's order.
 
         Names that lead to one file are one image, called by the first of them. A caption without an id of its own is
-        called by its image and its number there, `name.jpg#0`. An image that is not there stays in the gallery, to be
+        called by its image and its number there, `name.jpg#0`. With `elsewhere` an image that is named by an address,
+        and is not below the places, is the one at that address. An image that is not there stays in the gallery, to be
         left out or refused by whoever opens it; one that may be any of several files is told to `on_unclear` and left
         out with its captions.
 
@@ -60,7 +62,7 @@ class Gallery:
         for item in captions.items:
             if item.image is None:
                 raise Misuse(f"{captions.place(item)}: names no image, and recall needs one a caption")
-        files = ImageNames.below(*places)
+        files = ImageNames.below(*places, elsewhere=elsewhere)
         found = {name: files.fitting(name) for name in captions.images}
         captions = _without_unclear(captions, found, on_unclear)
         if not any(found.values()):

@@ -224,6 +224,7 @@ def encode_pair_table(
 
     Raises:
         UnreadableImage: A file can't be read, when `strict`.
+        EmptyFolder: Not one can be read; nothing is written.
         MissingHead: The checkpoint embeds no pairs.
         Unwritable: `out` can't be written.
     """
@@ -249,6 +250,8 @@ def encode_pair_table(
             summary.encoded += len(read)
             if progress is not None:
                 progress(first + len(part), len(paired))
+        if not summary.encoded:
+            raise nothing_readable(summary)
     summary.captions = summary.encoded
     return _finished(summary, start)
 

@@ -77,6 +77,17 @@ class ArrowShard:
         image = images[place].as_buffer()
         return b"" if image is None else image[:most].to_pybytes()
 
+    def is_at_hand(self, name: str) -> bool:
+        """Whether the image of a row of a file elsewhere is here already, so that reading it asks nobody."""
+        from bt_cli.sources.remote_copy import COPY
+
+        row = row_of(name)
+        if not 0 <= row < len(self.members):
+            return False
+        batch = bisect_right(self._starts, row) - 1
+        first = int(self._images[batch][row - self._starts[batch]])
+        return COPY.holds((self.path, *self.stamp), first, self.members[row].size)
+
     def _part(self, first: int, size: int, most: int | None) -> bytes:
         from bt_cli.sources.remote_file import RemoteStat, copied_part
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from bt_cli.errors import UnreadableImage
+from bt_cli.sources.member import at_hand
 from bt_cli.sources.remote_image import read_remote
 from bt_cli.sources.web_address import is_url
 from bt_cli.sources.web_image import Fetched
@@ -21,14 +22,14 @@ AHEAD_BYTES = 256 << 20
 
 
 class Fetching:
-    """An image that is on its way.
+    """An image that is on its way, or here already: in a shard of which a copy is kept.
 
     Attributes:
         url: Where it comes from.
         wanted: Somebody waits for it: it is fetched, whatever came before those that it was to wait for.
     """
 
-    def __init__(self, url: str, held: _Held) -> None:
+    def __init__(self, url: str, held: _Held | None) -> None:
         self.url = url
         self.wanted = False
         self._held = held
@@ -41,7 +42,8 @@ class Fetching:
         except BaseException as error:
             self._answer.set_exception(error)
         else:
-            self._held.add(len(found.content))
+            if self._held is not None:
+                self._held.add(len(found.content))
             self._answer.set_result(found)
 
     def result(self) -> Fetched:
@@ -50,6 +52,8 @@ class Fetching:
         Raises:
             UnreadableImage: It can't be had; the reason, without the address.
         """
+        if self._held is None:  # read by whoever decodes it: to hand it over takes longer than reading
+            return read_remote(self.url)
         self._held.want(self)
         try:
             found = self._answer.result()
@@ -105,8 +109,11 @@ def fetched_ahead(sources: Iterable[Any]) -> Generator[Any, None, None]:
                 if source is drawn:
                     break
                 if isinstance(source, str) and is_url(source):
-                    threads = threads or _Threads()
-                    source = threads.begin(source)
+                    if at_hand(source) is not None:
+                        source = Fetching(source, None)
+                    else:
+                        threads = threads or _Threads()
+                        source = threads.begin(source)
                 waiting.append(source)
             if not waiting:
                 return

@@ -53,6 +53,22 @@ def open_container(path: str, *, asked_now: bool = False) -> Container:
     return _parquet.get(key, lambda: ParquetShard(path))
 
 
+def at_hand(url: str) -> tuple[Container, str] | None:
+    """(container, member) of an address that leads into a shard which is open, and of which the member's bytes are here
+    already; None for any other. Nobody is asked."""
+    found = split_path(url)
+    key = None if found is None else tar_shard.asked_key(found[0])
+    if found is None or key is None:
+        return None
+    path, member = found
+    container: Container | None
+    if is_shard_name(path):
+        container = tar_shard.opened_shard(key)
+    else:
+        container = (_arrow if path.lower().endswith(arrow_shard.SUFFIX) else _parquet).peek(key)
+    return (container, member) if container is not None and container.is_at_hand(member) else None
+
+
 def split_path(path: str | os.PathLike[str]) -> tuple[str, str] | None:
     """(container, member) of a path into one; None for any other, such as a file in a folder that is called x.tar."""
     text = os.fspath(path)

@@ -79,6 +79,10 @@ class ParquetShard:
                 raise
             raise UnreadableImage("the Parquet file is damaged there") from error
 
+    def is_at_hand(self, name: str) -> bool:
+        """Whether the image of a row is in memory, so that reading it asks nobody."""
+        return row_of(name) in self._window
+
     @property
     def _key(self) -> tuple[str, int, int]:
         return os.path.abspath(self.path), *self.stamp

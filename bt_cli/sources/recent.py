@@ -19,6 +19,10 @@ class Recent(Generic[Key, Opened]):
         self._kept: OrderedDict[Key, Opened] = OrderedDict()
         self._lock = threading.Lock()
 
+    def peek(self, key: Key) -> Opened | None:
+        """What is kept for a key; nothing is opened, and nobody who opens something waited for."""
+        return self._kept.get(key)
+
     def get(self, key: Key, opened: Callable[[], Opened]) -> Opened:
         """What is kept for a key, else what `opened` gives, which no other thread opens meanwhile."""
         with self._lock:

@@ -52,6 +52,17 @@ class RemoteCopy:
             parts.insert(place, (first, len(content), self._end))
             self._end += len(content)
 
+    def holds(self, key: Key, first: int, size: int) -> bool:
+        """Whether all of `size` bytes from `first` on are kept."""
+        with self._lock:
+            parts = self._parts.get(key, [])
+            place = bisect_right(parts, (first, 1 << 62, 0))
+            end = sum(parts[place - 1][:2]) if place else 0
+            while end < first + size and place < len(parts) and parts[place][0] == end:
+                end += parts[place][1]
+                place += 1
+            return end >= first + size
+
     def find(self, key: Key, first: int, size: int) -> tuple[bytes, int]:
         """What is kept from `first` on, at most `size` bytes, without a gap; and how many bytes behind `first` are not
         kept, where the first of them is not."""

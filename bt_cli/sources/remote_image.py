@@ -8,7 +8,7 @@ import threading
 from bt_cli.errors import BtError, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources import web_image
-from bt_cli.sources.member import open_container, split_path
+from bt_cli.sources.member import at_hand, open_container, split_path
 from bt_cli.sources.remote_file import read_part, remote_stat
 from bt_cli.sources.web_address import WebImage, is_in_store
 from bt_cli.sources.web_image import Fetched, fetch
@@ -21,6 +21,13 @@ def read_remote(url: str) -> Fetched:
     Raises:
         UnreadableImage: It can't be had, or not within the bounds of `web_image`. The reason, without the address.
     """
+    here = at_hand(url)
+    if here is not None:
+        shard, member = here
+        try:
+            return Fetched(shard.read(member), shard.stamp[1])
+        except OSError as error:
+            raise UnreadableImage(error.strerror or str(error)) from error
     return _within_time(url) if is_in_store(url) or split_path(url) is not None else fetch(url)
 
 

@@ -95,6 +95,15 @@ class TarShard:
             raise UnreadableImage("the shard ends within it")
         return data
 
+    def is_at_hand(self, name: str) -> bool:
+        """Whether the bytes of a member of a shard elsewhere are here already, so that reading it asks nobody."""
+        from bt_cli.sources.remote_copy import COPY
+
+        member = self._by_name.get(name)
+        return (
+            member is not None and not self.packed and COPY.holds((self.path, *self.stamp), member.offset, member.size)
+        )
+
     def _listed(self) -> Iterator[tuple[str, int, int]]:
         """(name, offset, size) of each plain file, and of each link to one before it; `damage` is set where the archive
         does not end as one does."""
@@ -248,6 +257,17 @@ def current_stamp(path: str) -> tuple[int, int]:
         stamp = shard_stamp(path)
         _asked[path] = now, stamp
     return stamp
+
+
+def asked_key(path: str) -> tuple[str, tuple[int, int]] | None:
+    """As `shard_key` of a shard elsewhere whose stamp was asked for lately; None for any other: nobody is asked."""
+    asked, stamp = _asked.get(path, (0.0, (0, 0)))
+    return (path, stamp) if asked and time.monotonic() - asked <= ASK_AGAIN else None
+
+
+def opened_shard(key: tuple[str, tuple[int, int]]) -> TarShard | None:
+    """The shard of a key, if it is open."""
+    return _opened.peek(key)
 
 
 def open_shard(path: str, *, asked_now: bool = False) -> TarShard:

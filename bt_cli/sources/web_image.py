@@ -12,16 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
-import ipaddress
-import queue
-import socket
-import ssl
-import threading
 import time
 from email.utils import parsedate_to_datetime
-from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from bt_cli.errors import UnreadableImage
@@ -29,6 +22,8 @@ from bt_cli.files.image_format import HEAD, image_format
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.web_address import WebImage, is_in_store, is_url
 from bt_cli.version import __version__
+from bt_cli.web.connection import Connection, Endpoint, Stale, kept
+from bt_cli.web.host_address import NotPublic
 
 SECONDS = 30.0
 """The longest that a fetch may take, redirects included."""
@@ -37,8 +32,6 @@ BYTES = 64 << 20
 REDIRECTS = 5
 
 _MOVED = (301, 302, 303, 307, 308)
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_IPV4_COMPATIBLE = ipaddress.ip_network("::/96")  # RFC 4291, section 2.5.5.1
 _ANY_BYTES = ("", "application/octet-stream", "binary/octet-stream", "application/binary", "application/x-download")
 """Content types that say nothing, as stores send them for files whose type nobody told them."""
 
@@ -121,142 +114,60 @@ class _Refused(Exception):
     """Why an address is not taken, as the end of a message."""
 
 
-class _Received(io.RawIOBase):
-    """What a socket receives. Each wait ends at the deadline of the whole: a trickle does not put it off."""
-
-    def __init__(self, stream: socket.socket, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._stream.settimeout(_left(self._deadline))
-        return self._stream.recv_into(buffer)
-
-
-class _TimedSocket:
-    """As much of a socket as `http.client` uses; whoever opened the stream closes it."""
-
-    def __init__(self, stream: socket.socket, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Received(self._stream, self._deadline), 1 << 16)
-
-    def sendall(self, data: bytes) -> None:
-        self._stream.settimeout(_left(self._deadline))
-        self._stream.sendall(data)
-
-    def close(self) -> None:
-        pass
-
-
 def _ask(url: str, allow_private: bool, deadline: float, limit: int, part: tuple[int, int] | None) -> str | Fetched:
-    """Where it has moved, or what is there."""
+    """Where it has moved, or what is there; by a connection that is open already, if there is one."""
     parts = urlsplit(url)
-    host = parts.hostname
     if is_in_store(url):
         raise _Refused("it is no address of the web")
-    if not host:
+    if not parts.hostname:
         raise _Refused("the address names no host")
     secure = parts.scheme.lower() == "https"
-    port = parts.port or (443 if secure else 80)
-    with _connect(host, port, secure, allow_private, deadline) as stream:
-        connection = http.client.HTTPConnection(host, port)
-        if secure:
-            connection.default_port = 443  # which the Host header leaves out
-        connection.sock = cast(Any, _TimedSocket(stream, deadline))
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {"User-Agent": f"bt/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"}
-        if part is not None:
-            headers |= {"Range": f"bytes={part[0]}-{part[1]}", "Accept": "*/*"}
-        # Spaces and other scripts in an address are written as percent signs; what is written so already stays.
-        connection.request("GET", _quoted(target), headers={**headers, "Connection": "close"})
-        with connection.getresponse() as answer:
-            moved = answer.getheader("Location")
-            if answer.status in _MOVED and moved:
-                return moved
-            modified = _nanoseconds(answer.getheader("Last-Modified", ""))
-            if part is not None and answer.status == 206:
-                total = answer.getheader("Content-Range", "").rpartition("/")[2]
-                content = _read(answer, limit, told=True)
-                return Fetched(content, modified, int(total), answer.getheader("ETag", ""))
-            if part is not None and answer.status == 200:
-                raise _Refused("the server gives no parts of it (byte ranges)")
-            if answer.status != 200:
-                raise _Refused(f"the server says {answer.status} {answer.reason}".rstrip())
-            return Fetched(_read(answer, limit), modified)
+    endpoint = Endpoint(parts.hostname, parts.port or (443 if secure else 80), secure, allow_private)
+    # Spaces and other scripts in an address are written as percent signs; what is written so already stays.
+    target = _quoted((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    headers = {"User-Agent": f"bt/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"}
+    if part is not None:
+        headers |= {"Range": f"bytes={part[0]}-{part[1]}", "Accept": "*/*"}
 
-
-def _connect(host: str, port: int, secure: bool, allow_private: bool, deadline: float) -> socket.socket:
-    """A connection to an address of the host that was looked at before."""
-    addresses = _look_up(host, port, deadline)
-    private = [address for address in addresses if not is_public(address)]
-    if private and not allow_private:
-        raise _Refused(f"{host} is {private[0]}, which is not a public address; --allow-private-urls asks it anyway")
-    failure: OSError | None = None
-    for place, address in enumerate(addresses):
-        # An address that never answers leaves time for the others.
-        seconds = _left(deadline) / (len(addresses) - place)
+    def answer(connection: Connection) -> str | Fetched:
+        is_ready = False
         try:
-            stream = socket.create_connection((address, port), timeout=seconds)
-        except OSError as error:
-            failure = error
-            continue
-        if not secure:
-            return stream
-        try:
-            stream.settimeout(_left(deadline))
-            return _trusted().wrap_socket(stream, server_hostname=host)
-        except BaseException:
-            stream.close()
-            raise
-    raise failure or OSError("the host has no address")
+            came = connection.ask(target, headers, deadline)
+            try:
+                return _understood(came, limit, part)
+            finally:
+                is_ready = connection.is_ready(came)
+        finally:
+            if is_ready:
+                kept().give(connection)
+            else:
+                connection.close()
 
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Whom the system trusts, read once: it takes as long as many images do."""
-    return ssl.create_default_context()
-
-
-def _look_up(host: str, port: int, deadline: float) -> list[str]:
-    """The addresses of a host. The system's own look-up knows no time limit, so a thread waits for it."""
-    with contextlib.suppress(ValueError):
-        return [str(ipaddress.ip_address(host))]  # nobody is asked what this one is
-    answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
-        except Exception as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, name="bt-look-up", daemon=True).start()
+    waiting = kept().take(endpoint)
+    if waiting is not None:
+        with contextlib.suppress(Stale):
+            return answer(waiting)
     try:
-        answer = answers.get(timeout=_left(deadline))
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        return answer(Connection.open(endpoint, deadline))
+    except NotPublic as error:
+        raise _Refused(f"{error}; --allow-private-urls asks it anyway") from None
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet's, and not one host's or network's own, in whatever form."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif ip.sixtofour is not None:
-            ip = ip.sixtofour
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip in _IPV4_COMPATIBLE or ip.is_site_local:
-            return False
-    return ip.is_global and not ip.is_multicast
+def _understood(answer: http.client.HTTPResponse, limit: int, part: tuple[int, int] | None) -> str | Fetched:
+    """Where it has moved, or what is there."""
+    moved = answer.getheader("Location")
+    if answer.status in _MOVED and moved:
+        return moved
+    modified = _nanoseconds(answer.getheader("Last-Modified", ""))
+    if part is not None and answer.status == 206:
+        total = answer.getheader("Content-Range", "").rpartition("/")[2]
+        content = _read(answer, limit, told=True)
+        return Fetched(content, modified, int(total), answer.getheader("ETag", ""))
+    if part is not None and answer.status == 200:
+        raise _Refused("the server gives no parts of it (byte ranges)")
+    if answer.status != 200:
+        raise _Refused(f"the server says {answer.status} {answer.reason}".rstrip())
+    return Fetched(_read(answer, limit), modified)
 
 
 def _read(answer: http.client.HTTPResponse, limit: int, told: bool = False) -> bytes:
@@ -297,13 +208,6 @@ def _nanoseconds(date: str) -> int:
         return int(parsedate_to_datetime(date).timestamp()) * 10**9
     except (ValueError, TypeError, OverflowError):
         return 0
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 def _quoted(target: str) -> str:

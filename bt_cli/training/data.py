@@ -20,7 +20,7 @@ class TrainingData:
     captions: PathLikes
     images: PathLikes | None = None
     """The folder that the captions' images lie in; None = the caption file's own, or the folder or shards of
-    captions."""
+    captions, or the addresses that these name."""
     format: str | None = None
     """Of the caption file; None = as it looks."""
     split: str | None = None
@@ -28,6 +28,8 @@ class TrainingData:
     validation: PathLikes | None = None
     """Captions to measure on, with images in the same folder, or in the shards that they are in themselves; None = some
     of `captions` are held out."""
+    allow_private: bool = False
+    """Images that are named by addresses may be asked of this machine and its networks, too."""
     validation_share: float = 0.1
     """Share of the images that is held out where `validation` is None."""
 
@@ -47,7 +49,14 @@ class TrainingData:
             own = self.captions if not hold_their_images(path) else path
             places = image_places(own) if self.images is None else self.images
             return read_captions(
-                path, format=format, split=split, images=places, on_missing=on_missing, on_skip=on_missing
+                path,
+                format=format,
+                split=split,
+                images=places,
+                elsewhere=self.images is None,
+                allow_private=self.allow_private,
+                on_missing=on_missing,
+                on_skip=on_missing,
             )
 
         captions = read(self.captions, self.split, self.format)

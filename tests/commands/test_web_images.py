@@ -16,6 +16,7 @@ from PIL import Image
 
 from bt_cli.sources import web_image
 from bt_cli.store.index_folder import IndexFolder
+from bt_cli.web import host_address
 
 if TYPE_CHECKING:
     from conftest import Ran
@@ -152,7 +153,7 @@ def test_private_addresses_are_asked_only_when_allowed(bt: Bt, site: Site, monke
         assert bt(*command, OPEN).code == 0
     assert len(site.asked) == 2
     # The site's own address counts as public now: a redirect from it to another of this machine does not.
-    monkeypatch.setattr(web_image, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(host_address, "is_public", lambda address: address == "127.0.0.1")
     ran = bt("score", f"{site.url}/away", "a dog")
     assert ran.code == 1
     assert "127.0.0.2 is 127.0.0.2, which is not a public address" in ran.err

@@ -47,3 +47,15 @@ def test_what_has_no_room_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert copy.find(KEY, 0, 200) == (CONTENT[:90], 0)
     assert copy.find(KEY, 90, 20) == (b"", 60)
     assert copy.find(KEY, 150, 200) == (CONTENT[150:160], 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(PART, max_size=8), st.lists(PART, min_size=1, max_size=8))
+def test_what_is_kept_whole_is_known(kept: list[tuple[int, int]], asked: list[tuple[int, int]]) -> None:
+    copy = RemoteCopy()
+    for first, size in kept:
+        copy.keep(KEY, first, CONTENT[first : first + size])
+    there = {place for place in range(300) if copy.find(KEY, place, 1)[0]}
+    for first, size in asked:
+        assert copy.holds(KEY, first, size) is all(place in there for place in range(first, first + size))
+    assert not copy.holds(("http://example.org/b.tar", 200, 5), 0, 1)
