@@ -58,7 +58,7 @@ def _checked(parameter: Any, process: Callable[[Any, Any], Any]) -> Callable[[An
 def _in_plain_words(message: str, parameter: Any, value: Any) -> str:
     """What is wrong with a number, instead of the parser's own words, which leave the number out."""
     if not message.startswith("Input should be"):
-        return message
+        return message.removeprefix("Value error, ")
     shown = range_in_words(getattr(parameter, "min", None), getattr(parameter, "max", None))
     kind = "whole number" if "integer" in message else "number"
     if "valid" in message:

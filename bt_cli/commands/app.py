@@ -180,6 +180,8 @@ def _explain_usage(error: Any) -> int:
         typer.echo(context.get_help(), err=True)
     else:
         message = error.format_message().rstrip(".")
+        if message.startswith("Got unexpected extra argument"):
+            message += "; a text of several words needs quotes"
         remarks.complain(shortened(f"{message[:1].lower()}{message[1:]} (see {path} --help)"))
     return int(getattr(error, "exit_code", 2))
 

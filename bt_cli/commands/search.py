@@ -202,9 +202,11 @@ def run(
         if html is not None or preview or open_it:
             raise Misuse("--html, --open and --preview show the answers to one query; leave out --queries")
         refuse_idle(context, "belongs to --rerank", "candidates", "combine", "reranker")
-        asked = ManyTexts(
-            read_texts(queries), k or SHOWN, to is To.captions, tuple(glob or ()), min_score, photos, facts=as_json
-        )
+        texts = read_texts(queries)
+        gap = next((query for query in texts if len(query.split()) > 1), None)
+        if gap is not None and not as_json:
+            raise Misuse(f"a TREC run has no place for white space in an id, as in {gap!r}; use --json, or other ids")
+        asked = ManyTexts(texts, k or SHOWN, to is To.captions, tuple(glob or ()), min_score, photos, facts=as_json)
         _search_queries(asked, model, device, dtype, index, server, as_json)
         return
     if unique and (to is To.captions or server is not None):

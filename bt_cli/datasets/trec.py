@@ -43,6 +43,9 @@ LARGEST_RATIO, FREELY_UNPACKED = 100, 1 << 23
 
 QUERY_HEADERS = {"id", "qid", "query_id", "query-id", "query"}
 TEXT_HEADERS = {"text", "query", "query_text", "title", "caption"}
+_COLUMNS = [f'"?(?:{"|".join(sorted(names))})"?' for names in (QUERY_HEADERS, TEXT_HEADERS)]
+OTHER_FORMAT = re.compile(rf'\s*(?:\{{\s*"|\[\s*[{{"]|{"[,;|] ?".join(_COLUMNS)}\s*$)', re.IGNORECASE)
+"""How queries as JSON, or as a table that is not separated by tabs, begin."""
 
 
 class RunEntry(NamedTuple):
@@ -183,11 +186,14 @@ def read_texts(path: PathLike) -> dict[str, str]:
 
     Raises:
         NotFound: There is no such file.
-        UnreadableRun: There is no query in it, or as `read_queries` where any line has a tab.
+        UnreadableRun: There is no query in it, or as `read_queries` where any line has a tab; or it is another table
+            or JSON lines, whose syntax would be asked for.
     """
     lines = list(_lines(path))
     if any("\t" in line.strip() for _, line in lines):
         return read_queries(path)
+    if lines and OTHER_FORMAT.match(lines[0][1]):
+        raise _unreadable(path, lines[0][0], "no text but another format; write one a line, or id<TAB>text")
     if not lines:
         raise UnreadableRun(f"{shown_path(path)}: no query there; write one a line, or id<TAB>text")
     return {str(number): line.strip() for number, line in lines}
@@ -222,6 +228,8 @@ def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(_bounded_lines(packed, shown_path(path)), 1):
                 if number == 1:
                     line = line.removeprefix(b"\xef\xbb\xbf")
+                if b"\0" in line:
+                    raise _unreadable(path, number, "holds a NUL byte; convert the file to UTF-8")
                 text = line.rstrip(b"\r").decode("utf-8", "surrogateescape").strip(" ")
                 if text.strip():
                     yield number, text

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bt_cli.captions.caption_text import decoded, lines, not_encoded
 from bt_cli.errors import Misuse, UnreadableImage
 from bt_cli.files.bounded_read import read_bounded
 from bt_cli.files.shown_path import shown_path
@@ -30,22 +31,39 @@ def read_labels(words: str) -> list[str]:
     """Labels as an option names them: a file with one a line, else words divided by commas; each once.
 
     Raises:
-        Misuse: Fewer than two, since any one label fits for certain; or far too many.
+        Misuse: Fewer than two, since any one label fits for certain; or far too many; or a file that is no text, of
+            which a label that no one wrote would come.
     """
     if os.path.isfile(words):
-        content = read_bounded(words, Misuse, LARGEST_FILE, "a label a line is needed")
-        text = content.decode("utf-8-sig", "replace")
-        named = [line.strip() for line in text.splitlines()]
         where = shown_path(words)
+        named = _labels_of_file(words, where)
     else:
         named = [word.strip() for word in words.split(",")]
         where = "--labels"
     labels = list(dict.fromkeys(label for label in named if label))
+    if len(labels) == 1 and where == "--labels" and ("/" in words or os.path.splitext(words)[1]):
+        raise Misuse(f"--labels {shown_path(words)}: no such file, and as a label it would be the only one")
     if len(labels) < 2:
         raise Misuse(f"{where}: fewer than two labels, divided by commas or one a line of a file")
     if len(labels) > MOST_LABELS:
         raise Misuse(f"{where}: {len(labels):,} labels, and at most {MOST_LABELS:,} are taken")
     return labels
+
+
+def _labels_of_file(path: str, where: str) -> list[str]:
+    content = read_bounded(path, Misuse, LARGEST_FILE, "a label a line is needed")
+    try:
+        text, strays = decoded(content)
+    except ValueError as error:
+        reason, line = error.args
+        raise Misuse(f"{where}:{line}: {reason}") from None
+    for number, line in enumerate(lines(text), 1):
+        stray = next((ord(character) for character in line if 0xDC80 <= ord(character) <= 0xDCFF), None)
+        if strays and stray is not None:
+            raise Misuse(f"{where}:{number}: {not_encoded('UTF-8', stray - 0xDC00)}")
+        if "\0" in line:
+            raise Misuse(f"{where}:{number}: a NUL character in the label; remove it")
+    return [line.strip() for line in lines(text)]
 
 
 def in_template(template: str, labels: Sequence[str]) -> list[str]:

@@ -534,7 +534,6 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unwritable(
-            f"{shown_path(folder)}: can't be written: {error.strerror or error}; the index is as it was, and what was "
-            "encoded is kept for the next run"
-        ) from error
+        # Where there is no folder there is no index either, and nowhere to keep anything.
+        kept = "; the index is as it was, and what was encoded is kept for the next run" if folder.is_dir() else ""
+        raise Unwritable(f"{shown_path(folder)}: can't be written: {error.strerror or error}{kept}") from error

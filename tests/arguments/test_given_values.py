@@ -68,6 +68,7 @@ def test_values_that_may_be_texts_or_nothing_are_left_to_their_command() -> None
         (["serve", "--port", "99999"], "'--port': 99999 is out of range: 0 to 65535 (see bt serve --help)"),
         (["duplicates", "--near", "x"], "'--near': 'x' is no number (see bt duplicates --help)"),
         (["eval", "x", "--memory", "nan"], "'--memory': nan is out of range: 0 or more (see bt eval --help)"),
+        (["search", "x", "--to", "foo"], "'--to': 'foo' is not one of 'images', 'captions' (see bt search --help)"),
         (["train", "x", "--validation-share", "2"], "'--validation-share': 2 is out of range: 0 to 0.9 (see bt train"),
     ],
 )

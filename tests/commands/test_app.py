@@ -213,3 +213,11 @@ def test_a_long_name_in_an_error_leaves_one_short_line(bt) -> None:
     assert ran.code != 0
     assert len(ran.err) <= len("bt: ") + 400 + 1
     assert " ... " in ran.err
+
+
+def test_words_without_quotes_are_answered_with_the_way_out(bt) -> None:
+    ran = bt("search", "a", "red", "car")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "bt: got unexpected extra argument(s) (red car); a text of several words needs quotes (see bt search --help)\n"
+    )

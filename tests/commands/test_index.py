@@ -196,7 +196,7 @@ def test_what_can_go_wrong(bt, home: Path) -> None:
             f"{home}/empty: no images there",
         ),
         (["index", "photos", "--captions", "none.csv"], 1, "none.csv: no such file"),
-        (["index", "photos", "--index", "text/.bt"], 1, "text/.bt: can't be written: Not a directory"),
+        (["index", "photos", "--index", "text/.bt"], 1, "text/.bt: can't be written: Not a directory\n"),
         (["index", "photos", "--index", "text"], 1, "text: is a file, and an index is a folder"),
         (["index", "photos", "--index", ""], 2, "invalid value for '--index' (env var: 'BT_INDEX'): the name is empty"),
         (["index", "photos", "--factory", "PQ3"], 2, "--factory PQ3: FAISS knows no such index for 32 dimensions"),

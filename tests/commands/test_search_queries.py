@@ -85,3 +85,29 @@ def test_lines_are_texts_or_have_ids(tmp_path: Path) -> None:
     (tmp_path / "q").write_text("x\ta cat\ntwo dogs\n")
     with pytest.raises(UnreadableRun, match="line 2: expected 'id<TAB>text'"):
         read_texts(tmp_path / "q")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"id": "1", "text": "a cat"}\n', b'["a cat", "a dog"]\n', b"query,text\n1,a cat\n", b'"ID";"Query"\n1;a cat\n'],
+)
+def test_other_formats_are_not_asked_for_as_words(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "q").write_bytes(content)
+    with pytest.raises(UnreadableRun, match="q: line 1: no text but another format; write one a line, or id<TAB>text"):
+        read_texts(tmp_path / "q")
+    (tmp_path / "q").write_text("query, text and logo\n{a cat}\n")
+    assert list(read_texts(tmp_path / "q").values()) == ["query, text and logo", "{a cat}"]
+
+
+def test_a_nul_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "q").write_bytes("a cat\n".encode("utf-16"))
+    with pytest.raises(UnreadableRun, match="line 1: holds a NUL byte; convert the file to UTF-8"):
+        read_texts(tmp_path / "q")
+
+
+def test_an_id_with_white_space_would_break_a_run(bt, gallery) -> None:
+    Path("q.tsv").write_text("a b\tred car\n")
+    ran = bt("search", "--queries", "q.tsv")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "bt: a TREC run has no place for white space in an id, as in 'a b'; use --json, or other ids\n"
+    assert {hit["query"] for hit in bt("search", "--queries", "q.tsv", "--json").objects} == {"a b"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,29 @@ def test_large_numbers_overflow_nowhere() -> None:
     with np.errstate(all="raise", under="ignore"):
         shares = softmax(np.array([[1e4, 0.0], [-1e4, -1e4]], np.float32))
     np.testing.assert_allclose(shares, [[1, 0], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"dog\ncaf\xe9\n", ":2: not UTF-8 (byte 0xe9); convert the file to UTF-8"),
+        (b"dog\nc\0at\n", ":2: a NUL character in the label; remove it"),
+        ("cat\ndog\n".encode("utf-16-le"), ":1: UTF-16 without a byte order mark, it seems; convert the file to UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_text_gives_no_label_that_no_one_wrote(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "labels").write_bytes(content)
+    with pytest.raises(Misuse, match=re.escape(f"labels{said}")):
+        read_labels(str(tmp_path / "labels"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_labels_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "labels").write_bytes("café\r\ndog\r\n".encode(encoding))
+    assert read_labels(str(tmp_path / "labels")) == ["café", "dog"]
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "./labels"])
+def test_a_file_of_labels_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(Misuse, match=f"--labels {name}: no such file, and as a label it would be the only one"):
+        read_labels(name)
