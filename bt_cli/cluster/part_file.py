@@ -59,6 +59,23 @@ def written_whole(path: str) -> Iterator[str]:
         _store(here, path)
 
 
+@contextlib.contextmanager
+def written_again(path: str) -> Iterator[str]:
+    """Where the file at `path` is to be read and written again: in a store this is a copy, which takes its place when
+    the block ends, unless by an exception.
+
+    Raises:
+        OSError: The store can't be reached.
+        Unwritable: It doesn't take the file.
+    """
+    with written_whole(path) as here:
+        if is_in_store(path):
+            from bt_cli.sources.remote_file import fetch_remote
+
+            fetch_remote(path, here)
+        yield here
+
+
 def write_list(path: str, text: str) -> None:
     """Write a small file whole; one without text is removed.
 

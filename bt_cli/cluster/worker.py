@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from bt_cli.cluster.part_file import read_part, write_list, written_whole
+from bt_cli.cluster.part_file import read_part, write_list, written_again, written_whole
 from bt_cli.cluster.shard import ShardTask, is_of, part_metadata, shard_stamp
 from bt_cli.datasets.exclusion import Exclusion
 from bt_cli.datasets.passed_over import PassedOver
@@ -18,7 +18,7 @@ from bt_cli.embeddings.identity import Identity
 from bt_cli.errors import BtError, Misuse, NotFound, UnreadableImage
 from bt_cli.files.shown_path import shown_path
 from bt_cli.sources.tar_shard import is_shard_name
-from bt_cli.sources.web_address import is_in_store, is_url
+from bt_cli.sources.web_address import is_url
 from bt_cli.version import __version__
 
 EXTRAS = ("pillow_heif", "pillow_jxl", "rawpy")
@@ -183,14 +183,15 @@ class Worker:
         from bt_cli.indexing.table import keep_anew
 
         settings = self.settings
-        part = None if is_in_store(task.part) else read_part(task.part)
+        part = read_part(task.part)
         if part is None or part.home != os.getcwd():
             return False
         if not is_of(part, task, settings.identity, settings.store_dtype, settings.exclusion):
             return False
         allowed = settings.allow_private
-        keep_anew(task.part, [task.source], settings.keep, allow_private=allowed, remarks=outcome.remarks)
-        self._require_unchanged(task)
+        with written_again(task.part) as table:
+            keep_anew(table, [task.source], settings.keep, allow_private=allowed, remarks=outcome.remarks)
+            self._require_unchanged(task)
         return True
 
     def _before_done(self, task: ShardTask, failures: list[tuple[str, str]]) -> None:

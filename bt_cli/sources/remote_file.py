@@ -22,7 +22,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 from bt_cli.errors import BtError, Misuse, UnreadableImage
 from bt_cli.sources.remote_copy import COPY
 from bt_cli.sources.web_address import is_in_store
-from bt_cli.sources.web_image import fetch_part
+from bt_cli.sources.web_image import Fetched, fetch_part
 
 AHEAD = 4 << 20
 """Bytes that are asked for at a time where a file is read from its beginning on."""
@@ -59,12 +59,12 @@ def remote_stat(url: str) -> RemoteStat:
         if is_in_store(url):
             system, path = _system(url)
             return _stat(system.info(path, **_WHOLE_INFO.get(url[:2].lower(), {})))
-        found = fetch_part(url, 0, 1)
-        return RemoteStat(found.total, _stamp(found.modified_ns // 10**9, found.etag))
+        return _web_stat(fetch_part(url, 0, 1))
 
 
-def read_part(url: str, first: int, size: int) -> bytes:
-    """`size` bytes of a file elsewhere, from `first` on; fewer at its end. Raises as `remote_stat`."""
+def read_part(url: str, first: int, size: int, stat: RemoteStat | None = None) -> bytes:
+    """`size` bytes of a file elsewhere, from `first` on; fewer at its end. Raises as `remote_stat`; of a file of the
+    web also where it is no longer the version that `stat` is of."""
     if size <= 0:
         return b""
     if url in _copies:
@@ -80,7 +80,10 @@ def read_part(url: str, first: int, size: int) -> bytes:
                     file.seek(first)
                     return bytes(file.read(size))
             return bytes(system.cat_file(path, start=first, end=first + size))
-        return fetch_part(url, first, size).content
+        found = fetch_part(url, first, size)
+        if stat is not None and _web_stat(found) != stat:
+            raise OSError(errno.EIO, "it was changed while it was read; run the command again")
+        return found.content
 
 
 def copied_part(url: str, stat: RemoteStat, first: int, size: int, *, ahead: bool = False) -> bytes:
@@ -92,7 +95,7 @@ def copied_part(url: str, stat: RemoteStat, first: int, size: int, *, ahead: boo
     while size > 0:
         content, missing = COPY.find(key, first, size)
         if not content:
-            content = read_part(url, first, min(missing, size))
+            content = read_part(url, first, min(missing, size), stat)
             if ahead:
                 COPY.keep(key, first, content)
         found.append(content)
@@ -256,6 +259,10 @@ def _opened(scheme: str) -> Any:
     except ImportError as error:
         package = PACKAGES[scheme]
         raise Misuse(f"{scheme}:// needs {package}: pip install 'bridgetower[cloud]' ({error})") from error
+
+
+def _web_stat(found: Fetched) -> RemoteStat:
+    return RemoteStat(found.total, _stamp(found.modified_ns // 10**9, found.etag))
 
 
 def _stat(info: dict[str, Any]) -> RemoteStat:

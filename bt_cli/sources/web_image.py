@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -31,6 +32,7 @@ BYTES = 64 << 20
 """The largest file that is taken."""
 REDIRECTS = 5
 
+_RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII | re.IGNORECASE)
 _MOVED = (301, 302, 303, 307, 308)
 _ANY_BYTES = ("", "application/octet-stream", "binary/octet-stream", "application/binary", "application/x-download")
 """Content types that say nothing, as stores send them for files whose type nobody told them."""
@@ -79,8 +81,8 @@ def fetch(url: str, *, allow_private: bool = False, seconds: float | None = None
 
 
 def fetch_part(url: str, first: int, size: int, *, allow_private: bool = False) -> Fetched:
-    """`size` bytes (at least one) of what is at `url`, from `first` on, fewer at its end, and the size of the whole;
-    within the bounds of `fetch`.
+    """`size` bytes (at least one) of what is at `url`, from `first` on, fewer at its end or where the server
+    gives no more at a time, and the size of the whole; within the bounds of `fetch`.
 
     Raises:
         UnreadableImage: As `fetch`; also where the server gives no parts.
@@ -97,13 +99,19 @@ def _fetched(url: str, allow_private: bool, seconds: float, limit: int, part: tu
             found = _ask(place, allow_private, deadline, limit, part)
             if isinstance(found, Fetched):
                 return found
-            place = urljoin(place, found)
+            place = urljoin(place, _location(found))
             if not is_url(place) or is_in_store(place):
                 raise _Refused(f"it leads to {shown_path(place)}, which is no web address")
     except _Refused as error:
         raise UnreadableImage(str(error)) from None
     except TimeoutError:
         raise UnreadableImage(f"no whole answer within {seconds:g} s") from None
+    except http.client.IncompleteRead as error:
+        raise UnreadableImage("the answer was cut short") from error
+    except http.client.BadStatusLine as error:
+        if isinstance(error, OSError):  # closed without an answer
+            raise UnreadableImage(str(error)) from error
+        raise UnreadableImage("what the server sends is no answer of HTTP") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableImage(" ".join(str(reason).split())) from error
@@ -160,9 +168,15 @@ def _understood(answer: http.client.HTTPResponse, limit: int, part: tuple[int, i
         return moved
     modified = _nanoseconds(answer.getheader("Last-Modified", ""))
     if part is not None and answer.status == 206:
-        total = answer.getheader("Content-Range", "").rpartition("/")[2]
+        given = answer.getheader("Content-Range", "")
+        found = _RANGE.fullmatch(given.strip())
+        last, total = (int(found[2]), int(found[3])) if found else (-1, 0)
+        if not found or int(found[1]) != part[0] or not part[0] <= last <= min(part[1], total - 1):
+            raise _Refused(f"the server sends other bytes than it was asked for: {given[:60] or 'it says not which'}")
         content = _read(answer, limit, told=True)
-        return Fetched(content, modified, int(total), answer.getheader("ETag", ""))
+        if len(content) != last - part[0] + 1:
+            raise _Refused(f"the answer was cut short: {len(content):,} bytes of {last - part[0] + 1:,}")
+        return Fetched(content, modified, total, answer.getheader("ETag", ""))
     if part is not None and answer.status == 200:
         raise _Refused("the server gives no parts of it (byte ranges)")
     if answer.status != 200:
@@ -208,6 +222,13 @@ def _nanoseconds(date: str) -> int:
         return int(parsedate_to_datetime(date).timestamp()) * 10**9
     except (ValueError, TypeError, OverflowError):
         return 0
+
+
+def _location(header: str) -> str:
+    """An address as it is meant: headers are read as Latin-1, and servers write UTF-8 and spaces into this one."""
+    with contextlib.suppress(UnicodeError):
+        header = header.encode("latin-1").decode("utf-8")
+    return header.strip().replace(" ", "%20")
 
 
 def _quoted(target: str) -> str:

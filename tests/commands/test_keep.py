@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tarfile
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 from kept.kept_sources import NAMES, WANTED, N, data_set, folder, kept, parquet, tar
+from object_store import object_store, parts_server
 
 from bt_cli.store.manifest import Manifest
 
@@ -115,6 +117,75 @@ def test_shard_by_shard_a_part_gets_other_columns_without_encoding(bt: Bt) -> No
     assert Manifest.read(".bt").keep == ["pixels", "url", "more"]
     assert bt(*names).code == 0
     assert "url" not in pyarrow.parquet.read_schema("parts/s.tar.parquet").names
+
+
+def stored(store: Any, name: str) -> list[dict[str, Any]]:
+    content = store.get_object(Bucket="data", Key=f"parts/{name}.parquet")["Body"].read()
+    return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+
+
+def test_parts_and_shards_in_a_store_have_the_columns_of_those_in_a_folder(
+    bt: Bt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tar(more="x")
+    parquet()
+    own = ["encode", "images", "s.tar", "p.parquet", "-o", "parts/", "--processes", "1", "--model", "tiny", "--json"]
+    with object_store(monkeypatch) as store:
+        store.create_bucket(Bucket="data")
+        for name in ("s.tar", "p.parquet"):
+            store.put_object(Bucket="data", Key=f"wds/{name}", Body=Path(name).read_bytes())
+        there = [word.replace("parts/", "s3://data/parts/") for word in own]
+        there = [f"s3://data/wds/{word}" if word in ("s.tar", "p.parquet") else word for word in there]
+        for keep, images in (("url", N), ("pixels,url,more", 0)):
+            ran = bt(*there, "--keep", keep)
+            assert [(each["state"], each["images"]) for each in ran.objects] == [("encoded", images)] * 2, ran.err
+            assert bt(*own, "--keep", keep).code == 0
+            for name in ("s.tar", "p.parquet"):
+                found, expected = stored(store, name), rows(f"parts/{name}.parquet")
+                columns = [*keep.split(","), "embedding", "content_hash", "width", "height"]
+                assert [[row[column] for column in columns] for row in found] == [
+                    [row[column] for column in columns] for row in expected
+                ]
+                assert [row["path"] for row in found] == [f"s3://data/wds/{row['path']}" for row in expected]
+            assert [each["state"] for each in bt(*there, "--keep", keep).objects] == ["unchanged"] * 2
+
+
+def test_shards_on_the_web_have_the_columns_of_those_in_a_folder(bt: Bt) -> None:
+    tar(more="x")
+    parquet()
+    options = ["--keep", "url,pixels,more", "--model", "tiny"]
+    with parts_server() as server:
+        shards = []
+        for name in ("s.tar", "p.parquet"):
+            server.files[f"/{name}"] = Path(name).read_bytes()
+            shards.append(f"{server.url}/{name}")
+        assert bt("encode", "images", *shards, "-o", "web.parquet", "--allow-private-urls", *options).code == 0
+        assert bt("encode", "images", "s.tar", "p.parquet", "-o", "own.parquet", *options).code == 0
+        web, own = (
+            {row["path"].removeprefix(f"{server.url}/"): row for row in rows(name)}
+            for name in ("web.parquet", "own.parquet")
+        )
+        assert web.keys() == own.keys()
+        for path, row in web.items():
+            for column in ("url", "pixels", "more", "embedding", "content_hash"):
+                assert row[column] == own[path][column], (path, column)
+        ran = bt("encode", "images", shards[0], "-o", "parts/", "--processes", "1", "--allow-private-urls", *options)
+        assert ran.code == 0, ran.err
+        assert [row["url"] for row in rows("parts/s.tar.parquet")] == [
+            own[f"s.tar/{name}"]["url"] for name in members()
+        ]
+        for index, sources in (("a", shards), ("b", ["s.tar", "p.parquet"])):
+            made = bt("index", *sources, "--keep", "url", "--index", index, "--model", "tiny", "--allow-private-urls")
+            assert made.code == 0, made.err
+        kept = [
+            [hit["kept"] for hit in bt("search", "a dog", "--index", index, "--json").objects] for index in ("a", "b")
+        ]
+        assert kept[0] == kept[1]
+
+
+def members() -> list[str]:
+    with tarfile.open("s.tar") as archive:
+        return [name for name in archive.getnames() if name.endswith((".jpg", ".png"))]
 
 
 @pytest.mark.parametrize("engine", ["processes", "ray"])

@@ -90,3 +90,16 @@ def test_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
             remote_stat("s3://pictures/none")
     with pytest.raises(OSError):
         remote_stat("s3://pictures/big")
+
+
+def test_a_file_that_changes_in_the_middle_is_not_read_as_one() -> None:
+    with parts_server() as server:
+        server.files["/a.tar"] = CONTENT
+        url = WebImage(f"{server.url}/a.tar")
+        with open_remote(url) as file:
+            assert file.read(AHEAD) == CONTENT[:AHEAD]
+            server.files["/a.tar"] = CONTENT[::-1]
+            with pytest.raises(OSError, match="it was changed while it was read; run the command again"):
+                file.read()
+        with open_remote(url) as file:
+            assert file.read() == CONTENT[::-1]

@@ -17,7 +17,7 @@ import pytest
 
 from bt_cli.errors import UnreadableImage
 from bt_cli.sources.web_address import is_url
-from bt_cli.sources.web_image import fetch_image
+from bt_cli.sources.web_image import fetch_image, fetch_part
 from bt_cli.web import connection, host_address
 from bt_cli.web.host_address import is_public
 
@@ -284,3 +284,50 @@ def test_an_address_by_numbers_asks_no_name_server(site: str, monkeypatch: pytes
         with pytest.raises(UnreadableImage, match="not a public address"):
             fetch_image(f"http://{host}/image")
     assert "bt-look-up" not in asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"Content-Range: bytes 0-4/99\r\nContent-Length: 5\r\n\r\nbytes", "for: bytes 0-4/99"),
+        (b"Content-Range: bytes 10-15/99\r\nContent-Length: 5\r\n\r\nbytes", "for: bytes 10-15/99"),
+        (b"Content-Range: bytes 10-14/*\r\nContent-Length: 5\r\n\r\nbytes", "for: bytes 10-14/*"),
+        (b"Content-Length: 5\r\n\r\nbytes", "for: it says not which"),
+        (b"Content-Range: bytes 10-14/99\r\nContent-Length: 2\r\n\r\nby", "the answer was cut short: 2 bytes of 5"),
+        (b"Content-Range: bytes 10-14/99\r\nContent-Length: 5\r\n\r\nbytes", None),
+        (b"Content-Range: bytes 10-12/99\r\nContent-Length: 3\r\n\r\nbyt", None),
+        (b"Content-Range: bytes 10-11/12\r\nContent-Length: 2\r\n\r\nby", None),
+    ],
+)  # fmt: skip
+def test_a_part_is_the_one_that_was_asked_for(answer: bytes, reason: str | None) -> None:
+    for site in raw_site(lambda stream: stream.sendall(b"HTTP/1.1 206 Partial Content\r\n" + answer)):
+        if reason is None:
+            assert b"bytes".startswith(fetch_part(f"{site}/a", 10, 5, allow_private=True).content)
+        else:
+            with pytest.raises(UnreadableImage) as raised:
+                fetch_part(f"{site}/a", 10, 5, allow_private=True)
+            said = str(raised.value).removeprefix(f"{site}/a: ")
+            assert said.removeprefix("the server sends other bytes than it was asked ") == reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100\r\nabc", "the answer was cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "the answer was cut short"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "what the server sends is no answer of HTTP"),
+        (b"", "Remote end closed connection without response"),
+    ],
+)
+def test_answers_that_break_off_or_are_none_are_said_in_words(answer: bytes, reason: str) -> None:
+    for site in raw_site(lambda stream: stream.sendall(answer)):
+        with pytest.raises(UnreadableImage) as raised:
+            fetch_image(f"{site}/a", allow_private=True)
+        assert str(raised.value) == f"{site}/a: {reason}"
+
+
+def test_a_redirect_may_be_written_in_utf_8_and_with_spaces(site: str) -> None:
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {site}/image?ü ö\r\nContent-Length: 0\r\n\r\n".encode()
+    for leading in raw_site(lambda stream: stream.sendall(answer)):
+        with pytest.raises(UnreadableImage, match="404"):  # asked there, and not refused as no address
+            fetch_image(leading, allow_private=True)
