@@ -11,8 +11,7 @@ from bt_cli.version import __version__
 _TEXT, _WHOLE, _NUMBER, _FLAG = ({"type": kind} for kind in ("string", "integer", "number", "boolean"))
 _TEXTS = {"type": "array", "items": _TEXT}
 _IMAGE = {
-    "description": "A data URL; or an object with data (a data URL) and name, or with the id or path of an image of the "
-    "index.",
+    "description": "A data URL; or an object with data (a data URL) and name, or with id or path of an indexed image.",
     "anyOf": [
         _TEXT,
         {

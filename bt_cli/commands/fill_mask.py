@@ -55,7 +55,7 @@ def run(
     if server is not None:
         from bt_cli.api.client import Client, refuse_local_choices
 
-        refuse_local_choices(model=model)
+        refuse_local_choices(model=model, device=device, dtype=dtype)
         client = Client(server)
         words, sentence, masks, filler = client.fill_mask(image, text, k)
         if heatmap is not None:

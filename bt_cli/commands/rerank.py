@@ -102,6 +102,7 @@ def run(
     if as_json and paths:
         raise Misuse("--json and --paths exclude each other")
     started = time.perf_counter()
+    chosen = {"model": model, "reranker": reranker, "index": index, "device": device, "dtype": dtype}
     with (
         open_models(model, reranker, device=device, dtype=dtype) as models,
         progress("reranking", "pair") as ticked,
@@ -112,7 +113,7 @@ def run(
             if paths or nul:
                 raise Misuse("a reranked run is written as a TREC run or with --json, not as paths")
             files = RunFiles(trec_run, queries, image_folder, run_out)
-            reader = models.reranker if server is None else functools.partial(_remote, server, model, reranker, index)
+            reader = models.reranker if server is None else functools.partial(_remote, server, chosen)
             rerank_trec(reader, files, candidates=candidates, k=k, strict=strict, as_json=as_json, progress=ticked)
             return
         if image_folder is not None or run_out is not None:
@@ -120,7 +121,7 @@ def run(
         query = Query.build(text)
         given = _given(images or [], nul, allow_private_urls)
         if server is not None:
-            answer = _ask_server(_remote(server, model, reranker, index), query, given, k, candidates, strict)
+            answer = _ask_server(_remote(server, chosen), query, given, k, candidates, strict)
         elif given is not None:
             models = _at_index(models, given, index)
             answer = _rerank_given(models, query, given, k, strict, ticked)
@@ -149,12 +150,12 @@ def run(
     )
 
 
-def _remote(url: str, model: str | None, reranker: str | None, index: Path | None) -> RemotePairs:
+def _remote(url: str, chosen: dict[str, object]) -> RemotePairs:
     """A server's ITM head, where nothing is named here that it has decided."""
     from bt_cli.api.client import Client, refuse_local_choices
     from bt_cli.api.remote_pairs import RemotePairs
 
-    refuse_local_choices(model=model, reranker=reranker, index=index)
+    refuse_local_choices(**chosen)
     return RemotePairs(Client(url))
 
 

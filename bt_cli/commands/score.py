@@ -74,7 +74,7 @@ def run(
         from bt_cli.api.client import Client, refuse_local_choices
         from bt_cli.api.remote_pairs import RemotePairs
 
-        refuse_local_choices(model=model)
+        refuse_local_choices(model=model, device=device, dtype=dtype)
         remote = RemotePairs(Client(server))
         with progress("scoring", "pair") as ticked:
             scores = remote.score(wanted, strict=strict, progress=ticked)

@@ -179,7 +179,7 @@ def run(
     if server is not None:
         from bt_cli.api.client import Client, refuse_local_choices
 
-        refuse_local_choices(model=model, reranker=reranker, index=index)
+        refuse_local_choices(model=model, reranker=reranker, index=index, device=device, dtype=dtype)
     if preview:
         from bt_cli.pages.preview import require_preview
 
