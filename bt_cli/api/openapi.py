@@ -97,6 +97,7 @@ def document() -> dict[str, Any]:
                 "documents": {"type": "array", "items": _DOCUMENT},
                 "top_n": _WHOLE,
                 "return_documents": _FLAG,
+                "rank_fields": _TEXTS,
                 "model": _TEXT,
             },
             ["query", "documents"],
