@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -150,7 +150,7 @@ def run(
     )
 
 
-def _remote(url: str, chosen: dict[str, object]) -> RemotePairs:
+def _remote(url: str, chosen: Mapping[str, object]) -> RemotePairs:
     """A server's ITM head, where nothing is named here that it has decided."""
     from bt_cli.api.client import Client, refuse_local_choices
     from bt_cli.api.remote_pairs import RemotePairs

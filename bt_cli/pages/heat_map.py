@@ -100,9 +100,21 @@ def strip(seen: Image.Image, panels: Sequence[tuple[str, NDArray[np.float32]]]) 
         row, column = divmod(number, columns)
         left, top = GAP + column * width, GAP + row * height
         sheet.paste(overlaid(seen, shares), (left, top))
-        pen.text((left, top + seen.height + 5), _fitting(shown_path(word), seen.width, large), INK, large)
+        pen.text(
+            (left, top + seen.height + 5), _fitting(_drawable(shown_path(word), large), seen.width, large), INK, large
+        )
         pen.text((left, top + seen.height + 27), f"{100 * float(shares.sum()):.0f} %", SOFT, small)
     return sheet
+
+
+def _drawable(said: str, font: Any) -> str:
+    """A word with every character that the font lacks as its number: boxes would look alike whatever they stand for."""
+    if said.isascii():
+        return said
+    missing = bytes(font.getmask("\uffff"))
+    return "".join(
+        ascii(one)[1:-1] if not one.isascii() and bytes(font.getmask(one)) == missing else one for one in said
+    )
 
 
 def _fitting(said: str, width: int, font: Any) -> str:

@@ -46,6 +46,15 @@ def test_any_word_can_stand_below_its_panel(tmp_path):
     assert Image.open(place).format == "PNG"
 
 
+def test_words_that_the_font_lacks_are_told_apart():
+    seen = Image.new("RGB", (200, 50))
+    shares = np.ones((2, 2), np.float32)
+    drawn = {word: strip(seen, [(word, shares)]).tobytes() for word in ("猫", "犬", "é", "e", "\\u732b")}
+    assert drawn["猫"] != drawn["犬"]
+    assert drawn["猫"] == drawn["\\u732b"]
+    assert drawn["é"] != drawn["e"]
+
+
 def test_a_word_stays_within_its_panel():
     seen = Image.new("RGB", (100, 50))
     shares = np.ones((2, 2), np.float32)
