@@ -46,7 +46,7 @@ TYPES: dict[str, Any] = (
     | dict.fromkeys(("id", "image_id"), (int, _MAYBE))
     | dict.fromkeys(("path", "caption", "home"), (str, _MAYBE))
     | dict.fromkeys(
-        ("sentence", "device", "precision", "image", "token", "combine", "by", "index", "message", "type"), str
+        ("sentence", "device", "precision", "image", "token", "combine", "by", "index", "state", "message", "type"), str
     )
 )
 """What the fields of a bt server's answers hold, wherever they stand."""
@@ -101,7 +101,7 @@ class Client:
         ids = {record["rank"]: record.get(of_image) for record in got["hits"]}
 
         def read(hit: Hit, side: int) -> Picture:
-            return self.picture(got["index"], ids[hit.rank], side, str(hit.path))
+            return self.picture(got["index"], ids[hit.rank], side, str(hit.path), got["state"])
 
         return answer, Background(got["checkpoint"], captions, read)
 
@@ -109,7 +109,7 @@ class Client:
         """As `ManyAnswers`, of the server's first index."""
         return RemoteAnswers(self, asked)
 
-    def picture(self, index: str, id: int | None, side: int, name: str) -> Picture:
+    def picture(self, index: str, id: int | None, side: int, name: str, state: str) -> Picture:
         """An image of an index, its longer side at most so many pixels, or the next size that the server has.
 
         Raises:
@@ -122,7 +122,8 @@ class Client:
         if id is None:
             raise UnreadableImage(f"{shown_path(name)}: not in the index")
         kind = min((pixels, kind) for kind, pixels in SIDES.items() if pixels >= side)[1]
-        status, data = self._exchange("GET", f"/{kind}/{urllib.parse.quote(index, safe='')}/{id}")
+        place = f"/{kind}/{urllib.parse.quote(index, safe='')}/{id}?state={urllib.parse.quote(state, safe='')}"
+        status, data = self._exchange("GET", place)
         if status == 404:
             raise UnreadableImage(f"{shown_path(name)}: the server can't read it any more")
         if status != 200:

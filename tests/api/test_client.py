@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bt_cli.api import client, remote_pairs
+from bt_cli.errors import BtError
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data" / "images"
 
@@ -238,3 +239,8 @@ def test_a_token_that_no_header_can_carry_is_one_line(bt, monkeypatch, token):
     monkeypatch.setenv("BT_TOKEN", token)
     ran = bt("search", "a dog", "--server", "http://127.0.0.1:9")
     assert (ran.code, ran.err[:39]) == (2, "bt: BT_TOKEN has to be printable ASCII ")
+
+
+def test_a_page_is_given_no_pictures_of_another_state(served):
+    with pytest.raises(BtError, match="the index library has changed"):
+        client.Client(served.url).picture("library", 0, 300, "x.jpg", "another")
