@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -30,6 +31,21 @@ from bt_cli.serving.measures import CONTENT_TYPE
 from bt_cli.serving.service import Service
 from bt_cli.serving.settings import Settings
 from bt_cli.serving.thumbnails import SIDES
+
+
+class _ImageId(Convertor[int]):
+    """The number of an image, of no more digits than an index can have."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("image", _ImageId())
 
 _STATIC = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript")}
 _STATIC |= {"/page.css": ("page.css", "text/css"), "/icon.svg": ("icon.svg", "image/svg+xml")}
@@ -69,9 +85,9 @@ def application(service: Service) -> ASGIApp:
         Route("/v2/rerank", familiar.rerank, methods=["POST"]),
     ]
     for kind in SIDES:
-        routes.append(Route(f"/{kind}/{{index}}/{{id:int}}", _of_kind(own.picture, kind)))
+        routes.append(Route(f"/{kind}/{{index}}/{{id:image}}", _of_kind(own.picture, kind)))
 
-    routes.append(Route("/heat/{index}/{id:int}", own.heat_map))
+    routes.append(Route("/heat/{index}/{id:image}", own.heat_map))
 
     @contextlib.asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:

@@ -95,6 +95,10 @@ def assistant_tools(service: Service) -> MCPServer[Any]:
     async def score(ids: Ids, texts: Annotated[list[str], Field(min_length=1, max_length=50)]) -> dict[str, Any]:
         """How well each image and each text match: itm_prob, the probability of a match, and itc, a cosine."""
 
+        most = service.settings.candidates
+        if len(ids) * len(texts) > most:
+            raise ToolError(f"{len(ids) * len(texts):,} pairs; at most {most:,} are read in one go")
+
         def answer() -> dict[str, Any]:
             folder = index.current()
             wanted = every_pair(

@@ -33,6 +33,24 @@ TIMEOUT = 300
 TEXTS, ANSWERS = 128, 50_000
 """Texts that one request looks for, and answers to all of them, at most."""
 
+PNG = b"\x89PNG\r\n\x1a\n"
+
+_NUMBER, _MAYBE = (int, float), type(None)
+OF_OBJECTS, OF_TEXTS = ("hits", "pairs", "words"), ("skipped", "remarks", "captions")
+TYPES: dict[str, Any] = (
+    dict.fromkeys((*OF_OBJECTS, *OF_TEXTS, "answers"), list)
+    | dict.fromkeys(("rank", "searched", "unknown", "read", "mask", "token_id", "before"), int)
+    | dict.fromkeys(("score", "prob", "reading"), _NUMBER)
+    | dict.fromkeys(("itc", "itm_logit", "itm_prob"), (*_NUMBER, _MAYBE))
+    | {"error": dict}
+    | dict.fromkeys(("id", "image_id"), (int, _MAYBE))
+    | dict.fromkeys(("path", "caption", "home"), (str, _MAYBE))
+    | dict.fromkeys(
+        ("sentence", "device", "precision", "image", "token", "combine", "by", "index", "state", "message", "type"), str
+    )
+)
+"""What the fields of a bt server's answers hold, wherever they stand."""
+
 Masks = list[list[tuple[str, int, float]]]
 
 
@@ -52,14 +70,20 @@ class Client:
     """
 
     def __init__(self, url: str) -> None:
+        refused = Misuse(f"--server {shown_path(url)}: no address of a server, as http://127.0.0.1:7788 is")
         try:
             parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")
         except ValueError:
-            host = None
-        if not host or parts.scheme not in ("http", "https"):
-            raise Misuse(f"--server {shown_path(url)}: no address of a server, as http://127.0.0.1:7788 is")
-        self.url, self._base = url, parts.path.rstrip("/")
+            raise refused from None
+        beside = parts.query or parts.fragment or parts.username is not None
+        if parts.scheme not in ("http", "https") or not host or beside or any(one <= " " for one in url):
+            raise refused
+        token = os.environ.get("BT_TOKEN", "")
+        if not (token.isascii() and (token.isprintable() or not token)):
+            raise Misuse("BT_TOKEN has to be printable ASCII characters, as the --token of bt serve is")
+        self.url, self._base = url, urllib.parse.quote(parts.path.rstrip("/"), safe="/%")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(host, port, timeout=TIMEOUT)
 
@@ -77,7 +101,7 @@ class Client:
         ids = {record["rank"]: record.get(of_image) for record in got["hits"]}
 
         def read(hit: Hit, side: int) -> Picture:
-            return self.picture(got["index"], ids[hit.rank], side, str(hit.path))
+            return self.picture(got["index"], ids[hit.rank], side, str(hit.path), got["state"])
 
         return answer, Background(got["checkpoint"], captions, read)
 
@@ -85,7 +109,7 @@ class Client:
         """As `ManyAnswers`, of the server's first index."""
         return RemoteAnswers(self, asked)
 
-    def picture(self, index: str, id: int | None, side: int, name: str) -> Picture:
+    def picture(self, index: str, id: int | None, side: int, name: str, state: str) -> Picture:
         """An image of an index, its longer side at most so many pixels, or the next size that the server has.
 
         Raises:
@@ -98,7 +122,8 @@ class Client:
         if id is None:
             raise UnreadableImage(f"{shown_path(name)}: not in the index")
         kind = min((pixels, kind) for kind, pixels in SIDES.items() if pixels >= side)[1]
-        status, data = self._exchange("GET", f"/{kind}/{urllib.parse.quote(index, safe='')}/{id}")
+        place = f"/{kind}/{urllib.parse.quote(index, safe='')}/{id}?state={urllib.parse.quote(state, safe='')}"
+        status, data = self._exchange("GET", place)
         if status == 404:
             raise UnreadableImage(f"{shown_path(name)}: the server can't read it any more")
         if status != 200:
@@ -109,8 +134,9 @@ class Client:
         """Where an image matched a text, or where each of its masks looked: a PNG."""
         asked = {"image": {"name": image, "data": data_url(image)}, "text": text}
         status, data = self._exchange("POST", "/api/heat-map", asked)
-        if status != 200:
+        if status != 200 or not data.startswith(PNG):
             self._require_success(status, data)
+            raise self._stranger(status)
         return data
 
     def fill_mask(self, image: str, text: str, k: int) -> tuple[list[dict[str, Any]], str, Masks, RemoteModel]:
@@ -156,15 +182,17 @@ class Client:
     def _require_success(self, status: int, data: bytes) -> dict[str, Any]:
         """The object that an answer holds; what it refuses is raised as here."""
         try:
-            got = json.loads(data)
-            if status == 200 and isinstance(got, dict):
-                for line in got.get("remarks", ()):
-                    remark(line)
-                return got
-            message, kind = got["error"]["message"], got["error"]["type"]
-            reasons = got["error"].get("skipped", [])
-        except (ValueError, KeyError, TypeError):
-            raise BtError(f"{self.url}: answers {status}, and not as a bt server does") from None
+            got = json.loads(data, object_hook=lambda value: _Said(value, self._stranger(status)))
+        except (ValueError, RecursionError):
+            raise self._stranger(status) from None
+        if not isinstance(got, _Said):
+            raise self._stranger(status)
+        if status == 200:
+            for line in got.get("remarks", ()):
+                remark(line)
+            return got
+        message, kind = got["error"]["message"], got["error"]["type"]
+        reasons = got["error"].get("skipped", [])
         if status == 401:
             message = "the server wants a token: set BT_TOKEN"
         if reasons:
@@ -172,6 +200,35 @@ class Client:
             error.reasons = reasons
             raise error
         raise (Misuse if kind == "invalid_request_error" else BtError)(message)
+
+    def _stranger(self, status: int) -> BtError:
+        return BtError(f"{self.url}: answers {status}, and not as a bt server does")
+
+
+class _Said(dict[str, Any]):
+    """An object of a server's answer; where it lacks what is asked of it, or holds another type, no bt server spoke."""
+
+    def __init__(self, values: dict[str, Any], stranger: BtError) -> None:
+        super().__init__(values)
+        self._stranger = stranger
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        known = isinstance(value, TYPES.get(name, object))
+        if known and name in OF_OBJECTS:
+            known = all(isinstance(one, _Said) for one in value)
+        if known and name in OF_TEXTS:
+            known = all(isinstance(one, str) for one in value)
+        if not known:
+            raise self._stranger
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any dict, and checked."""
+        return self[name] if name in self else default  # noqa: SIM401 - that would come back here
+
+    def __missing__(self, name: str) -> Any:
+        raise self._stranger
 
 
 class RemoteAnswers:

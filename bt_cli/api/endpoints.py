@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -32,15 +33,15 @@ Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 PHOTOS = ("after", "before", "near", "cameras")
 FILTERS = ("glob", "min_score", "to", "index", *PHOTOS, "facts")
-SEARCH = ("q", "k", "offset", "rerank", "candidates", "combine", "add", "subtract", *FILTERS, "images")
+SEARCH = ("q", "k", "offset", "rerank", "candidates", "combine", "add", "subtract", *FILTERS, "images", "state")
 SEARCH_OF_URL = (*(name for name in SEARCH if name != "images"), "like")
 SEARCH_MANY = ("texts", "k", *FILTERS)
-RERANK = ("q", "k", "candidates", "images", "index")
-SCORE = ("images", "texts", "pairs", "index")
-FILL_MASK = ("image", "text", "k", "index")
+RERANK = ("q", "k", "candidates", "images", "index", "state")
+SCORE = ("images", "texts", "pairs", "index", "state")
+FILL_MASK = ("image", "text", "k", "index", "state")
 REMARKS = 20
 """Remarks that an answer holds, at most."""
-HEAT_MAP = ("image", "text", "index")
+HEAT_MAP = ("image", "text", "index", "state")
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -76,21 +77,21 @@ class Endpoints:
         def describe(job: Job) -> list[dict[str, Any]]:
             return [_described(name, index.current()) for name, index in self.service.indexes.items()]
 
-        return json_response({"indexes": await in_lane(self.service.searches, http, self.service, describe)})
+        found = await in_lane(self.service.searches, http, self.service, describe)
+        return json_response({"indexes": found, "body_bytes": self.settings.body_bytes})
 
     async def search(self, http: HttpRequest) -> Response:
         """GET and POST /api/search."""
         if http.method == "POST":
             fields = Fields(await read_json(http, self.settings), self.settings, known=SEARCH)
         else:
-            several = {name: http.query_params.getlist(name) for name in http.query_params}
-            fields = Fields(several, self.settings, known=SEARCH_OF_URL, of_url=True)
+            fields = self._of_url(http, *SEARCH_OF_URL)
         index = self.service.index(fields.text("index"))
         offset = fields.whole("offset", 0, least=0, most=self.settings.answers)
         started = time.perf_counter()
 
         def answer(job: Job) -> dict[str, Any]:
-            folder = index.current()
+            folder = index.current(fields.text("state"))
             request = self._request(fields, folder)
             request.check()
             whole = replace(request, k=self._depth(request, offset))
@@ -109,6 +110,7 @@ class Endpoints:
                 "by": found.checkpoint,
                 "skipped": found.skipped,
                 "more": len(found.hits) > offset + request.k,
+                "images": [_stored(term, folder) for term in request.query.images],
                 "hits": records,
                 **made_by(found.engine, started),
                 "reading": found.reading,
@@ -159,9 +161,9 @@ class Endpoints:
         query = Query.build(fields.text("q", needed=True))
 
         def answer(job: Job) -> dict[str, Any]:
-            folder = index.current()
+            folder = index.current(fields.text("state"))
             given = fields.several("images", self.settings.candidates)
-            if "images" in fields.values:
+            if fields.values.get("images") is not None:
                 candidates = [self._candidate(item, place, folder) for place, item in enumerate(given)]
                 found = self.service.rerank(folder, candidates, query.texts, job)
                 k = fields.whole("k", len(given) or 1, most=self.settings.answers)
@@ -172,6 +174,7 @@ class Endpoints:
                 found = self.service.search(folder, Request(query, k, candidates=read), job)
             return {
                 "index": index.name,
+                "state": folder.state,
                 "home": folder.home,
                 "searched": found.searched,
                 "read": found.read,
@@ -188,7 +191,7 @@ class Endpoints:
     async def score(self, http: HttpRequest) -> Response:
         """POST /api/score: each image with each text, or the pairs that are named."""
         fields = Fields(await read_json(http, self.settings), self.settings, known=SCORE)
-        folder = self.service.index(fields.text("index")).current()
+        folder = self.service.index(fields.text("index")).current(fields.text("state"))
         texts = [validate_text(text, "a text") for text in fields.texts("texts", needed=True)]
         given = fields.several("images", self.settings.pictures)
         if not texts or not given:
@@ -211,7 +214,7 @@ class Endpoints:
     async def fill_mask(self, http: HttpRequest) -> Response:
         """POST /api/fill-mask: the best words for each <mask>."""
         fields = Fields(await read_json(http, self.settings), self.settings, known=FILL_MASK)
-        folder = self.service.index(fields.text("index")).current()
+        folder = self.service.index(fields.text("index")).current(fields.text("state"))
         text = validate_text(fields.text("text", needed=True) or "", "the text")
         if MASK not in text:
             raise NoMask(f"no {MASK} in the text; write it where a word is wanted, as in 'a {MASK} on a table'")
@@ -228,32 +231,32 @@ class Endpoints:
         """GET /image/{index}/{id}, smaller /thumb, /small, /medium: an image of the index as JPEG, by its id alone."""
         index = self.service.index(http.path_params["index"])
         id, side = http.path_params["id"], SIDES[http.path_params["kind"]]
+        state = self._of_url(http, "state").text("state")
         data = await in_lane(
-            self.service.pictures, http, self.service, lambda job: self.service.picture(index.current(), id, side)
+            self.service.pictures, http, self.service, lambda job: self.service.picture(index.current(state), id, side)
         )
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        return _image_response(http, data, "image/jpeg", lasting=state is not None)
 
     async def heat_map(self, http: HttpRequest) -> Response:
         """GET /heat/{index}/{id}?q=: where an image of the index matched a text, as PNG."""
         index = self.service.index(http.path_params["index"])
-        several = {name: http.query_params.getlist(name) for name in http.query_params}
-        fields = Fields(several, self.settings, known=("q",), of_url=True)
-        text = validate_text(fields.text("q", needed=True) or "", "q")
+        fields = self._of_url(http, "q", "state")
+        text, state = validate_text(fields.text("q", needed=True) or "", "q"), fields.text("state")
 
         def draw(job: Job) -> bytes:
-            folder = index.current()
+            folder = index.current(state)
             try:
                 return self.service.heat_map(folder, folder.image_path(http.path_params["id"]), text)
             except UnreadableImage as error:
                 raise not_found(str(error)) from None
 
         data = await in_lane(self.service.reading, http, self.service, draw)
-        return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+        return _image_response(http, data, "image/png", lasting=state is not None)
 
     async def heat_map_of(self, http: HttpRequest) -> Response:
         """POST /api/heat-map: where a picture of the request, or of the index, matched a text, as PNG."""
         fields = Fields(await read_json(http, self.settings), self.settings, known=HEAT_MAP)
-        folder = self.service.index(fields.text("index")).current()
+        folder = self.service.index(fields.text("index")).current(fields.text("state"))
         text = validate_text(fields.text("text", needed=True) or "", "the text")
 
         def draw(job: Job) -> bytes:
@@ -261,6 +264,10 @@ class Endpoints:
             return self.service.heat_map(folder, image, text)
 
         return Response(await in_lane(self.service.reading, http, self.service, draw), media_type="image/png")
+
+    def _of_url(self, http: HttpRequest, *known: str) -> Fields:
+        several = {name: http.query_params.getlist(name) for name in http.query_params}
+        return Fields(several, self.settings, known=known, of_url=True)
 
     def _request(self, fields: Fields, folder: ServedFolder) -> Request:
         to = _wanted(fields)
@@ -304,10 +311,16 @@ class Endpoints:
         return offset + request.k + 1
 
     def _image(self, item: Any, name: str, folder: ServedFolder, *, stored: bool = False, lenient: bool = False) -> Any:
-        """A picture of a request: `{"id": 3}` of the index, `{"data": "data:...", "name": "x.jpg"}`, or a data URL."""
+        """A picture of a request: of the index, `{"id": 3}` or `{"path": "/photos/x.jpg"}`; else a data URL, alone or
+        with a name, `{"data": "data:...", "name": "x.jpg"}`."""
         if not isinstance(item, dict):
-            return picture(item, self.settings, name)
-        fields = Fields(item, self.settings, known=("data", "id", "name", "weight"))
+            return picture(item, self.settings, name, lenient=lenient)
+        fields = Fields(item, self.settings, known=("data", "id", "path", "name", "weight"))
+        if len(item.keys() & {"data", "id", "path"}) > 1:
+            raise invalid(f"{name} has to have one of data, id and path")
+        if "path" in item:
+            id = folder.id_of(fields.text("path", needed=True) or "")
+            return StoredImage(folder, id) if stored else folder.image_path(id)
         if "id" not in item:
             called = fields.text("name", name) or name
             return picture(item.get("data"), self.settings, called, lenient=lenient)
@@ -321,7 +334,10 @@ class Endpoints:
             image: Any = picture(item["data"], self.settings, called, lenient=True)
             id = known.whole("id", 0, least=0, most=2**62) if item.get("id") is not None else None
             return Candidate(image, id, known.number("itc"))
-        return Candidate(self._image(item, f"images[{place}]", folder), item["id"] if isinstance(item, dict) else None)
+        image = self._image(item, f"images[{place}]", folder, lenient=True)
+        if isinstance(item, dict):
+            return Candidate(image, item["id"] if "id" in item else folder.id_of(item["path"]))
+        return Candidate(image)
 
 
 def _record(hit: Any) -> dict[str, Any]:
@@ -348,9 +364,25 @@ def _wanted(fields: Fields) -> str:
     return to
 
 
+def _stored(term: Term, folder: ServedFolder) -> dict[str, Any] | None:
+    """Which image of the index a term is; None: it came with the request."""
+    image = term.content
+    return {"id": image.id, "path": folder.image_path(image.id)} if isinstance(image, StoredImage) else None
+
+
+def _image_response(http: HttpRequest, data: bytes, media_type: str, *, lasting: bool) -> Response:
+    """An image, which is asked for anew each time where its address does not say which `state` its id is of."""
+    tag = f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600" if lasting else "private, no-cache"}
+    known = [each.strip().removeprefix("W/") for each in http.headers.get("if-none-match", "").split(",")]
+    if tag in known or known == ["*"]:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
+
+
 def _from(index: ServedIndex, folder: ServedFolder) -> dict[str, Any]:
     """What an answer came from."""
-    made = {"checkpoint": folder.identity.checkpoint, "generation": folder.manifest.generation}
+    made = {"checkpoint": folder.identity.checkpoint, "generation": folder.manifest.generation, "state": folder.state}
     return {"index": index.name, **made, "home": folder.home}
 
 
@@ -361,4 +393,5 @@ def _described(name: str, folder: ServedFolder) -> dict[str, Any]:
         "captions": 0 if folder.captions is None else len(folder.captions),
         "checkpoint": folder.identity.checkpoint,
         "generation": folder.manifest.generation,
+        "state": folder.state,
     }

@@ -49,7 +49,7 @@ class FamiliarEndpoints:
         parts = [self._parts(item, f"input[{place}]") for place, item in enumerate(several)]
         if sum(image is not None for _, image in parts) > self.settings.pictures:
             raise Refusal(413, "request_too_large", f"input has more than {self.settings.pictures} images")
-        folder = self.service.index(None).current()
+        folder = self._folder(fields)
         dimensions = fields.values.get("dimensions")
         if dimensions is not None and dimensions != folder.dimension:
             raise invalid(f"dimensions: this model's embeddings have {folder.dimension}, and can't be shortened")
@@ -82,14 +82,15 @@ class FamiliarEndpoints:
         given = fields.several("documents", self.settings.candidates)
         if not given:
             raise invalid("documents is empty: there is nothing to rank")
-        documents = [self._single(item, f"documents[{place}]") for place, item in enumerate(given)]
+        parts = fields.texts("rank_fields")
+        documents = [self._single(_ranked(item, parts), f"documents[{place}]") for place, item in enumerate(given)]
         if len({text is None for text, _ in documents}) > 1:
             raise invalid("documents has texts and images; their scores can't be compared: rank them apart")
         if sum(image is not None for _, image in documents) > self.settings.pictures:
             raise Refusal(413, "request_too_large", f"documents has more than {self.settings.pictures} images")
         most = fields.whole("top_n", len(given), most=10**9)
         wanted = fields.flag("return_documents")
-        folder = self.service.index(None).current()
+        folder = self._folder(fields)
 
         def answer(job: Job) -> dict[str, Any]:
             scores = self._relevance(folder, query, documents, job)
@@ -106,6 +107,12 @@ class FamiliarEndpoints:
             return {**named, "results": results, "usage": usage, "meta": {"api_version": {"version": "1"}}}
 
         return json_response(await in_lane(self.service.reading, http, self.service, answer))
+
+    def _folder(self, fields: Fields) -> ServedFolder:
+        """The first index made by the `model` that was asked for; for a name that is none here, the first of all."""
+        folders = [index.current() for index in self.service.indexes.values()]
+        wanted = fields.values.get("model")
+        return next((folder for folder in folders if folder.identity.checkpoint == wanted), folders[0])
 
     def _parts(self, item: Any, name: str) -> Parts:
         if isinstance(item, str):
@@ -169,6 +176,13 @@ class FamiliarEndpoints:
             tokenizer = self.service.models(folder).retriever().tokenizer
             tokens = int(tokenizer.encode(texts).attention_mask.sum())
         return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def _ranked(item: Any, parts: Sequence[str]) -> Any:
+    """A document of which, as Cohere's `rank_fields` has it, some fields are what is read, in that order."""
+    if not parts or not isinstance(item, dict) or "image" in item:
+        return item
+    return {"text": "\n".join(value for part in parts if isinstance(value := item.get(part), str))}
 
 
 def _written(row: np.ndarray, form: str | None) -> Any:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hmac
 import logging
+import os
 import time
+import traceback
+from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,6 +18,9 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bt_cli.api.endpoints import json_response
+from bt_cli.display.remarks import debugging
+from bt_cli.errors import BtError
+from bt_cli.files.shown_path import shown_path
 from bt_cli.serving.lanes import Cancelled
 from bt_cli.serving.measures import Measures
 from bt_cli.serving.refusals import Refusal, refusal_of
@@ -29,6 +35,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _NAMES = {404: "not_found_error", 405: "method_not_allowed_error"}
+NONE: Mapping[str, str] = {}
 _log = logging.getLogger("bt_cli.serving")
 
 
@@ -67,17 +74,21 @@ class Gate:
         except Exception as error:
             refusal = _of(error)
             if refusal.status == 500:
-                _log.exception("a request failed")
+                _log.error("%s %s failed: %s", scope["method"], shown_path(scope["path"])[:200], _where(error))
             if status != 0:
                 raise
-            await self._refuse(refusal, scope, receive, answer)
+            allowed = (getattr(error, "headers", None) or {}).get("Allow")
+            await self._refuse(refusal, scope, receive, answer, {} if allowed is None else {"Allow": allowed})
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other"
         self.measures.requests.labels(route, method, str(status)).inc()
         self.measures.seconds.labels(route).observe(time.perf_counter() - started)
 
-    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(
+        self, refusal: Refusal, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str] = NONE
+    ) -> None:
         response = json_response(refusal.body(), refusal.status)
+        response.headers.update(headers)
         if refusal.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if refusal.type in ("overloaded_error", "unavailable_error"):
@@ -102,7 +113,9 @@ class Gate:
         token = self.settings.token
         brought = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and scope["method"] == "GET" and _same(brought, token):
-            response = RedirectResponse("/", 303)
+            asked = [pair for pair in scope["query_string"].split(b"&") if not pair.startswith(b"token=")]
+            rest = b"&".join(asked).decode("latin-1")
+            response = RedirectResponse(f"/?{rest}" if rest else "/", 303)  # a deep link stays one
             response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
             return response
         kind, _, shown = headers.get("authorization", "").partition(" ")
@@ -131,6 +144,17 @@ def _of(error: Exception) -> Refusal:
             message.get(error.status_code, error.detail),
         )
     return refusal_of(error)
+
+
+def _where(error: Exception) -> str:
+    """What went wrong, and where in the code: a line for who runs the server; with BT_DEBUG=1 the whole of it."""
+    if isinstance(error, BtError):
+        return str(error)
+    if debugging():
+        return "".join(traceback.format_exception(error))
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if "bt_cli" in frame.filename]
+    place = f", {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
+    return f"{type(error).__name__}: {error}{place}; BT_DEBUG=1 says more"
 
 
 def _same(brought: str, token: str) -> bool:

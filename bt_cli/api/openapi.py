@@ -11,8 +11,18 @@ from bt_cli.version import __version__
 _TEXT, _WHOLE, _NUMBER, _FLAG = ({"type": kind} for kind in ("string", "integer", "number", "boolean"))
 _TEXTS = {"type": "array", "items": _TEXT}
 _IMAGE = {
-    "description": "A data URL; or an object with data (a data URL) and name, or with the id of an image of the index.",
-    "anyOf": [_TEXT, {"type": "object", "properties": {"data": _TEXT, "name": _TEXT, "id": _WHOLE, "weight": _NUMBER}}],
+    "description": "A data URL; or an object with data (a data URL) and name, or with id or path of an indexed image.",
+    "anyOf": [
+        _TEXT,
+        {
+            "type": "object",
+            "properties": {"data": _TEXT, "name": _TEXT, "id": _WHOLE, "path": _TEXT, "weight": _NUMBER},
+        },
+    ],
+}
+_STATE = {
+    "type": "string",
+    "description": "The state of the answer that ids were taken from; where they are others by now, 409 says so.",
 }
 _IMAGES = {"type": "array", "items": _IMAGE}
 _SEARCH = {
@@ -33,6 +43,7 @@ _SEARCH = {
     "near": _TEXT,
     "cameras": _TEXTS,
     "facts": _FLAG,
+    "state": _STATE,
 }
 _DOCUMENT = {
     "anyOf": [_TEXT, {"type": "object", "properties": {"text": _TEXT, "image": _TEXT}}],
@@ -51,22 +62,22 @@ def document() -> dict[str, Any]:
         ),
         "/api/rerank": (
             "The ITM head's order of images",
-            {"q": _TEXT, "k": _WHOLE, "candidates": _WHOLE, "images": _IMAGES, "index": _TEXT},
+            {"q": _TEXT, "k": _WHOLE, "candidates": _WHOLE, "images": _IMAGES, "index": _TEXT, "state": _STATE},
             ["q"],
         ),
         "/api/score": (
             "How well images and texts match",
-            {"images": _IMAGES, "texts": _TEXTS, "pairs": {"type": "array"}, "index": _TEXT},
+            {"images": _IMAGES, "texts": _TEXTS, "pairs": {"type": "array"}, "index": _TEXT, "state": _STATE},
             ["images", "texts"],
         ),
         "/api/fill-mask": (
             "The best words for each <mask>",
-            {"image": _IMAGE, "text": _TEXT, "k": _WHOLE, "index": _TEXT},
+            {"image": _IMAGE, "text": _TEXT, "k": _WHOLE, "index": _TEXT, "state": _STATE},
             ["image", "text"],
         ),
         "/api/heat-map": (
             "Where an image matched a text, or where each <mask> looked, as PNG",
-            {"image": _IMAGE, "text": _TEXT, "index": _TEXT},
+            {"image": _IMAGE, "text": _TEXT, "index": _TEXT, "state": _STATE},
             ["image", "text"],
         ),
         "/v1/embeddings": (
@@ -75,6 +86,7 @@ def document() -> dict[str, Any]:
                 "input": {"anyOf": [_DOCUMENT, {"type": "array", "items": _DOCUMENT}]},
                 "model": _TEXT,
                 "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+                "dimensions": _WHOLE,
             },
             ["input"],
         ),
@@ -85,6 +97,7 @@ def document() -> dict[str, Any]:
                 "documents": {"type": "array", "items": _DOCUMENT},
                 "top_n": _WHOLE,
                 "return_documents": _FLAG,
+                "rank_fields": _TEXTS,
                 "model": _TEXT,
             },
             ["query", "documents"],
@@ -105,6 +118,7 @@ def document() -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": schema}
             for name, schema in (("index", _TEXT), ("id", _WHOLE))
         ]
+        named += [{"name": "state", "in": "query", "schema": _STATE}]
         named += [{"name": "q", "in": "query", "required": True, "schema": _TEXT}] if kind == "heat" else []
         paths[f"/{kind}/{{index}}/{{id}}"] = {"get": {**_get(f"{what} of an index"), "parameters": named}}
     return {

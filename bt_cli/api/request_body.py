@@ -35,6 +35,8 @@ async def read_json(request: Request, settings: Settings) -> Any:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "invalid_request_error", "send JSON with Content-Type: application/json")
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise Refusal(415, "invalid_request_error", "send the body as it is, without Content-Encoding")
     try:
         body = await asyncio.wait_for(_body(request, settings.body_bytes), settings.body_seconds)
     except TimeoutError:
@@ -42,7 +44,7 @@ async def read_json(request: Request, settings: Settings) -> Any:
     except ClientDisconnect:
         raise Cancelled from None
     try:
-        return json.loads(body, parse_constant=_no_number)
+        return json.loads(body, parse_constant=_no_number, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise invalid(f"the body is no JSON: {str(error)[:120] or type(error).__name__}") from None
 
@@ -65,6 +67,14 @@ async def _body(request: Request, most: int) -> bytes:
     if not wanted:
         raise too_large
     return bytes(body)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):  # which of the two was meant, nobody knows
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{_shown(next(name for name in names if names.count(name) > 1))} is given more than once")
+    return made
 
 
 def _no_number(name: str) -> NoReturn:
@@ -129,7 +139,7 @@ class Fields:
             return default
         if self.of_url and isinstance(value, str):
             try:
-                value = float(value)
+                value = float(value if "_" not in value else "")
             except ValueError:
                 raise invalid(f"{name} has to be a number, not {_shown(value)}") from None
         return finite(value, name)

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,6 +107,7 @@ def run(
     if server is not None:
         refuse_idle(context, COMPUTED_THERE, "device", "dtype")
     started = time.perf_counter()
+    chosen = {"model": model, "reranker": reranker, "index": index}
     with (
         open_models(model, reranker, device=device, dtype=dtype) as models,
         progress("reranking", "pair") as ticked,
@@ -120,7 +121,7 @@ def run(
             if run_out is not None and as_json:
                 raise Misuse("--run-out writes the run into a file, --json shows it on stdout; give one of them")
             files = RunFiles(trec_run, queries, image_folder, run_out)
-            reader = models.reranker if server is None else functools.partial(_remote, server, model, reranker, index)
+            reader = models.reranker if server is None else functools.partial(_remote, server, chosen)
             rerank_trec(
                 reader,
                 files,
@@ -143,7 +144,7 @@ def run(
         if not paths and (given is None or (images and images != ["-"])):
             refuse_idle(context, "is about paths on stdin, or with --paths about those printed", "nul")
         if server is not None:
-            answer = _ask_server(_remote(server, model, reranker, index), query, given, k, candidates, strict)
+            answer = _ask_server(_remote(server, chosen), query, given, k, candidates, strict)
         elif given is not None:
             models = _at_index(models, given, index)
             answer = _rerank_given(models, query, given, k, strict, ticked)
@@ -172,12 +173,12 @@ def run(
     )
 
 
-def _remote(url: str, model: str | None, reranker: str | None, index: Path | None) -> RemotePairs:
+def _remote(url: str, chosen: Mapping[str, object]) -> RemotePairs:
     """A server's ITM head, where nothing is named here that it has decided."""
     from bt_cli.api.client import Client, refuse_local_choices
     from bt_cli.api.remote_pairs import RemotePairs
 
-    refuse_local_choices(model=model, reranker=reranker, index=index)
+    refuse_local_choices(**chosen)
     return RemotePairs(Client(url))
 
 

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -25,7 +25,6 @@ PAPER, INK, SOFT = (255, 255, 255), (29, 28, 26), (105, 101, 94)
 RAMP = ((68, 1, 84), (187, 55, 84), (249, 142, 9), (252, 255, 164))
 """From little to much; each step lighter than the one before, so that it reads in grey, too."""
 VEIL, STRONGEST = 0.6, 0.85
-NAME = 26
 
 
 def write_heat_map(
@@ -101,11 +100,31 @@ def strip(seen: Image.Image, panels: Sequence[tuple[str, NDArray[np.float32]]]) 
         row, column = divmod(number, columns)
         left, top = GAP + column * width, GAP + row * height
         sheet.paste(overlaid(seen, shares), (left, top))
-        said = shown_path(word)
-        said = said if len(said) <= NAME else said[: NAME - 1] + "…"
-        pen.text((left, top + seen.height + 5), said, INK, large)
+        pen.text(
+            (left, top + seen.height + 5), _fitting(_drawable(shown_path(word), large), seen.width, large), INK, large
+        )
         pen.text((left, top + seen.height + 27), f"{100 * float(shares.sum()):.0f} %", SOFT, small)
     return sheet
+
+
+def _drawable(said: str, font: Any) -> str:
+    """A word with every character that the font lacks as its number: boxes would look alike whatever they stand for."""
+    if said.isascii():
+        return said
+    missing = bytes(font.getmask("\uffff"))
+    return "".join(
+        ascii(one)[1:-1] if not one.isascii() and bytes(font.getmask(one)) == missing else one for one in said
+    )
+
+
+def _fitting(said: str, width: int, font: Any) -> str:
+    """As much of a word as its panel has room for."""
+    if font.getlength(said) <= width:
+        return said
+    kept = len(said)
+    while kept and font.getlength(said[:kept] + "…") > width:
+        kept -= 1
+    return said[:kept] + "…"
 
 
 def overlaid(seen: Image.Image, shares: NDArray[np.float32]) -> Image.Image:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import glob
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -12,8 +16,9 @@ import numpy as np
 
 from bt_cli.display.remarks import complain, is_quiet
 from bt_cli.errors import BtError
+from bt_cli.files.shown_path import shown_path
 from bt_cli.serving.micro_batches import MicroBatches
-from bt_cli.serving.refusals import not_found
+from bt_cli.serving.refusals import Refusal, not_found
 from bt_cli.serving.settings import Settings
 from bt_cli.sources.web_address import WebImage, is_url
 from bt_cli.store.index_folder import IndexFolder
@@ -46,6 +51,14 @@ class ServedFolder(IndexFolder):
         self._batches: MicroBatches[tuple[np.ndarray, int], Found] | None = None
         self._of_images: tuple[np.ndarray, np.ndarray] | None = None
         self._allow_private = False
+
+    @functools.cached_property
+    def state(self) -> str:
+        """Which images the ids are of, as a short word: the same as long as each id means the same image."""
+        pieces = self.manifest.pieces
+        ids = [(piece.table, piece.strings, piece.rows, piece.sums_checksum, piece.deleted) for piece in pieces]
+        made = "" if self.manifest.format > 1 else self.manifest.written  # the first format has no sums of its files
+        return hashlib.blake2b(json.dumps([self.home, made, ids]).encode(), digest_size=6).hexdigest()
 
     def answer_in_batches(self, settings: Settings, counted: Counted) -> None:
         """Share passes over the vectors from now on, and fetch images from where the settings allow it."""
@@ -87,6 +100,17 @@ class ServedFolder(IndexFolder):
             return WebImage(path) if self._allow_private else path
         return os.path.join(self.home, path)
 
+    def id_of(self, path: str) -> int:
+        """The id of an image by the path, or the address, that answers give.
+
+        Raises:
+            Refusal: 404: The index has no such image.
+        """
+        for id in self.matching(glob.escape(path)).tolist() if path else ():
+            if self.image_path(id) == path:
+                return int(id)
+        raise not_found(f"{shown_path(path)[:200]}: no image of this index")
+
     def close(self) -> None:
         """Close what is open; searches under way end as they began."""
         super().close()
@@ -118,8 +142,20 @@ class ServedIndex:
         self._seen = self._stamp()
         self._opened = self._open()
 
-    def current(self) -> ServedFolder:
-        """The generation of this moment; what can't be opened any more leaves the one before in use, and says so."""
+    def current(self, state: str | None = None) -> ServedFolder:
+        """The generation of this moment; what can't be opened any more leaves the one before in use, and says so.
+
+        Raises:
+            Refusal: 409: Ids of the `state` that was named may mean other images by now.
+        """
+        folder = self._newest()
+        if state is not None and state != folder.state:
+            raise Refusal(
+                409, "conflict_error", f"the index {self.name} has changed: its ids are others now, search again"
+            )
+        return folder
+
+    def _newest(self) -> ServedFolder:
         stamp = self._stamp()
         if stamp != self._seen:
             with self._opening:

@@ -48,6 +48,7 @@ def test_a_token_is_asked_for(own, start):
         assert web.get("/api/indexes", headers={"Authorization": "Bearer s3cret"}).status_code == 200
         assert web.get("/?token=s3cret").headers["location"] == "/"
         assert web.get("/").status_code == 200  # by the cookie
+        assert web.get("/?q=a+dog&token=s3cret&like=1%3A3").headers["location"] == "/?q=a+dog&like=1%3A3"
 
 
 def test_a_rerank_ends_when_its_client_hangs_up(served):

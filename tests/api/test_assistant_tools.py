@@ -31,6 +31,8 @@ async def test_an_assistant_searches_ranks_scores_and_looks(library):
         assert sorted(hit["id"] for hit in ranked["hits"]) == sorted(ids)
         scored = (await session.call_tool("score", {"ids": ids[:1], "texts": ["a dog"]})).structured_content
         assert 0 <= scored["pairs"][0]["itm_prob"] <= 1
+        much = await session.call_tool("score", {"ids": ids * 10, "texts": ["a"] * 50})
+        assert "1,500 pairs; at most 1,000 are read in one go" in much.content[0].text
         shown = (await session.call_tool("show", {"id": ids[0]})).content[0]
         assert base64.b64decode(shown.data)[:2] == b"\xff\xd8"
         refused = await session.call_tool("show", {"id": 99})

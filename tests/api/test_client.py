@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
 import re
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from bt_cli.api import client, remote_pairs
+from bt_cli.errors import BtError
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_data" / "images"
 
 
 @pytest.fixture
@@ -143,6 +149,11 @@ def test_heat_maps_of_the_server_are_those_drawn_here(bt, served, there, tmp_pat
         ),
         (["--server", "ftp://x"], 2, "bt: --server ftp://x: no address of a server, as http://127.0.0.1:7788 is"),
         (["--server", "http://127.0.0.1:9", "--model", "tiny"], 2, "bt: --model is the server's to choose"),
+        (["--server", "http://127.0.0.1:9", "--device", "cpu"], 2, "bt: --device says how this machine computes; leave it out with --server (BT_SERVER)"),
+        *[
+            (["--server", url], 2, f"bt: --server {url}: no address of a server")
+            for url in ("http://[::1", "http://a b", "http://a..b", "http://x:y", "http://x/?y", "http://u:p@x", "")
+        ],
     ],
 )
 def test_what_can_not_be_asked_is_one_line(bt, arguments, code, line):
@@ -159,3 +170,82 @@ def test_a_search_by_server_imports_nothing_heavy(served, there):
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout.splitlines()[-1] == "0", ran.stderr
+
+
+class StrangeServer(http.server.ThreadingHTTPServer):
+    """A server of something else."""
+
+    status: int
+    body: bytes
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers everything with the status and the body that its server was given."""
+
+    server: StrangeServer
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+HIT = '{"rank": 1, "id": 1, "path": 7, "score": 1, "itc": 1, "itm_logit": null, "itm_prob": null}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"\xff"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (200, b"[" * 100_000),
+        (200, b'{"remarks": 5}'),
+        (200, b'{"skipped": [5]}'),
+        (200, b'{"skipped": [], "hits": ["x"], "home": null}'),
+        (200, f'{{"skipped": [], "hits": [{HIT}], "home": null}}'.encode()),
+        (301, b""),
+        (500, b'{"error": "x"}'),
+        (400, b'{"error": {"message": 1, "type": 2}}'),
+    ],
+)
+def test_a_stranger_that_answers_is_one_line(bt, tmp_path, status, body):
+    picture = SAMPLES / "scene-0001.jpg"
+    (tmp_path / "queries.txt").write_text("a\n")
+    with StrangeServer(("127.0.0.1", 0), Stranger) as server:
+        server.status, server.body = status, body
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for arguments in (
+            ["search", "a dog"],
+            ["search", "a dog", "--html", tmp_path / "x.html"],
+            ["search", "--queries", tmp_path / "queries.txt"],
+            ["score", picture, "a dog"],
+            ["score", picture, "a dog", "--heatmap", tmp_path / "x.png"],
+            ["rerank", "a dog", picture],
+            ["fill-mask", "a <mask>", "--image", picture],
+        ):
+            ran = bt(*arguments, "--server", url)
+            assert (ran.code, ran.out) == (1, "")
+            assert ran.err == f"bt: {url}: answers {status}, and not as a bt server does\n"
+        server.shutdown()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["queries.txt"]
+
+
+@pytest.mark.parametrize("token", ["a\nb", "☃"])
+def test_a_token_that_no_header_can_carry_is_one_line(bt, monkeypatch, token):
+    monkeypatch.setenv("BT_TOKEN", token)
+    ran = bt("search", "a dog", "--server", "http://127.0.0.1:9")
+    assert (ran.code, ran.err[:39]) == (2, "bt: BT_TOKEN has to be printable ASCII ")
+
+
+def test_a_page_is_given_no_pictures_of_another_state(served):
+    with pytest.raises(BtError, match="the index library has changed"):
+        client.Client(served.url).picture("library", 0, 300, "x.jpg", "another")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
+import logging
 import socket
 import time
 
 import pytest
 
 import bt_cli
+
+JSON = {"content-type": "application/json"}
 
 
 def data_url(path) -> str:
@@ -151,7 +156,9 @@ def test_an_image_comes_in_the_size_that_is_asked_for(web, library):
     refused(web.get("/medium/library/12"), 404)
 
 
-@pytest.mark.parametrize("body", [b'{"q": NaN}', b"{", b"\xff", b"[" * 100_000, b'{"k": ' + b"9" * 9999 + b"}"])
+@pytest.mark.parametrize(
+    "body", [b'{"q": NaN}', b"{", b"\xff", b"[" * 100_000, b'{"k": ' + b"9" * 9999 + b"}", b'{"q": "a", "q": "b"}']
+)
 def test_what_is_no_json_is_refused(web, body: bytes):
     headers = {"content-type": "application/json"}
     assert "the body is no JSON" in refused(web.post("/api/search", content=body, headers=headers), 400)
@@ -227,3 +234,64 @@ def test_health_metrics_and_the_openapi_document(web):
     for path in ("/api/search", "/api/rerank", "/api/score", "/api/fill-mask", "/v1/embeddings", "/v1/rerank"):
         assert "post" in document["paths"][path]
     assert refused(web.put("/healthz"), 405) == "not with this method"
+
+
+def test_a_number_means_the_image_that_the_answer_meant(web, library):
+    got = web.get("/api/search", params={"q": "a red car", "k": 1}).json()
+    hit, state = got["hits"][0], got["state"]
+    for path in (f"/thumb/library/{hit['id']}?", f"/heat/library/{hit['id']}?q=a&"):
+        assert web.get(f"{path}state={state}").status_code == 200
+        assert "the index library has changed" in refused(web.get(f"{path}state=another"), 409)
+    for path, body in (
+        ("/api/search", {"images": [{"id": 0}]}),
+        ("/api/rerank", {"q": "a", "images": [{"id": 0}]}),
+        ("/api/score", {"images": [{"id": 0}], "texts": ["a"]}),
+        ("/api/fill-mask", {"image": {"id": 0}, "text": "a <mask>"}),
+        ("/api/heat-map", {"image": {"id": 0}, "text": "a"}),
+    ):
+        assert web.post(path, json=body | {"state": state}).status_code == 200
+        refused(web.post(path, json=body | {"state": "another"}), 409)
+
+
+def test_images_of_the_index_are_named_by_their_paths_too(web, library):
+    path = str(library / "scene-0003.jpg")
+    got = web.post("/api/search", json={"images": [{"path": path}], "k": 1}).json()
+    assert got["hits"][0]["path"] == path
+    assert got["images"] == [{"id": got["hits"][0]["id"], "path": path}]
+    assert web.post("/api/rerank", json={"q": "a", "images": [{"path": path}]}).json()["hits"][0]["path"] == path
+    for other in ("/etc/passwd", "scene-0003.jpg", "", "/", f"{library}/*", f"{library}/captions.csv", "\ud800"):
+        refused(web.post("/api/search", content=json.dumps({"images": [{"path": other}]}), headers=JSON), 404)
+    refused(web.post("/api/search", json={"images": [{"path": path, "id": 3}]}), 400)
+
+
+def test_an_image_that_is_known_is_not_sent_again(web):
+    state = web.get("/api/search", params={"q": "a", "k": 1}).json()["state"]
+    plain, lasting = web.get("/thumb/library/3"), web.get(f"/thumb/library/3?state={state}")
+    assert plain.headers["cache-control"] == "private, no-cache"  # ids move when the index changes
+    assert lasting.headers["cache-control"] == "private, max-age=3600"
+    again = web.get("/thumb/library/3", headers={"If-None-Match": plain.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert web.get("/thumb/library/4", headers={"If-None-Match": plain.headers["etag"]}).status_code == 200
+
+
+def test_methods_and_codings_that_are_not_taken(web):
+    answer = web.put("/api/search", json={})
+    refused(answer, 405)
+    assert sorted(answer.headers["allow"].split(", ")) == ["GET", "HEAD", "POST"]
+    packed = gzip.compress(b'{"q": "a"}')
+    assert "Content-Encoding" in refused(
+        web.post("/api/search", content=packed, headers=JSON | {"content-encoding": "gzip"}), 415
+    )
+    refused(web.get("/thumb/library/" + "9" * 6000), 404)
+
+
+def test_a_data_url_that_is_no_image_is_skipped_like_one_with_a_name(web):
+    got = web.post("/api/score", json={"images": ["AAAA", {"id": 1}], "texts": ["a"]}).json()
+    assert (len(got["pairs"]), got["skipped"]) == (1, ["images[0]: not an image that can be read"])
+
+
+def test_what_goes_wrong_within_is_said_to_whoever_runs_the_server(web, served, monkeypatch, caplog):
+    monkeypatch.setattr(served.service, "picture", lambda *given: 1 / 0)
+    monkeypatch.setattr(logging.getLogger("bt_cli"), "propagate", True)
+    assert "unexpected ZeroDivisionError" in refused(web.get("/thumb/library/0"), 500)
+    assert "GET /thumb/library/0 failed: ZeroDivisionError: division by zero" in caplog.text

@@ -93,3 +93,34 @@ def test_what_is_wrong_is_said(web, path, body, status):
     answer = web.post(path, json=body)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+
+
+def test_fields_to_rank_by_are_those_that_are_read(web):
+    documents = [{"title": "a cat", "text": "a red car"}, {"title": "a red", "more": "car", "text": "a cat"}]
+    asked = {"query": "a red\ncar", "documents": documents, "rank_fields": ["title", "more"], "return_documents": True}
+    first = web.post("/v1/rerank", json=asked).json()["results"][0]
+    assert first == {"index": 1, "relevance_score": pytest.approx(1.0, abs=1e-5), "document": documents[1]}
+    nothing = web.post("/v1/rerank", json=asked | {"rank_fields": ["body"]})
+    assert (nothing.status_code, nothing.json()["error"]["message"][:21]) == (400, "documents[0] is empty")
+
+
+def test_the_model_that_is_named_is_the_one_that_answers(web, served, library, tmp_path, monkeypatch):
+    import shutil
+    from dataclasses import replace
+
+    from bt_cli.serving.served_index import ServedIndex
+
+    shutil.copytree(library / ".bt", tmp_path / "other" / ".bt")
+    other = ServedIndex("other", tmp_path / "other" / ".bt", served.service.settings, lambda size: None)
+    folder = other.current()
+    folder.manifest = replace(folder.manifest, identity=replace(folder.identity, checkpoint="bridgetower-of-mine"))
+    monkeypatch.setitem(served.service.indexes, "other", other)
+    monkeypatch.setitem(
+        served.service._models, "bridgetower-of-mine", served.service.models(served.service.index(None).current())
+    )
+    for name, answers in (("bridgetower-of-mine", "bridgetower-of-mine"), ("tiny", "tiny"), ("gpt", "tiny")):
+        got = web.post("/v1/embeddings", json={"input": "a", "model": name}).json()
+        assert got["model"] == answers
+        got = web.post("/v1/rerank", json={"query": "a", "documents": ["a"], "model": name}).json()
+        assert got["model"] == answers
+    other.close()

@@ -232,9 +232,16 @@ def test_a_broken_link_is_a_line_and_no_fault(album, many, query):
     album.get(f"{many.url}/{query}")
     status = album.find_element(By.ID, "status")
     until(lambda: status.text)
-    if "99999" in query:
-        assert "has to be from 0 to 89" in status.text
-        album.get_log("browser")  # the refusal, and the thumbnail that is not there
+    refusals = {
+        "99999": "has to be from 0 to 89",
+        "x%3Ay": "x:y: no image of this index",
+        "nowhere": "no index 'nowhere'",
+    }
+    said = [line for part, line in refusals.items() if part in query]
+    if said:
+        assert said[0] in status.text
+        assert names(album) == []
+        album.get_log("browser")  # the refusal
     else:
         assert len(names(album)) >= 40
 
@@ -395,3 +402,166 @@ def test_the_viewer_says_when_and_with_what(photos, dated, tmp_path, width: int,
     until(lambda: names(photos) == ["plain.jpg"])
     photos.find_element(By.CSS_SELECTOR, "#results button").click()
     assert photos.find_element(By.ID, "taken").text == ""
+
+
+def status_says(page, words: str):
+    until(lambda: words in page.find_element(By.ID, "status").text)
+
+
+def typed(page) -> str:
+    return page.find_element(By.ID, "q").get_attribute("value")
+
+
+def test_the_way_back_leads_through_the_questions(album):
+    type_text(album, "a dog")
+    until(lambda: len(names(album)) >= 40)
+    dogs = names(album)
+    album.find_element(By.ID, "rerank").click()
+    until(lambda: len(names(album)) == 50 and album.find_elements(By.CSS_SELECTOR, ".up, .down"))
+    album.find_element(By.ID, "rerank").click()
+    until(lambda: not album.find_elements(By.CSS_SELECTOR, ".up, .down"))
+    album.find_element(By.CSS_SELECTOR, "#results button").click()
+    album.find_element(By.ID, "like").click()
+    until(lambda: album.find_elements(By.CSS_SELECTOR, "#terms img[src]") and "like=1%3A%2F" in album.current_url)
+    drop(album, (SAMPLES / "scene-0042.jpg").read_bytes(), "mine.png")
+    until(lambda: len(album.find_elements(By.CSS_SELECTOR, "#terms li")) == 2)
+    album.back()
+    until(lambda: len(album.find_elements(By.CSS_SELECTOR, "#terms li")) == 1)
+    album.forward()
+    until(lambda: len(album.find_elements(By.CSS_SELECTOR, "#terms li")) == 2)
+    for _ in range(2):
+        album.back()
+    until(lambda: names(album)[: len(dogs)] == dogs and not album.find_elements(By.CSS_SELECTOR, "#terms li"))
+    album.back()
+    until(lambda: album.find_elements(By.CSS_SELECTOR, ".up, .down"))
+    for _ in range(2):
+        album.back()
+    until(lambda: typed(album) == "" and not names(album))
+
+
+@pytest.mark.parametrize("weight", ["0", ""])
+def test_a_weight_that_is_none_is_said_and_not_taken(album, many, weight):
+    album.get(many.url + "/?like=0.5:3")
+    until(lambda: len(names(album)) >= 40)
+    field = album.find_element(By.CSS_SELECTOR, "#terms input")
+    album.execute_script(
+        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))", field, weight
+    )
+    status_says(album, "A weight is a number other than 0")
+    assert field.get_attribute("value") == "0.5"
+
+
+def test_a_weight_of_0_in_a_link_is_said(album, many):
+    album.get(many.url + "/?like=0:3")
+    status_says(album, "an image of weight 0")
+    album.get_log("browser")  # the refusal
+
+
+def test_what_is_dropped_and_no_picture_is_said(album):
+    put = (
+        "const given = new DataTransfer();"
+        "for (const [text, name, type] of arguments[0]) given.items.add(new File([text], name, {type}));"
+        "document.dispatchEvent(new DragEvent('drop', {dataTransfer: given, bubbles: true, cancelable: true}));"
+    )
+    album.execute_script(put, [["some words", "notes.txt", "text/plain"]])
+    status_says(album, "notes.txt: no picture.")
+    album.execute_script("state.most = 200000")
+    album.execute_script(put, [["x" * 100_000, "large.png", "image/png"]])
+    status_says(album, "large.png: too large")
+    album.execute_script(
+        "const reading = FileReader.prototype.readAsDataURL;"
+        "FileReader.prototype.readAsDataURL = function () { this.onerror(); };"
+        "take([new File([], 'holidays')]).finally(() => { FileReader.prototype.readAsDataURL = reading; });"
+    )
+    status_says(album, "holidays: can't be read; a folder")
+    assert not album.find_elements(By.CSS_SELECTOR, "#terms li")
+    album.execute_script(put, [["no picture", "broken.png", "image/png"]])
+    status_says(album, "broken.png: not an image that can be read")
+    album.get_log("browser")  # the refusal
+
+
+@pytest.fixture
+def named(serving, tmp_path) -> Iterator:
+    """A server over pictures whose names try to pass for others."""
+    from bt_cli.commands.app import main
+
+    home = tmp_path / "names"
+    home.mkdir()
+    for number, name in enumerate(
+        ["\u202egpj.exe.jpg", "line\nbreak.jpg", NO_UTF8, "مرحبا.jpg", "long" * 60 + ".jpg"], 1
+    ):
+        shutil.copy(SAMPLES / f"scene-{number:04}.jpg", home / name)
+    assert main(["index", str(home), "--index", str(home / ".bt"), "--model", "tiny", "--dtype", "float32", "-q"]) == 0
+    yield from serving(home, tmp_path / "thumbnails")
+
+
+@pytest.fixture
+def strange(chromium, named):
+    yield from watched(chromium, named.url)
+
+
+NO_UTF8 = os.fsdecode(b"caf\xe9.jpg")
+
+
+def test_names_pass_for_no_others(strange):
+    type_text(strange, "a dog")
+    until(lambda: len(names(strange)) == 5)
+    expected = [r"\u202egpj.exe.jpg", r"line\nbreak.jpg", r"caf\xe9.jpg", "مرحبا.jpg", "long" * 60 + ".jpg"]
+    assert sorted(names(strange)) == sorted(expected)
+    assert serious_faults(strange) == []
+    assert strange.execute_script("return document.documentElement.scrollWidth") <= 1400
+    place = names(strange).index(r"caf\xe9.jpg")
+    strange.find_elements(By.CSS_SELECTOR, "#results button")[place].click()
+    assert strange.find_element(By.ID, "place").text.endswith(r"caf\xe9.jpg")
+    strange.find_element(By.ID, "copy").click()
+    until(lambda: strange.find_element(By.ID, "copy").text == "No UTF-8: can't be copied")
+    strange.find_element(By.ID, "like").click()
+    term = "const one = document.querySelector('#terms img[src]'); return one && one.alt"
+    until(lambda: strange.execute_script(term) == r"caf\xe9.jpg")
+    strange.get(strange.current_url)
+    until(lambda: len(names(strange)) == 5 and strange.execute_script(term) == r"caf\xe9.jpg")
+
+
+@pytest.fixture
+def leaving(serving, tmp_path) -> Iterator:
+    """A server that a test may stop, over an index that it may change: the two, and how to stop the first."""
+    from bt_cli.commands.app import main
+
+    home = tmp_path / "home"
+    home.mkdir()
+    for number in range(1, 90):
+        shutil.copy(SAMPLES / f"scene-{number:04}.jpg", home / f"scene-{number:04}.jpg")
+    arguments = ["index", str(home), "--index", str(home / ".bt"), "--dtype", "float32", "-q"]
+    assert main([*arguments, "--model", "tiny"]) == 0
+    server = serving(home, tmp_path / "thumbnails")
+    yield next(server).url, home, lambda: main(arguments), lambda: next(server, None)
+    next(server, None)
+
+
+def test_an_index_that_changes_and_a_server_that_goes(chromium, leaving):
+    url, home, update, stop = leaving
+    in_scheme(chromium, "light")
+    of_width(chromium, 1400, 500)
+    chromium.get(f"{url}/?q=a+dog&like=1:{home}/scene-0050.jpg")
+    until(lambda: len(names(chromium)) == 40)
+    thumb = "return document.querySelector('#terms img').src"
+    before = chromium.execute_script(thumb)
+    (home / "scene-0001.jpg").unlink()  # now every id is another image's
+    assert update() == 0
+    chromium.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    status_says(chromium, "The index has changed meanwhile")
+    assert len(names(chromium)) == 40
+    chromium.find_element(By.ID, "q").send_keys(Keys.ENTER)
+    status_says(chromium, "of 88 images")
+    until(lambda: chromium.execute_script(thumb) != before)
+    assert chromium.find_element(By.CSS_SELECTOR, "#terms img").get_attribute("alt") == "scene-0050.jpg"
+    until(lambda: len(names(chromium)) in (40, 80, 88))
+    chromium.execute_script("scrollTo(0, 0)")
+    chromium.find_element(By.ID, "q").send_keys(" again" + Keys.ENTER)
+    status_says(chromium, "40+ of 88 images")
+    stop()
+    chromium.get_log("browser")
+    chromium.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    status_says(chromium, "The server does not answer.")
+    time.sleep(1)
+    assert len([entry for entry in chromium.get_log("browser") if "/api/search" in entry["message"]]) == 1

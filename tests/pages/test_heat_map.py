@@ -44,3 +44,20 @@ def test_any_word_can_stand_below_its_panel(tmp_path):
     words = ["x" * 200, "a\nb", "猫", ""]
     write_heat_map(place, Image.new("RGB", (32, 32)), processor, words, np.ones((4, 2, 2), np.float32))
     assert Image.open(place).format == "PNG"
+
+
+def test_words_that_the_font_lacks_are_told_apart():
+    seen = Image.new("RGB", (200, 50))
+    shares = np.ones((2, 2), np.float32)
+    drawn = {word: strip(seen, [(word, shares)]).tobytes() for word in ("猫", "犬", "é", "e", "\\u732b")}
+    assert drawn["猫"] != drawn["犬"]
+    assert drawn["猫"] == drawn["\\u732b"]
+    assert drawn["é"] != drawn["e"]
+
+
+def test_a_word_stays_within_its_panel():
+    seen = Image.new("RGB", (100, 50))
+    shares = np.ones((2, 2), np.float32)
+    alone = np.asarray(strip(seen, [("W" * 40, shares), ("", shares)]))
+    between = alone[GAP + 50 : GAP + 50 + 26, GAP + 101 : GAP + 100 + GAP]  # beside the word, before the next panel
+    assert (between == 255).all()

@@ -4,7 +4,19 @@
 const PAGE = 40;
 const FILTERS = ["add", "subtract", "glob", "after", "before", "near", "camera"];  // fields behind "Filters", by their ids
 const at = (id) => document.getElementById(id);
-const state = { pictures: [], hits: [], more: false, asked: 0, running: null, shown: -1 };
+const state = { pictures: [], hits: [], more: false, running: null, shown: -1, typing: false, index: "", of: "", most: Infinity };
+const own = new Map();  // pictures of the user's own, each by its key, for the way back in the history: addresses don't hold them
+
+// A name as one line that can't pass for another: what is no visible character is written as `bt` writes it.
+function shown(text) {
+  return text.replace(/[\p{C}\p{Z}]/gu, (one) => {
+    const code = one.codePointAt(0), escapes = { 9: "\\t", 10: "\\n", 13: "\\r", 32: " " };
+    if (escapes[code]) return escapes[code];
+    const digits = (long) => code.toString(16).padStart(long, "0");
+    if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;  // a byte that is no UTF-8
+    return code < 0x100 ? `\\x${digits(2)}` : code < 0x10000 ? `\\u${digits(4)}` : `\\U${digits(8)}`;
+  });
+}
 
 function parts(text) { return text.split(";").map((part) => part.trim()).filter(Boolean); }
 
@@ -16,28 +28,51 @@ function question() {
   for (const name of ["after", "before", "near"]) { const text = at(name).value.trim(); if (text) asked[name] = text; }
   const cameras = parts(at("camera").value);
   if (cameras.length) asked.cameras = cameras;
-  if (at("index").value) asked.index = at("index").value;
-  const images = state.pictures.map((picture) => picture.id === undefined
-    ? { data: picture.data, name: picture.name, weight: picture.weight } : { id: picture.id, weight: picture.weight });
+  if (indexName()) asked.index = indexName();
+  const images = state.pictures.map(({ data, name, path, id, weight }) =>
+    data ? { data, name, weight } : path ? { path, weight } : { id, weight });
   if (images.length) asked.images = images;
   if (at("rerank").checked && (q || asked.add)) { asked.rerank = true; asked.candidates = 50; asked.k = 50; }
   return asked;
 }
 
-function writeAddress() {
+function indexName() { return at("index").value || state.index; }
+
+// A path in an address: bytes that are no UTF-8 would not come through there as they are.
+function linked(path) { return /\p{Cs}/u.test(path) ? JSON.stringify(path) : path; }
+
+function writeAddress(step) {
   const query = new URLSearchParams();
   for (const name of ["q", ...FILTERS]) if (at(name).value.trim()) query.set(name, at(name).value.trim());
   if (at("rerank").checked) query.set("rerank", "1");
-  if (at("index").selectedIndex > 0) query.set("index", at("index").value);
-  for (const picture of state.pictures) if (picture.id !== undefined) query.append("like", `${picture.weight}:${picture.id}`);
+  const first = at("index").options[0];
+  if (!first || indexName() !== first.value) query.set("index", indexName());
+  for (const { path, id, data, weight } of state.pictures) if (!data) query.append("like", `${weight}:${path ? linked(path) : id}`);
   const address = query.size ? `?${query}` : location.pathname;
-  if (address !== (location.search || location.pathname)) history.replaceState(null, "", address);
+  const pictures = state.pictures.map(({ key, weight, path, id }) => ({ key, weight, path, id }));
+  document.title = at("q").value.trim() ? `${shown(at("q").value.trim())} · bt` : "bt";
+  const before = history.state ? history.state.pictures : [];
+  const same = JSON.stringify(before) === JSON.stringify(pictures);
+  if (address === (location.search || location.pathname) && same) return;
+  // A step of the history is a question; what is typed in one go is one question.
+  const go = step === "typing" ? !state.typing : step === "step";
+  state.typing = step === "typing" || (state.typing && step !== "step");
+  history[go ? "pushState" : "replaceState"]({ pictures }, "", address);
 }
 
 function chooseIndex() {
-  const name = new URLSearchParams(location.search).get("index");
-  if (name) at("index").value = name;
-  if (at("index").selectedIndex < 0) at("index").selectedIndex = 0;
+  state.index = new URLSearchParams(location.search).get("index") || "";
+  if (state.index) at("index").value = state.index;  // where there is none of that name, the server says so
+  else if (at("index").options.length) at("index").selectedIndex = 0;
+}
+
+function pictureOf(text) {  // 5, the number of an image, or its path; with its weight, 2:5
+  const [, weight, what] = /^(?:(-?(?:\d+(?:\.\d*)?|\.\d+)):)?([^]*)$/.exec(text);
+  const made = { weight: weight === undefined ? 1 : Number(weight) };
+  if (/^\d{1,15}$/.test(what)) return { ...made, id: Number(what), name: `image ${what}` };
+  let path = what;
+  try { if (what.startsWith('"')) path = JSON.parse(what); } catch { /* a path after all */ }
+  return { ...made, path, name: base(path) };
 }
 
 function readAddress() {
@@ -46,22 +81,27 @@ function readAddress() {
   at("rerank").checked = query.get("rerank") === "1";
   chooseIndex();
   at("more").open = FILTERS.some((name) => at(name).value);
-  state.pictures = query.getAll("like").map((text) => {
-    const [, weight, id] = /^(?:([-\d.]+):)?(\d{1,15})$/.exec(text) || [];  // 5, or with its weight 2:5
-    return { id: Number(id), weight: Number(weight) || 1, name: `image ${id}` };
-  }).filter((picture) => Number.isInteger(picture.id));
+  const kept = history.state && history.state.pictures;
+  state.pictures = kept && kept.some((one) => own.has(one.key))
+    ? kept.filter((one) => !one.key || own.has(one.key)).map((one) => one.key ? { ...own.get(one.key), weight: one.weight }
+      : { ...one, name: one.path ? base(one.path) : `image ${one.id}` })
+    : query.getAll("like").map(pictureOf);
+  state.typing = false;
   showTerms();
 }
 
 function say(text, error) { at("status").textContent = text; at("status").classList.toggle("error", Boolean(error)); }
 
-async function ask(offset = 0) {
-  if (!await listed) return;
+function forget() { show([], 0); state.more = false; }
+
+async function ask(step = "", offset = 0) {
+  if (!await listed()) return;
   const asked = question();
-  writeAddress();
+  if (offset === 0) writeAddress(step);
   if (state.running) state.running.abort();
+  state.running = null;  // whatever of it still comes is no answer any more
   if (!asked.q && !asked.add && !asked.subtract && !asked.images) {
-    show([], 0); say(""); state.more = false; at("hint").hidden = false; return;
+    forget(); say(""); at("hint").hidden = false; return;
   }
   at("hint").hidden = true;
   const running = state.running = new AbortController();
@@ -71,19 +111,29 @@ async function ask(offset = 0) {
       headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...asked, offset }) });
     const found = await answer.json();
     if (running !== state.running) return;
-    if (!answer.ok) { say(found.error.message, true); state.more = false; return; }
+    if (!answer.ok) { if (offset === 0) forget(); state.more = false; say(found.error.message, true); return; }
+    if (offset && found.state !== state.of) {
+      state.more = false;
+      say("The index has changed meanwhile: press Enter in the field above to search anew.", true);
+      return;
+    }
+    state.of = found.state;
+    takeUp(found.images);
     state.more = found.more && !asked.rerank;
     show(found.hits, offset);
-    const read = found.read ? `, ${found.read} read` : "";
+    const read = found.read ? `, ${found.read} read`
+      : at("rerank").checked ? ", not reranked: that takes words to read them with" : "";
     const wanted = [(asked.after || asked.before) && "date", asked.near && "place", asked.cameras && "camera"].filter(Boolean);
     const unknown = found.unknown ? `, ${found.unknown.toLocaleString("en")} without a ${wanted.join(" or ")}` : "";
     say(`${state.hits.length}${state.more ? "+" : ""} of ${found.searched.toLocaleString("en")} images${unknown}${read}, ${Math.round(found.seconds * 1000)} ms`
       + (found.skipped.length ? `; skipped ${found.skipped.join("; ")}` : ""));
   } catch (error) {
-    if (error.name !== "AbortError") say("The server does not answer.", true);
+    if (running !== state.running) return;
+    if (offset === 0) forget();
+    state.more = false;  // or a server that is gone would be asked without end
+    say("The server does not answer.", true);
   } finally {
-    if (state.running === running) state.running = null;
-    if (state.more) moreIfSeen();
+    if (state.running === running) { state.running = null; moreIfSeen(); }
   }
 }
 
@@ -94,8 +144,10 @@ function element(name, kind, text) {
   return made;
 }
 
-function source(kind, id) { return `/${kind}/${encodeURIComponent(at("index").value)}/${id}`; }
-function base(path) { return path.slice(path.lastIndexOf("/") + 1); }
+// The state says which images the numbers are of: a picture kept by the browser is never shown for another.
+function source(kind, id) { return `/${kind}/${encodeURIComponent(indexName())}/${id}?state=${state.of}`; }
+function base(path) { return shown(path.slice(path.lastIndexOf("/") + 1)); }
+function caption(hit) { return hit.captions && hit.captions.length ? shown(hit.captions[0].replace(/\s+/g, " ")) : ""; }
 
 function card(hit, place) {
   const item = element("li");
@@ -103,7 +155,8 @@ function card(hit, place) {
   button.type = "button";
   const image = element("img");
   image.loading = "lazy";
-  image.alt = hit.captions && hit.captions.length ? hit.captions[0] : base(hit.path);
+  image.alt = caption(hit) || base(hit.path);
+  image.addEventListener("error", () => image.replaceWith(element("span", "missing", "no picture")));
   image.src = source("thumb", hit.id);
   const facts = element("span", "facts");
   facts.append(element("span", "rank", `${hit.rank}`));
@@ -115,9 +168,9 @@ function card(hit, place) {
   }
   if (hit.itc !== null && hit.itm_prob === null) facts.append(element("span", "rank", hit.itc.toFixed(4)));
   button.append(image, facts);
-  if (hit.captions && hit.captions.length) button.append(element("span", "caption", hit.captions[0]));
+  if (caption(hit)) button.append(element("span", "caption", caption(hit)));
   button.append(element("span", "name", base(hit.path)));
-  button.title = hit.path;
+  button.title = shown(hit.path);
   button.addEventListener("click", () => view(place));
   item.append(button);
   return item;
@@ -131,10 +184,12 @@ function show(hits, offset) {
 function view(place) {
   if (place < 0 || place >= state.hits.length) return;
   state.shown = place;
+  state.typing = false;
+  if (state.more && !state.running && place > state.hits.length - 6) ask("", state.hits.length);
   const hit = state.hits[place];
   picture(hit);
-  at("place").textContent = hit.path;
-  at("texts").textContent = (hit.captions || []).join(" · ");
+  at("place").textContent = shown(hit.path);
+  at("texts").textContent = (hit.captions || []).map((text) => shown(text.replace(/\s+/g, " "))).join(" · ");
   at("taken").textContent = takenWhere(hit);
   at("copy").textContent = "Copy path";
   at("heat").hidden = !at("q").value.trim();
@@ -143,14 +198,15 @@ function view(place) {
 
 function takenWhere(hit) {
   const place = hit.latitude === undefined ? "" : `${hit.latitude.toFixed(4)}, ${hit.longitude.toFixed(4)}`;
-  return [(hit.taken || "").replace("T", " "), hit.camera, place].filter(Boolean).join(" · ");
+  return [(hit.taken || "").replace("T", " "), shown(hit.camera || ""), place].filter(Boolean).join(" · ");
 }
 
 function picture(hit) {
   at("large").classList.remove("map");
   at("heat").setAttribute("aria-pressed", "false");
+  at("note").textContent = "";
   at("large").src = source("image", hit.id);
-  at("large").alt = hit.captions && hit.captions.length ? hit.captions[0] : base(hit.path);
+  at("large").alt = caption(hit) || base(hit.path);
 }
 
 function heat() {
@@ -161,14 +217,37 @@ function heat() {
   at("heat").setAttribute("aria-pressed", "true");
   at("large").classList.add("map");
   at("large").alt = `Where ${base(hit.path)} matched: ${words}`;
-  at("large").src = `${source("heat", hit.id)}?q=${encodeURIComponent(words)}`;
+  at("note").textContent = "drawing…";
+  at("large").src = `${source("heat", hit.id)}&q=${encodeURIComponent(words)}`;
 }
 
-function like(id) {
-  state.pictures.push({ id, weight: 1, name: `image ${id}` });
+async function sayWhatIsWrong() {
+  const asked = at("large").getAttribute("src");
+  if (!asked) return;
+  let said = "The picture can't be shown.";
+  try {
+    const answer = await fetch(asked);
+    if (!answer.ok) said = (await answer.json()).error.message;
+  } catch { said = "The server does not answer."; }
+  if (at("large").getAttribute("src") === asked) at("note").textContent = said;
+}
+
+function like(hit) {
+  state.pictures.push({ path: hit.path, id: hit.id, weight: 1, name: base(hit.path) });
   showTerms();
   at("viewer").close();
-  ask();
+  ask("step");
+}
+
+function takeUp(images) {  // which images of the index the terms are: their numbers are good for this state alone
+  let changed = false;
+  (images || []).forEach((image, place) => {
+    const picture = state.pictures[place];
+    if (!image || !picture || picture.data || (picture.path === image.path && picture.seen === state.of)) return;
+    Object.assign(picture, image, { name: base(image.path), seen: state.of });
+    changed = true;
+  });
+  if (changed) { showTerms(); writeAddress(); }
 }
 
 function showTerms() {
@@ -176,46 +255,79 @@ function showTerms() {
     const item = element("li");
     const image = element("img");
     image.alt = picture.name;
-    if (picture.id === undefined) image.src = picture.data;
-    else if (at("index").value) image.src = source("thumb", picture.id);
+    if (picture.data) image.src = picture.data;
+    else if (picture.seen && picture.seen === state.of) image.src = source("thumb", picture.id);
     const weight = element("input");
-    weight.type = "number"; weight.step = "0.5"; weight.value = picture.weight;
+    weight.type = "number"; weight.step = "any"; weight.value = picture.weight;
     weight.setAttribute("aria-label", `Weight of ${picture.name}`);
-    weight.addEventListener("change", () => { picture.weight = Number(weight.value) || 1; ask(); });
+    weight.addEventListener("change", () => {
+      const number = Number(weight.value);
+      if (Number.isFinite(number) && number !== 0) { picture.weight = number; ask("step"); return; }
+      weight.value = picture.weight;
+      say("A weight is a number other than 0; × leaves the picture out.", true);
+    });
     const away = element("button", "", "×");
     away.type = "button";
     away.setAttribute("aria-label", `Remove ${picture.name}`);
-    away.addEventListener("click", () => { state.pictures.splice(place, 1); showTerms(); ask(); });
+    away.addEventListener("click", () => { 
+      state.pictures.splice(place, 1);
+      showTerms();
+      (at("terms").querySelectorAll("button")[place] || at("q")).focus();
+      ask("step");
+    });
     item.append(image, weight, away);
     return item;
   }));
 }
 
+function fits(file) {  // said here, as the server would take all of it before it could refuse
+  const sent = state.pictures.reduce((sum, { data }) => sum + (data ? data.length : 0), file.size * 4 / 3);
+  if (file.type && !file.type.startsWith("image/")) return `${shown(file.name)}: no picture.`;
+  if (sent > state.most - 100000) return `${shown(file.name)}: too large; ${Math.floor(state.most / 1400000)} MB of pictures are taken.`;
+  return "";
+}
+
 async function take(files) {
+  const wrong = [];
   for (const file of files) {
-    const data = await new Promise((done, failed) => {
+    const no = fits(file);
+    if (no) { wrong.push(no); continue; }
+    const data = await new Promise((done) => {
       const reader = new FileReader();
       reader.onload = () => done(reader.result);
-      reader.onerror = failed;
+      reader.onerror = () => done("");
       reader.readAsDataURL(file);
     });
-    state.pictures.push({ data, weight: 1, name: file.name });
+    if (!data) { wrong.push(`${shown(file.name)}: can't be read; a folder is none of the pictures in it.`); continue; }
+    const picture = { data, weight: 1, name: shown(file.name), key: `${Date.now()} ${own.size}` };
+    own.set(picture.key, picture);
+    state.pictures.push({ ...picture });
   }
   showTerms();
-  ask();
+  if (files.length > wrong.length) await ask("step");
+  if (wrong.length) say(wrong.join(" "), true);
 }
 
 let waiting;
-function soon() { clearTimeout(waiting); waiting = setTimeout(() => ask(), at("rerank").checked ? 400 : 120); }
+function soon() { clearTimeout(waiting); waiting = setTimeout(() => ask("typing"), at("rerank").checked ? 400 : 120); }
 function moreIfSeen() {
-  if (state.more && !state.running && at("end").getBoundingClientRect().top < innerHeight + 600) ask(state.hits.length);
+  if (state.more && !state.running && at("end").getBoundingClientRect().top < innerHeight + 600) ask("", state.hits.length);
 }
 
 for (const id of ["q", "add", "subtract", "glob", "camera"]) at(id).addEventListener("input", soon);
-for (const id of ["after", "before", "near", "rerank", "index"]) at(id).addEventListener("change", () => ask());
-at("ask").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(waiting); ask(); });
+for (const id of ["after", "before", "near", "rerank"]) at(id).addEventListener("change", () => ask("step"));
+at("index").addEventListener("change", () => { state.index = ""; ask("step"); });
+for (const id of ["q", "add", "subtract", "glob", "camera"]) at(id).addEventListener("change", () => { state.typing = false; });
+at("ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  clearTimeout(waiting);
+  await ask("typing");
+  state.typing = false;
+});
 at("file").addEventListener("change", () => { take([...at("file").files]); at("file").value = ""; });
-at("like").addEventListener("click", () => like(state.hits[state.shown].id));
+at("like").addEventListener("click", () => like(state.hits[state.shown]));
+at("large").addEventListener("load", () => { at("note").textContent = ""; });
+at("large").addEventListener("error", sayWhatIsWrong);
 at("heat").addEventListener("click", heat);
 at("close").addEventListener("click", () => at("viewer").close());
 at("viewer").addEventListener("close", () => {
@@ -225,6 +337,7 @@ at("viewer").addEventListener("close", () => {
 at("previous").addEventListener("click", () => view(state.shown - 1));
 at("next").addEventListener("click", () => view(state.shown + 1));
 at("copy").addEventListener("click", async () => {
+  if (/\p{Cs}/u.test(state.hits[state.shown].path)) { at("copy").textContent = "No UTF-8: can't be copied"; return; }
   try { await navigator.clipboard.writeText(state.hits[state.shown].path); at("copy").textContent = "Copied"; }
   catch { getSelection().selectAllChildren(at("place")); at("copy").textContent = "Marked: press Ctrl+C"; }
 });
@@ -243,30 +356,43 @@ document.addEventListener("keydown", (event) => {
     if (next) { event.preventDefault(); next.focus(); }
   }
 });
-document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dropping"); });
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.toggle("dropping", event.dataTransfer.types.includes("Files"));
+});
 document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  take([...event.dataTransfer.files]);
+  if (at("viewer").open) at("viewer").close();
+  if (event.dataTransfer.files.length) take([...event.dataTransfer.files]);
 });
 addEventListener("popstate", () => { readAddress(); ask(); });
 new IntersectionObserver(moreIfSeen, { rootMargin: "600px" }).observe(at("end"));
-readAddress();  // before anything is typed or dropped, which an answer that comes late would take away again
-const listed = (async () => {  // what all questions wait for: whether it is known which indexes there are
-  try {
-    const { indexes } = await (await fetch("/api/indexes")).json();
-    at("index").replaceChildren(...indexes.map((index) => {
-      const option = element("option", "", `${index.name} (${index.images.toLocaleString("en")})`);
-      option.value = index.name;
-      return option;
-    }));
-    chooseIndex();
-    showTerms();
-    return true;
-  } catch {
-    say("The server does not answer.", true);
+// All questions wait until it is known which indexes there are; where that fails, the next one asks again.
+let listing = null;
+async function list() {
+  const answer = await fetch("/api/indexes");
+  const { indexes, body_bytes, error } = await answer.json();
+  if (!answer.ok) throw new Error(error.message);
+  state.most = body_bytes;
+  at("index").replaceChildren(...indexes.map((index) => {
+    const option = element("option", "", `${shown(index.name)} (${index.images.toLocaleString("en")})`);
+    option.value = index.name;
+    return option;
+  }));
+  chooseIndex();
+  return true;
+}
+
+function listed() {
+  listing ??= list().catch((error) => {
+    listing = null;
+    say(error instanceof TypeError ? "The server does not answer." : error.message, true);
     return false;
-  }
-})();
+  });
+  return listing;
+}
+
+readAddress();  // before anything is typed or dropped, which an answer that comes late would take away again
 ask();
