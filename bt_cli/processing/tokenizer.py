@@ -153,7 +153,8 @@ class RobertaTokenizer:
     ) -> BatchFeature:
         """What calls gave without padding (a list of mappings, or one of lists) as one padded batch.
 
-        One mapping of flat lists stays flat, but for tensors. A row may have `labels`, filled up with -100. Raises Misuse where there are no `input_ids`.
+        One mapping of flat lists stays flat, but for tensors. A row may have `labels`, filled up with -100.
+        Raises Misuse where there are no `input_ids`.
         """
         if not isinstance(encoded_inputs, Mapping):
             rows = list(encoded_inputs)
