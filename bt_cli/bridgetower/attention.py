@@ -19,14 +19,19 @@ def attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Scaled dot-product attention.
 
-    `query` (B, Q, h), `key` and `value` (B, K, h), `keep` (B, K) bool where True may be attended to. Returns
-    (B, Q, h) and, when `weights` is asked for, the attention map (B, heads, Q, K), else None.
+    `query` (B, Q, h), `key` and `value` (B, K, h), `keep` (B, K) bool where True may be attended to; where it is False
+    throughout, all keys count alike. Returns (B, Q, h) and, when `weights` is asked for, the attention map
+    (B, heads, Q, K), else None.
     """
     q, k, v = (split_heads(states, heads) for states in (query, key, value))
     mask = None if keep is None else keep[:, None, None, :]
     # On a CPU the backward pass of the fused kernel is some ten times slower than plain products at small sizes.
     plain = weights or (q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad)
     if not plain:
+        if mask is not None:
+            # Not minus infinity, as the kernel makes of a bool: a row without a single True would become NaN or zeros,
+            # by dtype and kernel, and not what the plain products give.
+            mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, torch.finfo(q.dtype).min)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return join_heads(mixed), None
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))

@@ -24,6 +24,11 @@ class BatchInput:
     interpolate: bool
 
     @property
+    def has_unseen_text(self) -> bool:
+        """Whether the mask hides every token of some text."""
+        return self.keep is not None and not bool(self.keep.any(dim=1).all())
+
+    @property
     def differentiable(self) -> list[Tensor]:
         """The inputs that gradients are wanted of."""
         inputs = [self.pixel_values, self.image_embeds]

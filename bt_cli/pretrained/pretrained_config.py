@@ -158,6 +158,15 @@ class PretrainedConfig(ConfigSection):
         self.dtype = value
 
     @property
+    def _name_or_path(self) -> str:
+        """`name_or_path` as config.json calls it."""
+        return self.name_or_path
+
+    @_name_or_path.setter
+    def _name_or_path(self, value: str) -> None:
+        self.name_or_path = value
+
+    @property
     def use_return_dict(self) -> bool:
         """`return_dict` by its older name."""
         return self.return_dict
@@ -176,8 +185,10 @@ class PretrainedConfig(ConfigSection):
     def _settle_labels(self, count: int | None) -> None:
         if self.id2label is None:
             self.num_labels = 2 if count is None else count
-        else:
-            self.id2label = {int(number): label for number, label in self.id2label.items()}
+            return
+        self.id2label = {int(number): label for number, label in self.id2label.items()}
+        if count is not None:
+            self.num_labels = count
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:
         """The section that describes the text: `text_config` where there is one, else the configuration itself."""

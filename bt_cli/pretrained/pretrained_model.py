@@ -394,6 +394,8 @@ class BridgeTowerPreTrainedModel(nn.Module):
         usual = batch.pixel_values is not None and batch.image_type == 1 and len(batch.input_ids) > 0
         if not usual or not in_ordinary_context(tensors) or not self.uses_fast_network():
             return None
+        if batch.has_unseen_text:  # the packed products would make NaN of it
+            return None
         parameters = self._hub_parameters()
         network = self._fast.network_for(self.config, parameters, self.heads)
         if network is None:

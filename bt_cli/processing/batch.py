@@ -51,6 +51,8 @@ class BatchFeature(UserDict):
             except ValueError:
                 way = "do_pad=True" if name.startswith("pixel") else "padding=True (and truncation=True)"
                 raise Misuse(f"{name} has rows of unequal size, which are no one tensor; pass {way}") from None
+            if not array.size and not any(isinstance(each, np.ndarray) for each in value):
+                array = array.astype(np.int64)  # rows without a token: numpy makes real numbers of nothing
             self.data[name] = _tensor(array) if kind == "pt" else array
         return self
 

@@ -51,6 +51,8 @@ class RobertaTokenizer:
     eos_token = sep_token = END
     pad_token, unk_token, mask_token = PAD, UNKNOWN, MASK
     pad_token_type_id: ClassVar[int] = 0
+    truncation_side: ClassVar[str] = "right"
+    clean_up_tokenization_spaces: ClassVar[bool] = False
 
     def __init__(self, tokenizer: Tokenizer, *, name_or_path: str = "", padding_side: str = "right") -> None:
         """Takes over a tokenizer; its `max_length` becomes `model_max_length`."""
@@ -151,7 +153,8 @@ class RobertaTokenizer:
     ) -> BatchFeature:
         """What calls gave without padding (a list of mappings, or one of lists) as one padded batch.
 
-        A row may have `labels`, filled up with -100. Raises Misuse where there are no `input_ids`.
+        One mapping of flat lists stays flat, but for tensors. A row may have `labels`, filled up with -100.
+        Raises Misuse where there are no `input_ids`.
         """
         if not isinstance(encoded_inputs, Mapping):
             rows = list(encoded_inputs)
@@ -159,13 +162,16 @@ class RobertaTokenizer:
         if "input_ids" not in encoded_inputs:
             raise Misuse("pad() needs input_ids in each of its inputs")
         columns = {name: _plain(rows) for name, rows in encoded_inputs.items()}
-        if columns["input_ids"] and not isinstance(columns["input_ids"][0], list):
+        single = bool(columns["input_ids"]) and not isinstance(columns["input_ids"][0], list)
+        if single:
             columns = {name: [row] for name, row in columns.items()}
         if return_attention_mask is not False and "attention_mask" not in columns:
             columns["attention_mask"] = [[1] * len(row) for row in columns["input_ids"]]
         filled = {name: rows for name, rows in columns.items() if name == "input_ids" or name in _FILLING}
         padded = self._padded(filled, padding, max_length, pad_to_multiple_of, padding_side)
-        return BatchFeature({**columns, **padded}, tensor_kind(return_tensors))
+        kind = tensor_kind(return_tensors)
+        made = {**columns, **padded}
+        return BatchFeature({name: rows[0] for name, rows in made.items()} if single and kind is None else made, kind)
 
     def _limit(self, truncation: bool | str | None, max_length: int | None, padding: bool | str | None) -> int | None:
         if truncation is None:
@@ -209,11 +215,8 @@ class RobertaTokenizer:
     ) -> Any:
         """Ids (a number, a list, an array or a tensor) to text; rows of them to a list of texts.
 
-        Raises:
-            Misuse: `clean_up_tokenization_spaces`, which would change what the text was.
+        `clean_up_tokenization_spaces` changes nothing, as in the port: byte-level BPE gives the text back as it was.
         """
-        if clean_up_tokenization_spaces:
-            raise Misuse("clean_up_tokenization_spaces is not done: byte-level BPE gives the text back as it was")
         ids = _plain(token_ids)
         if not isinstance(ids, list):
             ids = [ids]
@@ -257,6 +260,29 @@ class RobertaTokenizer:
         """Every token with its id."""
         return self._tokenizer.vocabulary()
 
+    @property
+    def vocab(self) -> dict[str, int]:
+        """`get_vocab` as an attribute."""
+        return self.get_vocab()
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """The tokens beside those of the merges, which are the special ones, by ascending id."""
+        return {self._tokenizer.id_to_token(each): each for each in self._tokenizer.special_ids()}
+
+    @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        """`get_added_vocab` as an attribute."""
+        return self.get_added_vocab()
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many tokens `<s>` and `</s>` add to a text; to a `pair` of them, four."""
+        return 4 if pair else 2
+
+    @property
+    def max_len_single_sentence(self) -> int:
+        """Most tokens of a text, special ones not counted."""
+        return self.model_max_length - 2
+
     def __len__(self) -> int:
         return len(self._tokenizer.vocabulary())
 
@@ -294,12 +320,15 @@ class RobertaTokenizer:
 
     @property
     def all_special_ids(self) -> list[int]:
-        """The ids of all special tokens, ascending."""
-        return self._tokenizer.special_ids()
+        """The ids of all special tokens: `<s>`, `</s>`, `<unk>`, `<pad>`, `<mask>`, then others, ascending."""
+        roles = [self.bos_token_id, self.eos_token_id, self.unk_token_id, self.pad_token_id, self.mask_token_id]
+        ids = self._tokenizer.special_ids()
+        named = [each for each in roles if each in ids]
+        return [*dict.fromkeys(named), *(each for each in ids if each not in named)]
 
     @property
     def all_special_tokens(self) -> list[str]:
-        """The special tokens by ascending id."""
+        """The special tokens in the order of `all_special_ids`."""
         return [self._tokenizer.id_to_token(each) for each in self.all_special_ids]
 
     @property

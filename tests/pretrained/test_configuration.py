@@ -150,6 +150,15 @@ def test_values_that_other_names_stand_for() -> None:
     config.torch_dtype = None
     assert config.dtype is None
     assert BridgeTowerConfig(id2label={"0": "no", "1": "yes"}).id2label == {0: "no", 1: "yes"}
+    for count in (2, 3):  # where they disagree, the number wins, as in the port
+        arguments = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}, "num_labels": count}
+        mine, theirs = BridgeTowerConfig(**arguments), transformers.BridgeTowerConfig(**arguments)
+        for name in ("num_labels", "id2label", "label2id"):
+            assert getattr(mine, name) == getattr(theirs, name)
+    named = BridgeTowerConfig(name_or_path="a/b")
+    assert named._name_or_path == "a/b"
+    named._name_or_path = "c/d"
+    assert named.name_or_path == named.to_dict()["_name_or_path"] == "c/d"
     vision = {"vit_remove_last": True, "init_layernorm_from_vit": True}
     legacy = BridgeTowerConfig(link_tower_shared=True, vision_config=vision)
     assert legacy.share_link_tower_layers

@@ -239,6 +239,19 @@ def test_results_do_not_depend_on_what_else_is_in_a_batch(pair):
             assert furthest([alone[-1][0]], [together[-1][row]]) < bound(name)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_text_of_which_the_mask_hides_everything_gives_what_the_port_gives(pair, dtype):
+    name, *models = pair
+    mine, theirs = (copy.deepcopy(each).to(dtype) for each in models)
+    inputs = batch()
+    inputs["attention_mask"][2] = 0
+    bounds = {torch.float32: bound(name), torch.bfloat16: 0.5}
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            made, expected = mine(**inputs), theirs(**inputs)
+        assert furthest(made.to_tuple(), [expected[key] for key in made]) < bounds[dtype]
+
+
 def test_calls_are_repeatable_and_training_is_not(checkpoint):
     model = bt_cli.BridgeTowerModel.from_pretrained(checkpoint)
     assert not model.training

@@ -206,8 +206,24 @@ def test_ids_of_every_kind_become_text(processor: BridgeTowerProcessor) -> None:
     assert processor.decode([ids, ids]) == processor.batch_decode([ids, ids])
     assert processor.batch_decode(ids, skip_special_tokens=True) == ["two cats"]
     assert processor.decode(ids[1]) == "t"
-    with pytest.raises(Misuse, match="clean_up_tokenization_spaces is not done"):
-        processor.decode(ids, clean_up_tokenization_spaces=True)
+
+
+def test_cleaning_up_spaces_leaves_the_text_as_it_was_as_in_the_port(roberta: tuple[BridgeTowerProcessor, Any]) -> None:
+    ids = roberta[0](text="hello , world . do n't").input_ids
+    for processor in roberta:
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": True}
+        assert processor.decode(ids, **options) == "hello , world . do n't"
+        assert processor.batch_decode([ids], **options) == ["hello , world . do n't"]
+
+
+@pytest.mark.parametrize("kind", ["pt", "np"])
+@pytest.mark.parametrize("text", ["", ["", ""]])
+def test_rows_without_a_token_are_whole_numbers_as_in_the_port(
+    roberta: tuple[BridgeTowerProcessor, Any], text: Any, kind: str
+) -> None:
+    mine, theirs = (each(text=text, add_special_tokens=False, return_tensors=kind) for each in roberta)
+    for name in ("input_ids", "attention_mask"):
+        assert (mine[name].dtype, mine[name].shape) == (theirs[name].dtype, theirs[name].shape)
 
 
 def test_the_tokenizer_answers_as_robertas(roberta: tuple[BridgeTowerProcessor, Any]) -> None:
@@ -230,8 +246,16 @@ def test_the_tokenizer_answers_as_robertas(roberta: tuple[BridgeTowerProcessor, 
         f"{name}_token_id": getattr(theirs, f"{name}_token_id") for name in names
     }
     assert mine.special_tokens_map == theirs.special_tokens_map
-    assert sorted(mine.all_special_ids) == sorted(theirs.all_special_ids)
-    assert set(mine.all_special_tokens) == set(theirs.all_special_tokens)
+    assert mine.all_special_ids == theirs.all_special_ids
+    assert mine.all_special_tokens == theirs.all_special_tokens
+    faces = ("vocab", "truncation_side", "clean_up_tokenization_spaces", "added_tokens_encoder")
+    for face in (*faces, "max_len_single_sentence"):
+        assert getattr(mine, face) == getattr(theirs, face)
+    assert mine.get_added_vocab() == theirs.get_added_vocab()
+    for pair in (False, True):
+        assert mine.num_special_tokens_to_add(pair=pair) == theirs.num_special_tokens_to_add(pair=pair)
+    flat = {"input_ids": [0, 2]}
+    assert mine.pad(flat, "max_length", 3).data == theirs.pad(flat, "max_length", 3).data
     assert mine.get_special_tokens_mask(ids, already_has_special_tokens=True) == [1, 0, 1, 0, 0, 0, 0, 0, 1]
     assert mine.get_special_tokens_mask([546]) == [1, 0, 1]
     with pytest.raises(Misuse, match="no token has the id 60000"):
@@ -251,7 +275,8 @@ def test_rows_are_padded_later(processor: BridgeTowerProcessor) -> None:
         "labels": [[-100, 5, -100, -100], [-100] * 4],
         "attention_mask": [[1, 1, 1, 0], [1, 1, 0, 0]],
     }
-    assert tokenizer.pad({"input_ids": [0, 2]}, "max_length", 3).input_ids == [[0, 2, 1]]
+    padded = tokenizer.pad({"input_ids": [0, 2]}, "max_length", 3, return_tensors="np")
+    assert padded.input_ids.tolist() == [[0, 2, 1]]
     with pytest.raises(Misuse, match="needs input_ids"):
         tokenizer.pad([{"labels": [1]}])
 
