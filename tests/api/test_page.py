@@ -74,10 +74,10 @@ def album(chromium, many):
     yield from watched(chromium, many.url)
 
 
-def until(check, seconds: float = 30):
+def until(check, seen=lambda: "", seconds: float = 30):
     end = time.monotonic() + seconds
     while not (found := check()):
-        assert time.monotonic() < end, "it did not come"
+        assert time.monotonic() < end, f"it did not come: {seen()}"
         time.sleep(0.05)
     return found
 
@@ -290,7 +290,7 @@ def test_the_keyboard_opens_walks_and_closes(album):
     album.switch_to.active_element.send_keys(Keys.ESCAPE)
     until(lambda: not viewer.is_displayed())
     focused = "return [...document.querySelectorAll('#results button')].indexOf(document.activeElement)"
-    assert album.execute_script(focused) == 2
+    until(lambda: album.execute_script(focused) == 2)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -405,7 +405,13 @@ def test_the_viewer_says_when_and_with_what(photos, dated, tmp_path, width: int,
 
 
 def status_says(page, words: str):
-    until(lambda: words in page.find_element(By.ID, "status").text)
+    until(lambda: words in page.find_element(By.ID, "status").text, lambda: page.find_element(By.ID, "status").text)
+
+
+def settled(page):
+    """Wait until nothing more comes, which would say something else."""
+    quiet = "!state.more || at('end').getBoundingClientRect().top >= innerHeight + 600"
+    until(lambda: page.execute_script(f"return !state.running && ({quiet})"))
 
 
 def typed(page) -> str:
@@ -443,6 +449,7 @@ def test_the_way_back_leads_through_the_questions(album):
 def test_a_weight_that_is_none_is_said_and_not_taken(album, many, weight):
     album.get(many.url + "/?like=0.5:3")
     until(lambda: len(names(album)) >= 40)
+    settled(album)
     field = album.find_element(By.CSS_SELECTOR, "#terms input")
     album.execute_script(
         "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))", field, weight

@@ -269,7 +269,7 @@ function showTerms() {
     const away = element("button", "", "×");
     away.type = "button";
     away.setAttribute("aria-label", `Remove ${picture.name}`);
-    away.addEventListener("click", () => { 
+    away.addEventListener("click", () => {
       state.pictures.splice(place, 1);
       showTerms();
       (at("terms").querySelectorAll("button")[place] || at("q")).focus();
@@ -304,7 +304,7 @@ async function take(files) {
     state.pictures.push({ ...picture });
   }
   showTerms();
-  if (files.length > wrong.length) await ask("step");
+  await (files.length > wrong.length ? ask("step") : listed());  // what the page says at its start comes first
   if (wrong.length) say(wrong.join(" "), true);
 }
 
