@@ -149,7 +149,7 @@ def test_heat_maps_of_the_server_are_those_drawn_here(bt, served, there, tmp_pat
         ),
         (["--server", "ftp://x"], 2, "bt: --server ftp://x: no address of a server, as http://127.0.0.1:7788 is"),
         (["--server", "http://127.0.0.1:9", "--model", "tiny"], 2, "bt: --model is the server's to choose"),
-        (["--server", "http://127.0.0.1:9", "--device", "cpu"], 2, "bt: --device says how this machine computes; leave it out with --server (BT_SERVER)"),
+        (["--server", "http://127.0.0.1:9", "--device", "cpu"], 2, "bt: --device says how this machine computes"),
         *[
             (["--server", url], 2, f"bt: --server {url}: no address of a server")
             for url in ("http://[::1", "http://a b", "http://a..b", "http://x:y", "http://x/?y", "http://u:p@x")
