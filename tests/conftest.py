@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -25,6 +26,10 @@ settings.register_profile("bt", deadline=None)
 settings.load_profile("bt")
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background of a shell, which has such programs ignore Ctrl-C, as do those that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
