@@ -16,6 +16,8 @@ from bt_cli.hub.model_names import BUNDLED, is_hub_name
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 SETTINGS_FILES = (CONFIG, *IMAGE_SETTINGS, *TOKENIZER_FILES, *TOKENIZER_SETTINGS)
 """Everything but weights that a checkpoint in the hub's layout may hold."""
+WHERE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+"""The keywords of every `from_pretrained` that say where the checkpoint lies."""
 
 
 def settings_folder(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bt_cli.bridgetower.configuration import ConfigSection, read_object, with_fields_in_place
 from bt_cli.checkpoints.save_folder import made_folder, refuse_push
-from bt_cli.checkpoints.settings_files import settings_folder
+from bt_cli.checkpoints.settings_files import WHERE, settings_folder
 from bt_cli.errors import BadConfig
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.shown_path import shown_path
@@ -279,7 +279,7 @@ class PretrainedConfig(ConfigSection):
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The content of a checkpoint's config.json, and those of `kwargs` that didn't say where it lies."""
-        where = {name: kwargs.pop(name) for name in _WHERE if name in kwargs}
+        where = {name: kwargs.pop(name) for name in WHERE if name in kwargs}
         for name in ("proxies", "trust_remote_code", "user_agent", "_from_auto", "_from_pipeline"):
             kwargs.pop(name, None)
         path = Path(pretrained_model_name_or_path).expanduser()
@@ -367,7 +367,6 @@ class PretrainedConfig(ConfigSection):
 
 
 _COMMON = [item for item in fields(PretrainedConfig) if item.name != "extra"]
-_WHERE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2", "int8", "uint8")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from bt_cli.checkpoints.save_folder import made_folder, refuse_push
-from bt_cli.checkpoints.settings_files import settings_folder
+from bt_cli.checkpoints.settings_files import WHERE, settings_folder
 from bt_cli.errors import BadConfig, Misuse
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.files.json_object import SETTINGS, read_json_object
@@ -297,8 +297,6 @@ class BridgeTowerImageProcessorPil(BridgeTowerImageProcessor):
 
 
 _TYPE_NAMES = ("image_processor_type", "feature_extractor_type", "processor_class", "_processor_class", "pipeline")
-WHERE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-"""The keywords of every `from_pretrained` that say where the checkpoint lies."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from bt_cli.checkpoints.save_folder import made_folder, refuse_push
+from bt_cli.checkpoints.settings_files import WHERE
 from bt_cli.errors import Misuse
 from bt_cli.files.atomic_write import write_whole
 from bt_cli.hub.hub_cache import IMAGE_SETTINGS
 from bt_cli.preprocessing.tokenizer import Tokenizer
 from bt_cli.processing.batch import BatchFeature
-from bt_cli.processing.image_processor import DEFAULTS, WHERE, WITHOUT_EFFECT, BridgeTowerImageProcessor
+from bt_cli.processing.image_processor import DEFAULTS, WITHOUT_EFFECT, BridgeTowerImageProcessor
 from bt_cli.processing.tokenizer import RobertaTokenizer
 
 logger = logging.getLogger("bt_cli")
